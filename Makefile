@@ -1,0 +1,37 @@
+# Everything runs in a virtual environment of its own, made at the first use. SALT=3006, 3007 or 3008 chooses a Salt;
+# without it, the newest of them that this machine's Python can install, 3006 before the others: it is what MITx runs.
+PYTHON ?= python3
+SALT ?=
+VENV ?= .venv$(if $(SALT),-$(SALT))
+PY := $(VENV)/bin/python
+SIZE ?= qa
+TESTS ?= tests
+
+.PHONY: upgrade test down lint bench clean
+
+upgrade: $(VENV)/ready
+	$(PY) -m sandbox upgrade --size $(SIZE)
+
+test: $(VENV)/ready
+	$(PY) -m pytest $(TESTS)
+
+down: $(VENV)/ready
+	$(PY) -m sandbox down
+
+lint: $(VENV)/ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+bench: $(VENV)/ready
+	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+
+clean: down
+	rm -rf .venv .venv-* .sandbox
+
+$(VENV)/ready: setup.py
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "Python 3.10 or later is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(if $(SALT),$(PY) -m pip install --quiet 'salt~=$(SALT).0' -e '.[tests]',\
+	$(PY) -m pip install --quiet 'salt~=3006.0' -e '.[tests]' || $(PY) -m pip install --quiet -e '.[tests]')
+	@touch $@

@@ -1,0 +1,169 @@
+"""
+The door to AWS
+===============
+
+Every call of this package to AWS goes through :py:func:`call`: it is journaled, a change is refused under
+``test=True``, and errors come translated. Credentials and region are taken as Salt's boto modules take them:
+``mitx:…:aws: {region, keyid, key}`` or ``{profile: <name in the configuration or pillar, or a dict>}``, else
+botocore's own chain. The endpoint is ``aws.endpoint_url``, else ``AWS_ENDPOINT_URL[_<SERVICE>]``.
+
+:depends: boto3
+"""
+
+import json
+
+from salt.exceptions import CommandExecutionError
+
+try:
+    import boto3
+    import botocore.config
+    import botocore.exceptions
+    import botocore.parsers
+
+    HAS_BOTO3 = True
+except ImportError:
+    HAS_BOTO3 = False
+
+_READS = ("describe_", "list_", "get_", "head_")
+# Retried by botocore already; after its last try a poller with a deadline may still go on.
+_TRANSIENT_CODES = {
+    "InternalError", "InternalFailure", "PriorRequestNotComplete", "RequestLimitExceeded", "RequestTimeout", "ServiceUnavailable",
+    "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException", "Unavailable",
+}  # fmt: skip
+_TRANSIENT_STATUS = {429, 500, 502, 503, 504}
+# What names the object of a call, in the order in which it is looked for.
+_OBJECT_KEYS = ("LoadBalancerName", "LoadBalancerNames", "HostedZoneId", "DistributionId", "Id", "Bucket", "InstanceIds", "ImageIds")
+
+
+def __virtual__():
+    if not HAS_BOTO3:
+        return False, "The mitx_aws module needs boto3"
+    return True
+
+
+def call(service, operation, absent=(), **parameters):
+    """
+    Call one operation of AWS and return its answer without ``ResponseMetadata``; all pages of it if it has pages.
+
+    service
+        As boto3 names it: ``route53``, ``elb``, ``ec2``, ``cloudfront``, ``s3``, ``acm``, ``sts``.
+    operation
+        As a method of boto3's client: ``change_resource_record_sets``. What does not begin with ``describe_``,
+        ``list_``, ``get_`` or ``head_`` is a change.
+    absent
+        Error codes, or HTTP status numbers, for which ``None`` is returned.
+
+    Raises ``CommandExecutionError`` with the attributes ``code`` (str, may be empty), ``status`` (int or ``None``) and
+    ``transient`` (bool: throttled, server error, no answer).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_aws.call elb describe_load_balancers with_pillar=True
+    """
+    parameters = {key: value for key, value in parameters.items() if not key.startswith("__")}
+    what = f"{service}.{operation}"
+    client = _client(service)
+    change = not operation.startswith(_READS)
+    with __salt__["mitx_run.journaled"]("aws", change=change, service=service, operation=operation, parameters=parameters):
+        try:
+            return _send(client, operation, parameters)
+        except botocore.exceptions.ClientError as err:
+            failure = _translate_answer(what, parameters, err)
+            if {failure.code, failure.status} & set(absent):
+                return None
+            raise failure from err
+        except botocore.exceptions.BotoCoreError as err:
+            raise _translate_silence(what, parameters, err) from err
+
+
+def account():
+    """
+    Return ``{account, arn, endpoint}``: whose credentials these are and where the calls go.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_aws.account with_pillar=True
+    """
+    identity = call("sts", "get_caller_identity")
+    return {"account": identity["Account"], "arn": identity["Arn"], "endpoint": _client("elb").meta.endpoint_url}
+
+
+def _send(client, operation, parameters):
+    if client.can_paginate(operation):
+        return client.get_paginator(operation).paginate(**parameters).build_full_result()
+    try:
+        method = getattr(client, operation)
+    except AttributeError as err:
+        raise CommandExecutionError(f"{client.meta.service_model.service_name} has no operation {operation}") from err
+    answer = method(**parameters)
+    answer.pop("ResponseMetadata", None)
+    return answer
+
+
+def _client(service):
+    """
+    Return boto3's client. Making one costs 50 ms, so it is kept for the life of the loader.
+    """
+    aws = __salt__["mitx_settings.aws"]()
+    key = f"mitx_aws.client.{service}.{json.dumps(aws, sort_keys=True, default=str)}"
+    if key not in __context__:
+        session = boto3.session.Session(
+            aws_access_key_id=aws.get("keyid"),
+            aws_secret_access_key=aws.get("key"),
+            aws_session_token=aws.get("token"),
+            region_name=aws.get("region"),
+        )
+        __context__[key] = session.client(service, endpoint_url=aws.get("endpoint_url"), config=_config(aws))
+    return __context__[key]
+
+
+def _config(aws):
+    return botocore.config.Config(
+        # total_max_attempts counts the first try, max_attempts (in code) does not: only this one means one thing.
+        retries={"mode": "standard", "total_max_attempts": int(aws.get("attempts", 8))},
+        connect_timeout=10,
+        read_timeout=float(aws.get("read_timeout", 60)),
+        user_agent_extra="saltext-mitx",
+    )
+
+
+def _translate_answer(what, parameters, err):
+    code = str(err.response.get("Error", {}).get("Code") or "")
+    status = err.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    message = err.response.get("Error", {}).get("Message") or "no message"
+    shown = code or f"HTTP {status}"
+    if status == 403:
+        message += "; the credentials do not allow it"
+    return _failure(f"{what}{_object(parameters)}: {shown}: {message}", code, status, code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS)
+
+
+def _translate_silence(what, parameters, err):
+    transient = isinstance(
+        err,
+        (
+            botocore.exceptions.ConnectionError,
+            botocore.exceptions.HTTPClientError,
+            # What moto and proxies send for a server error is no XML.
+            botocore.parsers.ResponseParserError,
+        ),
+    )
+    sent = " It is not known whether the change was made; the same command finds out and goes on." if transient else ""
+    return _failure(f"{what}{_object(parameters)}: {err}.{sent}", "", None, transient)
+
+
+def _failure(message, code, status, transient):
+    failure = CommandExecutionError(__salt__["mitx_run.redact"](message))
+    failure.code, failure.status, failure.transient = code, status, transient
+    return failure
+
+
+def _object(parameters):
+    for key in _OBJECT_KEYS:
+        if parameters.get(key):
+            value = parameters[key]
+            return " of " + (", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))
+    return ""

@@ -1,0 +1,420 @@
+"""
+The public names in Route 53: what they show, and the swap to the maintenance page and back
+============================================================================================
+
+The names are those of the run's purposes (``settings["records"]``). Each is a CNAME either to its own load balancer
+(it shows the ``site``) or to the maintenance distribution (it shows the ``maintenance`` page). Whatever else is found
+at one of these names belongs to somebody else: nothing is changed then, and what was found is said.
+
+All names move in one batch, which Route 53 applies whole or not at all: one ListResourceRecordSets, one
+ChangeResourceRecordSets, then GetChange until INSYNC. On the way back DescribeLoadBalancers comes before the change,
+for the load balancers' exact names. Nothing to do: the list alone.
+"""
+
+import datetime
+import re
+
+from salt.exceptions import CommandExecutionError
+
+SHOWS = ("maintenance", "site")
+_HIGH_TTL = "visitors would keep the old address that long. salt-run mitx.announce lowers it; then wait for the old TTL to pass"
+
+
+def __virtual__():
+    return True
+
+
+def records(settings=None):
+    """
+    Return what the zone holds at each public name, in one call: ``{name: {name, kind, purpose, elb, type, ttl, value,
+    shows, problem, high_ttl}}``. ``shows`` is ``maintenance``, ``site`` or ``None``; ``problem`` says why the record is
+    none of ours to change, ``high_ttl`` why it must not be switched yet; both are ``None`` if all is well.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_dns.records with_pillar=True
+    """
+    settings = _settings(settings)
+    zone = settings["dns"]["zone_id"]
+    answer = __salt__["mitx_aws.call"]("route53", "list_resource_record_sets", HostedZoneId=zone)
+    at_name = {}
+    for record_set in answer["ResourceRecordSets"]:
+        at_name.setdefault(_plain(record_set["Name"]), []).append(record_set)
+    return {wanted["name"]: _judged(settings, wanted, at_name.get(_plain(wanted["name"]), [])) for wanted in settings["records"]}
+
+
+def plan(settings, to):
+    """
+    Return what is to be done so that every public name shows ``to`` (``maintenance`` or ``site``): ``{to, changes,
+    batch, ttl}``. ``changes`` is ``{name: {old, new}}`` for those that differ, ``batch`` the change batch for Route 53
+    with every name in it, or ``None`` if none differs, and ``ttl`` the seconds for which resolvers may still
+    hold an old record.
+
+    Raises ``CommandExecutionError`` with every record that is not ours to change.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.maintenance on test=True
+    """
+    if to not in SHOWS:
+        raise CommandExecutionError(f"Names can show {' or '.join(SHOWS)}, not {to!r}")
+    settings = _settings(settings)
+    found = records(settings)
+    _refuse(settings, found)
+    moving = [record for record in found.values() if record["shows"] != to]
+    if not moving:
+        return {"to": to, "changes": {}, "batch": None, "ttl": 0}
+    targets = _targets(settings, to)
+    return {
+        "to": to,
+        "changes": _differences(found, {name: {**record, "value": targets[name]} for name, record in found.items()}),
+        "batch": _batch(settings, f"shows {to}", {name: (targets[name], record["ttl"]) for name, record in found.items()}),
+        "ttl": max(record["ttl"] for record in moving),
+    }
+
+
+def send(settings, planned):
+    """
+    Send the batch of :py:func:`plan` and return the change's id. Throttling and lost answers are tried again
+    until ``dns.timeout``: the same batch twice is the same as once.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.maintenance on
+    """
+    note = {"to": planned["to"], "ttl": planned["ttl"], "changes": planned["changes"]}
+    __salt__["mitx_run.journal"]("dns", stage="sending", **note)
+    sent = {}
+
+    def change():
+        answer = __salt__["mitx_aws.call"](
+            "route53", "change_resource_record_sets", HostedZoneId=settings["dns"]["zone_id"], ChangeBatch=planned["batch"]
+        )
+        sent["id"] = answer["ChangeInfo"]["Id"].rpartition("/")[2]
+        return True, sent["id"]
+
+    _wait(
+        settings,
+        change,
+        f"The change of {len(planned['batch']['Changes'])} records in zone {settings['dns']['zone_id']} accepted",
+    )
+    __salt__["mitx_run.journal"]("dns", stage="sent", id=sent["id"], **note)
+    return sent["id"]
+
+
+def wait_insync(settings, change_id):
+    """
+    Wait until all of Route 53's name servers know the change. Raises ``CommandExecutionError`` after ``dns.timeout``
+    seconds, with the state last seen.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_dns.wait_insync '{…}' C0123456789ABC with_pillar=True
+    """
+
+    def look():
+        status = __salt__["mitx_aws.call"]("route53", "get_change", Id=change_id)["ChangeInfo"]["Status"]
+        return status == "INSYNC", status
+
+    try:
+        seen = _wait(settings, look, f"Change {change_id} of zone {settings['dns']['zone_id']} known to all name servers")
+    except CommandExecutionError as err:
+        raise CommandExecutionError(
+            f"{err}. The change was accepted and is on its way: nothing is to be undone. The same command goes on waiting "
+            "for it; until then visitors may see the old or the new."
+        ) from err
+    __salt__["mitx_run.journal"]("dns", stage="insync", id=change_id)
+    return seen
+
+
+def point(settings, to):
+    """
+    Make every public name show ``to`` (``maintenance`` or ``site``) and wait until Route 53 says INSYNC. Returns
+    ``{changes, ttl}``; :py:func:`finish` then waits for the public.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.maintenance on
+    """
+    settings = _settings(settings)
+    planned = plan(settings, to)
+    if planned["batch"]:
+        wait_insync(settings, send(settings, planned))
+    return {"changes": planned["changes"], "ttl": planned["ttl"]}
+
+
+def finish(settings, to):
+    """
+    Prove that the public sees ``to``: what an earlier command left unfinished is waited for first, and nothing is
+    believed before the time to live of the old records is over. Returns what ``mitx_check.public`` found.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.maintenance on
+    """
+    last = _unfinished(to)
+    if last.get("id") and last["stage"] == "sent":
+        wait_insync(settings, last["id"])
+    left = _seconds_left(last) if last else 0
+    found = __salt__["mitx_check.public"](expect=to, not_before=left)
+    if last:
+        __salt__["mitx_run.journal"]("dns", stage="shown", to=to)
+    return found
+
+
+def restore(settings, saved):
+    """
+    Put records back as :py:func:`records` returned them earlier, in one batch, and wait for INSYNC. Returns
+    ``{name: {old, new}}`` of those that differed. Records that are not ours to change are refused, in ``saved`` too.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_dns.restore '{…}' '{lms.mitx.mit.edu: {type: CNAME, ttl: 60, value: …}}' with_pillar=True
+    """
+    settings = _settings(settings)
+    found = records(settings)
+    unknown = sorted(set(saved) - set(found))
+    if unknown:
+        raise CommandExecutionError(f"No record was changed: not among the public names: {', '.join(unknown)}")
+    wanted = {
+        name: _judged(settings, found[name], [_record_set(name, record["value"], record["ttl"])])
+        for name, record in saved.items()
+    }
+    _refuse(settings, found)
+    _refuse(settings, wanted)
+    return _rewrite(settings, found, wanted, "restored")
+
+
+def high_ttls(settings=None):
+    """
+    Return the records whose time to live exceeds ``dns.ttl``: ``{name: {old, new}}``. One call.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.announce test=True
+    """
+    settings = _settings(settings)
+    found = records(settings)
+    return _differences(found, _with_lower_ttl(settings, found))
+
+
+def lower_ttl(settings=None):
+    """
+    Lower the time to live of every public record to ``dns.ttl`` where it exceeds it, in one batch. Returns ``{name: {old,
+    new}}``. It helps only once the old time to live is over: days ahead, with the announcement.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.announce
+    """
+    settings = _settings(settings)
+    found = records(settings)
+    return _rewrite(settings, found, _with_lower_ttl(settings, found), "has its time to live lowered")
+
+
+def status(settings=None):
+    """
+    Return what each public name does now: ``{name: {kind, purpose, elb, record, ttl, shows, problem, resolvers,
+    visitor}}``. ``problem`` is either of those of :py:func:`records`, ``resolvers`` and ``visitor`` are what ``mitx_check.seen``
+    says.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.maintenance status
+    """
+    settings = _settings(settings)
+    found = records(settings)
+    seen, silence = _seen(list(found))
+    return {
+        name: {
+            **{key: record[key] for key in ("kind", "purpose", "elb", "ttl", "shows")},
+            "problem": record["problem"] or record["high_ttl"],
+            "record": _spoken(record) if record["type"] else None,
+            "resolvers": seen.get(name, {}).get("resolvers", silence),
+            "visitor": seen.get(name, {}).get("visitor", silence),
+        }
+        for name, record in found.items()
+    }
+
+
+def _seen(names):
+    """
+    Return ``({name: {resolvers, visitor, …}}, why there is none)``: that nobody could be asked must not hide the records.
+    """
+    try:
+        return __salt__["mitx_check.seen"](names), None
+    except CommandExecutionError as err:
+        return {}, f"not known: {err}"
+
+
+def _judged(settings, wanted, sets):
+    record = {key: wanted[key] for key in ("name", "kind", "purpose", "elb")}
+    first = sets[0] if sets else {}
+    record["type"], record["ttl"] = first.get("Type"), first.get("TTL")
+    record["value"] = ", ".join(item["Value"] for item in first.get("ResourceRecords") or ())
+    record["problem"] = _why_foreign(sets)
+    record["shows"] = None if record["problem"] else _shown_by(settings, wanted, record["value"])
+    if not record["problem"] and not record["shows"]:
+        record["problem"] = (
+            f"points to {record['value']}, which is neither the load balancer {wanted['elb']} nor "
+            f"the distribution {settings['maintenance']['distribution']['domain_name']}"
+        )
+    record["high_ttl"] = None
+    if not record["problem"] and record["ttl"] > settings["dns"]["ttl"]:
+        record["high_ttl"] = f"has a TTL of {record['ttl']}, above the {settings['dns']['ttl']} of dns.ttl: {_HIGH_TTL}"
+    return record
+
+
+def _why_foreign(sets):
+    """
+    Return what makes record sets of one name something else than one plain CNAME, or ``None``.
+    """
+    if not sets:
+        return "has no record"
+    first = sets[0]
+    if len(sets) > 1 or first.get("SetIdentifier"):
+        return f"has {len(sets)} record sets, or a routing policy: {', '.join(sorted(found['Type'] for found in sets))}"
+    if "AliasTarget" in first:
+        return f"is an alias of type {first['Type']} to {first['AliasTarget']['DNSName']}"
+    if first["Type"] != "CNAME":
+        return f"is of type {first['Type']}: {', '.join(item['Value'] for item in first.get('ResourceRecords') or ())}"
+    return None
+
+
+def _shown_by(settings, wanted, value):
+    target = _plain(value)
+    if target == _plain(settings["maintenance"]["distribution"]["domain_name"]):
+        return "maintenance"
+    region = re.escape(settings["aws"]["region"] or "") or "[a-z0-9-]+"
+    elb = rf"(dualstack\.)?(internal-)?{re.escape(wanted['elb'].lower())}(-\d+)?\.{region}\.elb\.amazonaws\.com"
+    return "site" if re.fullmatch(elb, target) else None
+
+
+def _refuse(settings, found, keys=("problem", "high_ttl")):
+    """
+    Raise an error that names every record which must not be switched as it is.
+    """
+    problems = [f"{name} {record[key]}" for name, record in found.items() for key in keys if record[key]]
+    if problems:
+        raise CommandExecutionError(
+            f"No record was changed. In zone {settings['dns']['zone_id']} these are not as they must be:\n  - "
+            + "\n  - ".join(problems)
+        )
+
+
+def _targets(settings, to):
+    if to == "maintenance":
+        return {record["name"]: settings["maintenance"]["distribution"]["domain_name"] for record in settings["records"]}
+    names = _elb_names(settings)
+    answer = __salt__["mitx_aws.call"](
+        "elb", "describe_load_balancers", absent=("LoadBalancerNotFound", "AccessPointNotFound"), LoadBalancerNames=names
+    )
+    if answer is None:
+        raise CommandExecutionError(
+            f"No record was changed: of the load balancers {', '.join(names)} at least one does not exist"
+        )
+    found = {elb["LoadBalancerName"]: elb["DNSName"] for elb in answer["LoadBalancerDescriptions"]}
+    missing = sorted(set(names) - set(found))
+    if missing:
+        raise CommandExecutionError(f"No record was changed: these load balancers do not exist: {', '.join(missing)}")
+    return {record["name"]: found[record["elb"]] for record in settings["records"]}
+
+
+def _with_lower_ttl(settings, found):
+    _refuse(settings, found, keys=("problem",))
+    return {name: {**record, "ttl": min(record["ttl"], settings["dns"]["ttl"])} for name, record in found.items()}
+
+
+def _rewrite(settings, found, wanted, what):
+    changes = _differences(found, wanted)
+    if changes:
+        sets = {name: (wanted[name]["value"], wanted[name]["ttl"]) for name in changes}
+        ttl = max(found[name]["ttl"] for name in changes)
+        wait_insync(settings, send(settings, {"to": what, "changes": changes, "batch": _batch(settings, what, sets), "ttl": ttl}))
+    return changes
+
+
+def _differences(found, wanted):
+    return {
+        name: {"old": _spoken(found[name]), "new": _spoken(record)}
+        for name, record in wanted.items()
+        if _plain(record["value"]) != _plain(found[name]["value"]) or record["ttl"] != found[name]["ttl"]
+    }
+
+
+def _batch(settings, what, sets):
+    """
+    Return the change batch that makes each name of ``{name: (target, ttl)}`` that CNAME.
+    """
+    changes = [{"Action": "UPSERT", "ResourceRecordSet": _record_set(name, *found)} for name, found in sets.items()]
+    return {"Comment": f"mitx: {settings['environment']} {what}", "Changes": changes}
+
+
+def _record_set(name, target, ttl):
+    return {"Name": f"{_plain(name)}.", "Type": "CNAME", "TTL": ttl, "ResourceRecords": [{"Value": target}]}
+
+
+def _unfinished(to):
+    """
+    Return the journal's last line about these names if it says that they were moved to ``to`` and not yet that the
+    public has seen it, else ``{}``.
+    """
+    lines = __salt__["mitx_run.entries"](event="dns")
+    begun = [line for line in lines if line.get("stage") == "sending"]
+    after = [line for line in lines if begun and line["time"] >= begun[-1]["time"]]
+    if not begun or begun[-1]["to"] != to or after[-1]["stage"] == "shown":
+        return {}
+    sent = [line for line in after if line.get("id")]
+    return {
+        "began": begun[-1]["time"],
+        "ttl": begun[-1]["ttl"],
+        "id": sent[-1]["id"] if sent else None,
+        "stage": after[-1]["stage"],
+    }
+
+
+def _seconds_left(unfinished):
+    began = datetime.datetime.fromisoformat(unfinished["began"].replace("Z", "+00:00"))
+    return max(0.0, unfinished["ttl"] - (datetime.datetime.now(datetime.timezone.utc) - began).total_seconds())
+
+
+def _wait(settings, check, what):
+    return __salt__["mitx_run.wait_until"](
+        check, timeout=settings["dns"]["timeout"], interval=settings["dns"]["interval"], what=what
+    )
+
+
+def _settings(settings):
+    return settings or __salt__["mitx_settings.get"]()
+
+
+def _elb_names(settings):
+    return sorted({record["elb"] for record in settings["records"]})
+
+
+def _plain(name):
+    return name.rstrip(".").lower()
+
+
+def _spoken(record):
+    return f"{record['type']} {record['value']} TTL {record['ttl']}"

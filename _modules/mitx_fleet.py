@@ -1,0 +1,416 @@
+"""
+Which instances are the current fleet, and which are the new one
+================================================================
+
+An instance is known by its id, its codename and its release number, never by its name alone: release numbers
+count per codename, names do not carry the codename (Koa v3 and Juniper v3 are called the same), terminated
+instances keep their name for an hour, and ``-v3`` is a prefix of ``-v33``. So names are compared whole, only
+instances that still exist count, and what a run works on is recorded in the run.
+
+An instance, everywhere in this package::
+
+    id            i-0123…                                          the identity
+    name          edx-mitx-qa-next-residential-draft-0-v1          also the id of its minion
+    role          edx | edx-worker
+    purpose       next-residential-draft
+    codename      koa
+    release       1                                                int, None if the tag is missing or no number
+    environment   mitx-qa
+    address       private address
+    state         pending | running | stopping | stopped
+    elbs          names of the run's load balancers that hold it; None where nobody looked
+    image, vpc    ids
+
+In :py:func:`current`, ``serves`` (bool) too.
+"""
+
+from salt.exceptions import CommandExecutionError
+
+# shutting-down and terminated are left out: their names live on for about an hour.
+LIVE = ("pending", "running", "stopping", "stopped")
+WEB, WORKER = "edx", "edx-worker"
+_COMPARED = ("name", "role", "purpose", "codename", "release", "environment")
+# DescribeInstances takes at most 200 values in a filter.
+_FILTER_VALUES = 200
+
+
+def __virtual__():
+    return True
+
+
+def instances(settings=None):
+    """
+    Return every instance that bears the environment's tag and still exists, of whatever purpose, as a list
+    sorted by name: one DescribeInstances.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.instances with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    return _describe({"tag:environment": [settings["environment"]], "instance-state-name": LIVE})
+
+
+def find(names=None, ids=None, states=LIVE):
+    """
+    Return the instances of the account that bear one of the ``names``, or have one of the ``ids``, in any
+    environment. An id that EC2 does not know is simply not in the answer. ``states=None``: terminated ones too.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.find names='[edx-mitx-qa-next-residential-draft-0-v1]' with_pillar=True
+    """
+    key, values = ("tag:Name", list(names or ())) if ids is None else ("instance-id", list(ids))
+    found = []
+    for start in range(0, len(values), _FILTER_VALUES):
+        wanted = {key: values[start : start + _FILTER_VALUES]}
+        found += _describe({**wanted, "instance-state-name": states} if states else wanted)
+    return found
+
+
+def current(settings=None, release=None):
+    """
+    Return the fleet that the new one replaces: what is registered in the run's load balancers, and the workers
+    of the same purposes, without what is new. New is what the run recorded as such, and what is tagged with the
+    run's codename and ``release`` (int).
+
+    ``serves`` is False for a worker of another release than what its purpose's load balancers hold: a leftover
+    of an earlier upgrade. It must be stopped with the rest, and never be started again.
+
+    A registered id that is no instance of this environment is in the list too, with ``name`` None:
+    see :py:func:`strangers`.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.current with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    found = _with_elbs(instances(settings), __salt__["mitx_elb.describe"](settings))
+    is_new = _is_new(settings, release)
+    mine = [one for one in found if _belongs(one, settings) and not is_new(one)]
+    serving = {(one["purpose"], one["codename"], one["release"]) for one in found if one["elbs"]}
+    purposes = {purpose for purpose, _, _ in serving}
+    for one in mine:
+        generation = (one["purpose"], one["codename"], one["release"])
+        # With nothing registered there is no release that serves, and nobody can be told to be a leftover.
+        one["serves"] = bool(one["elbs"]) or generation in serving or one["purpose"] not in purposes
+    return mine
+
+
+def new(settings=None, release=None, found=None):
+    """
+    Return what there is of the new fleet, whose names follow from settings and ``release`` (int)::
+
+        {instances: [exactly as expected: name, role, purpose, codename, release, existing once],
+         missing: [names], unexpected: [instances], problems: [what is wrong with each, in words]}
+
+    ``unexpected`` are instances that bear an expected name but are something else, or bear it twice, and
+    instances of this codename and release which settings do not name. ``found``: an answer of
+    :py:func:`instances`, if there is one already.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.new release=1 with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    release = int(release)
+    found = instances(settings) if found is None else found
+    expected = {one["name"].format(release=release): one for one in settings["instances"]}
+    good, unexpected, problems = {}, [], []
+    for one in found:
+        wrong = _differences(one, expected, settings, release, found)
+        if wrong is None:
+            continue
+        if wrong:
+            unexpected.append(one)
+            problems.append(f"{label(one)}: {wrong}")
+        else:
+            good[one["name"]] = one
+    missing = [name for name in expected if name not in good]
+    return {"instances": list(good.values()), "missing": missing, "unexpected": unexpected, "problems": problems}
+
+
+def recorded(which):
+    """
+    Return the fleet, ``old`` or ``new``, that the run recorded: a list of instances as they were then.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.recorded old with_pillar=True
+    """
+    if which not in ("old", "new"):
+        raise CommandExecutionError(f"There is an old and a new fleet, not {which!r}")
+    fleet = __salt__["mitx_run.pinned"](f"{which}_fleet")
+    if fleet is None:
+        recorded_by = {"old": "record the old fleet", "new": "deploy the new fleet"}[which]
+        raise CommandExecutionError(
+            f"This run has not recorded a {which} fleet yet. Let it {recorded_by} first: "
+            "salt-run state.orchestrate orchestrate.mitx.prepare"
+        )
+    return fleet
+
+
+def compare(recorded, actual):
+    """
+    Return how ``actual`` differs from ``recorded``, by id: ``{missing: [recorded instances that are no more],
+    changed: [{id, key, recorded, actual}], stopped: [actual instances that do not run]}``. All empty: it is the same fleet.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.compare '[]' '[]'
+    """
+    there = {one["id"]: one for one in actual}
+    changed = [
+        {"id": one["id"], "key": key, "recorded": one[key], "actual": there[one["id"]][key]}
+        for one in recorded
+        for key in _COMPARED
+        if one["id"] in there and there[one["id"]][key] != one[key]
+    ]
+    kept = [there[one["id"]] for one in recorded if one["id"] in there]
+    return {
+        "missing": [one for one in recorded if one["id"] not in there],
+        "changed": changed,
+        "stopped": [one for one in kept if one["state"] != "running"],
+    }
+
+
+def drift(recorded, actual):
+    """
+    Return :py:func:`compare` as a list of sentences, one for each instance that is not as it was recorded.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.drift '[]' '[]'
+    """
+    differs = compare(recorded, actual)
+    return [
+        *(f"{label(one)} is no more" for one in differs["missing"]),
+        *(f"{one['id']}: its {one['key']} was {one['recorded']}, is {one['actual']}" for one in differs["changed"]),
+        *(f"{label(one)} is {one['state']}" for one in differs["stopped"]),
+    ]
+
+
+def strangers(settings, fleet):
+    """
+    Return, as a list of sentences, which instances of ``fleet`` are registered in the run's load balancers but
+    none of this run's business: unknown to the environment, of another purpose, or no web instance.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.strangers settings=null fleet='[]' with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    purpose_of = {elb["name"]: elb["purpose"] for elb in settings["elbs"]}
+    found = []
+    for one in fleet:
+        for elb in one["elbs"] or ():
+            if one["name"] is None:
+                found.append(f"{elb} holds {one['id']}, which is no existing instance of {settings['environment']}")
+            elif (one["role"], one["purpose"]) != (WEB, purpose_of[elb]):
+                found.append(f"{elb} holds {label(one)}, {one['role']} of {one['purpose']}, not edx of {purpose_of[elb]}")
+    return found
+
+
+def taken(settings=None, release=None):
+    """
+    Return what a deploy of ``release`` (int) would collide with, by name, in the whole account::
+
+        {taken: [instances that exist under a name that the deploy would give, each with ``why`` in words],
+         ours: [those which an interrupted deploy of this very release launched],
+         terminated: [instances that are gone but still listed under such a name]}
+
+    A colleague's Koa v3 beside Juniper v3 is ``taken``: ``cloud.map_run`` would skip the name with a warning. A
+    terminated twin is no collision for us, but the existing ``mitx_elb`` fails on it for about an hour.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.taken release=1 with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    release = int(release)
+    expected = {one["name"].format(release=release): one for one in settings["instances"]}
+    everything = find(names=expected, states=None)
+    living = [one for one in everything if one["state"] in LIVE]
+    answer = {"taken": [], "ours": [], "terminated": [one for one in everything if one["state"] not in LIVE]}
+    for one in living:
+        wrong = _differences(one, expected, settings, release, living) or _other_image(one)
+        if wrong:
+            answer["taken"].append({**one, "why": wrong})
+        else:
+            answer["ours"].append(one)
+    return answer
+
+
+def images(settings=None, release=None):
+    """
+    Return the AMIs that ``release`` (int) is deployed from: ``{role: {id, name, state}}``, None for one that
+    does not exist. By name, since right after CreateImage its id may not be found; two of a name are an error.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.images release=1 with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    names = {role: name.format(release=int(release)) for role, name in settings["amis"].items()}
+    answer = __salt__["mitx_aws.call"](
+        "ec2",
+        "describe_images",
+        Owners=["self"],
+        Filters=[{"Name": "name", "Values": sorted(names.values())}],
+    )
+    found = {role: [raw for raw in answer["Images"] if raw["Name"] == name] for role, name in names.items()}
+    for role, twins in found.items():
+        if len(twins) > 1:
+            ids = ", ".join(f"{raw['ImageId']} ({raw['State']})" for raw in twins)
+            raise CommandExecutionError(f"{len(twins)} images bear the name {names[role]}: {ids}. Deregister the wrong one.")
+    return {
+        role: {"id": twins[0]["ImageId"], "name": names[role], "state": twins[0]["State"]} if twins else None
+        for role, twins in found.items()
+    }
+
+
+def wait_images(settings=None, release=None):
+    """
+    Wait until both AMIs of ``release`` (int) are available, and return them as :py:func:`images` does. One that
+    failed is final; one that is pending, or not listed yet, has ``images.timeout`` seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.wait_images release=1 with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    found = {}
+
+    def check():
+        found.update(images(settings, release))
+        for role, image in found.items():
+            if image and image["state"] not in ("pending", "available"):
+                raise CommandExecutionError(
+                    f"The image {image['name']} ({image['id']}, {role}) is {image['state']}: it will never be "
+                    "available. Build again: salt-run state.orchestrate orchestrate.mitx.prepare"
+                )
+        states = {role: image["state"] if image else "not listed" for role, image in found.items()}
+        return set(states.values()) == {"available"}, ", ".join(f"{role} {state}" for role, state in states.items())
+
+    names = ", ".join(name.format(release=int(release)) for name in settings["amis"].values())
+    __salt__["mitx_run.wait_until"](check, settings["images"]["timeout"], settings["images"]["interval"], f"Images {names} available")
+    return found
+
+
+def label(instance):
+    """
+    Return what to call an instance in a message: ``name (id)``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.label '{id: i-1, name: edx-1}'
+    """
+    return f"{instance['name'] or 'an unnamed instance'} ({instance['id']})"
+
+
+def _describe(filters):
+    asked = [{"Name": key, "Values": list(values)} for key, values in filters.items()]
+    answer = __salt__["mitx_aws.call"]("ec2", "describe_instances", Filters=asked)
+    found = [_instance(raw) for group in answer["Reservations"] for raw in group["Instances"]]
+    return sorted(found, key=lambda one: (one["name"] or "", one["id"]))
+
+
+def _instance(raw):
+    tags = {tag["Key"]: tag["Value"] for tag in raw.get("Tags") or ()}
+    return {
+        "id": raw["InstanceId"],
+        "name": tags.get("Name"),
+        "role": tags.get("role"),
+        "purpose": tags.get("purpose"),
+        "codename": tags.get("edx_codename"),
+        "release": _number(tags.get("release-version")),
+        "environment": tags.get("environment"),
+        "address": raw.get("PrivateIpAddress"),
+        "state": raw["State"]["Name"],
+        "elbs": None,
+        "image": raw.get("ImageId"),
+        "vpc": raw.get("VpcId"),
+    }
+
+
+def _number(tag):
+    digits = str(tag or "").removeprefix("v")
+    return int(digits) if digits.isdecimal() else None
+
+
+def _with_elbs(found, elbs):
+    """Fill in ``elbs``; a registered id that is none of ``found`` is added, nameless."""
+    holders = {}
+    for name, elb in elbs.items():
+        for id_ in elb["members"] if elb else ():
+            holders.setdefault(id_, []).append(name)
+    known = [{**one, "elbs": holders.pop(one["id"], [])} for one in found]
+    unknown = [_instance({"InstanceId": id_, "State": {"Name": None}}) for id_ in sorted(holders)]
+    return known + [{**one, "elbs": holders[one["id"]]} for one in unknown]
+
+
+def _is_new(settings, release):
+    ids = {one["id"] for one in __salt__["mitx_run.pinned"]("new_fleet") or ()}
+    generation = (settings["codename"], None if release is None else int(release))
+
+    def is_new(one):
+        return one["id"] in ids or (release is not None and (one["codename"], one["release"]) == generation)
+
+    return is_new
+
+
+def _belongs(one, settings):
+    return bool(one["elbs"]) or (one["role"] == WORKER and one["purpose"] in settings["purposes"])
+
+
+def _differences(one, expected, settings, release, found):
+    """
+    None: it is no affair of this release. Empty: exactly one that is expected. Else what is wrong, in words.
+    """
+    generation = (one["codename"], one["release"]) == (settings["codename"], release)
+    plan = expected.get(one["name"])
+    if plan is None:
+        return "not in settings" if generation and one["purpose"] in settings["purposes"] else None
+    twins = [other["id"] for other in found if other["name"] == one["name"] and other["id"] != one["id"]]
+    wanted = {
+        "codename": settings["codename"],
+        "release": release,
+        "role": plan["role"],
+        "purpose": plan["purpose"],
+        "environment": settings["environment"],
+    }
+    wrong = [f"its {key} is {one[key]}, not {value}" for key, value in wanted.items() if one[key] != value]
+    if twins:
+        wrong.append(f"the same name is borne by {', '.join(twins)}")
+    return "; ".join(wrong)
+
+
+def _other_image(one):
+    image = (__salt__["mitx_run.pinned"]("images") or {}).get(one["role"])
+    if one["image"] == image:
+        return ""
+    return f"launched from {one['image']}, not from this run's {image or 'images, which do not exist yet'}"

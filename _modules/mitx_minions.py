@@ -1,0 +1,296 @@
+"""
+The door to the minions: exactly these, and truthfully
+======================================================
+
+Everything this package runs on a host goes through :py:func:`run`: one job for all hosts at once, over Salt's ``LocalClient``. It
+succeeds only if exactly the minions that were asked have answered, each with return code 0. A change is journaled, and refused
+under ``test=True``.
+
+What Salt itself tells is not enough: with a dead minion among them ``salt.function`` succeeds, ``batch`` drops return codes, and
+the timeout of ``cmd.run`` reads as success (seen on 3006, 3007 and 3008). So commands are bounded by ``timeout(1)`` on the host.
+
+A ``minion`` is the id of one, which is the name of its instance; ``minions`` a list of them.
+"""
+
+import math
+import re
+import shlex
+import time
+
+import salt.client
+from salt.exceptions import CommandExecutionError, SaltException
+
+# Told by a function that never ran, whatever the return code says.
+_NEVER_RAN = (" is not available.", "The minion function caused an exception", "Minion did not return")
+_LINES_TOLD = 5
+# Between two looks at what has come in, and between two calls of `meanwhile`.
+_TICK, _MEANWHILE = 0.02, 5
+# After a time-out the host's `timeout` waits this long for an end, then kills.
+_KILL_AFTER = 30
+
+
+def __virtual__():
+    return True
+
+
+def run(minions, fun, arg=(), kwarg=None, timeout=None, change=True, label=None, meanwhile=None):
+    """
+    Run a function on exactly these minions, all at once, and return ``{minion: what it returned}``.
+
+    fun
+        An execution function; or a list of different ones, which each minion runs in this order as one job. Then ``arg`` is a list
+        of their lists of arguments, ``kwarg`` a list of their dicts, and what a minion returned is ``{function: …}``.
+    timeout
+        Seconds that the job may take, default ``timeouts.minions``. Whoever neither answers nor works on the job for that long,
+        or for ``timeouts.minions`` if that is less, is taken for dead.
+    change
+        False: the function only reads.
+    label
+        What to call it in the journal and in messages.
+    meanwhile
+        Called without arguments every 5 s while the job runs.
+
+    Raises ``CommandExecutionError`` if ``minions`` is empty, and unless everybody has answered with return code 0; the message
+    names each of the others and why.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_minions.run '[edx-mitx-qa-next-residential-draft-0-v1]' test.ping change=False with_pillar=True
+    """
+    label = label or (fun if isinstance(fun, str) else ", ".join(fun))
+    wanted = _names(minions, label)
+    patience = __salt__["mitx_settings.get"]()["timeouts"]["minions"]
+    limit = float(timeout or patience)
+    request = {"fun": fun, "arg": _arguments(fun, arg, kwarg)}
+    with __salt__["mitx_run.journaled"](
+        "minions", change=change, label=label, function=fun, minions=wanted, arguments=request["arg"]
+    ):
+        answers, job = _ask(wanted, request, limit, min(limit, patience), meanwhile)
+        _require(label, wanted, answers, job, fun, limit)
+    return {minion: answers[minion][0]["ret"] for minion in wanted}
+
+
+def shell(minions, command, timeout=None, runas=None, change=True, label=None, meanwhile=None):
+    """
+    Run a shell command line on exactly these minions and return ``{minion: stdout}``. Its exit status must be 0, that of every
+    part of a pipe too. It is ended after ``timeout`` seconds, default ``timeouts.minions``, with all that it started.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_minions.shell '[edx-mitx-qa-next-residential-draft-0-v1]' uptime change=False with_pillar=True
+    """
+    patience = __salt__["mitx_settings.get"]()["timeouts"]["minions"]
+    limit = float(timeout or patience)
+    kwarg = {"python_shell": True, **({"runas": runas} if runas else {})}
+    answers = run(
+        minions,
+        "cmd.run_all",
+        [bounded(command, limit)],
+        kwarg,
+        limit + _KILL_AFTER + patience,
+        change,
+        label or command,
+        meanwhile,
+    )
+    return {minion: answer["stdout"] for minion, answer in answers.items()}
+
+
+def bounded(command, timeout):
+    """
+    Return a command line that runs ``command`` in bash for at most ``timeout`` seconds (exit status 124 when they run out, 137 when
+    it had to be killed) and fails when any part of a pipe does.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_minions.bounded 'false | cat' 10
+    """
+    return f"timeout --kill-after={_KILL_AFTER} {math.ceil(timeout)} /bin/bash -o pipefail -c {shlex.quote(command)}"
+
+
+def quoted(path):
+    """
+    Return a path for a shell command line. A leading ``~/`` stays what it is to the shell, the rest is quoted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_minions.quoted '~/edx/app'
+    """
+    home, rest = ("~/", path[2:]) if path.startswith("~/") else ("", path)
+    return home + shlex.quote(rest) if rest else home
+
+
+def ping(minions):
+    """
+    Ask these minions whether they are there; ``{minion: True}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_minions.ping '[edx-mitx-qa-next-residential-draft-0-v1]' with_pillar=True
+    """
+    return run(minions, "test.ping", change=False, label="ping")
+
+
+def impostors(instances):
+    """
+    Return, as sentences, which of the minions of these instances say that they are something else than what their instance is
+    tagged: another codename or release under the same name, another purpose, no worker. All of them must answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_minions.impostors '[{name: edx-mitx-qa-next-residential-draft-0-v1, purpose: next-residential-draft}]' with_pillar=True
+    """
+    grains = {"environment": "environment", "purpose": "purpose", "codename": "edx_codename", "release": "release-version"}
+    names = [one["name"] for one in instances]
+    answers = run(names, "grains.item", ["roles", *grains.values()], change=False, label="grains")
+    found = []
+    for one in instances:
+        said = answers[one["name"]]
+        if one.get("role") and one["role"] not in (said.get("roles") or ()):
+            found.append(f"{one['name']} ({one.get('id')}) is tagged {one['role']}, its minion has the roles {said.get('roles')}")
+        for key, grain in grains.items():
+            if one.get(key) is not None and str(said.get(grain)).removeprefix("v") != str(one[key]):
+                found.append(f"{one['name']} ({one.get('id')}) is tagged {key} {one[key]}, its minion says {said.get(grain)!r}")
+    return found
+
+
+def _names(minions, label):
+    wanted = list(dict.fromkeys(minions or ()))
+    nameless = [name for name in wanted if not isinstance(name, str) or not name]
+    if not wanted or nameless or isinstance(minions, str):
+        raise CommandExecutionError(
+            f"{label}: no list of minions to run it on was given, but {minions!r}. Nothing was asked of anybody."
+        )
+    return wanted
+
+
+def _arguments(fun, arg, kwarg):
+    """Arguments as Salt publishes them: keyword arguments travel in a marked dict after the others."""
+    if isinstance(fun, str):
+        return [*arg, {"__kwarg__": True, **kwarg}] if kwarg else list(arg)
+    if len(set(fun)) != len(fun):
+        raise CommandExecutionError(f"{fun}: Salt returns only one answer of each function")
+    rows = zip(fun, list(arg) or [()] * len(fun), kwarg or [None] * len(fun), strict=True)
+    return [_arguments(one, row, words) for one, row, words in rows]
+
+
+def _ask(wanted, request, limit, patience, meanwhile):
+    """
+    Publish and collect: ``({minion: [answers]}, job)`` with job ``{jid, minions: those whose keys the master accepted, overdue:
+    bool}`` or ``None`` if there was nobody.
+    """
+    # Silent for half of the patience, Salt asks the minion whether it works on the job, and gives it the other half.
+    half = max(1, math.ceil(patience / 2))
+    try:
+        with salt.client.LocalClient(c_path=__opts__["conf_file"]) as client:
+            job = client.run_job(wanted, **request, tgt_type="list", listen=True, timeout=half)
+            if not job:
+                return {}, None
+            incoming = client.get_iter_returns(
+                job["jid"], set(job["minions"]), timeout=half, tgt=wanted, tgt_type="list", block=False, gather_job_timeout=half
+            )
+            answers, overdue = _collect(incoming, limit, meanwhile)
+            return answers, {**job, "overdue": overdue}
+    except SaltException as err:
+        raise CommandExecutionError(
+            f"The master could not be asked to publish a job: {err}. Is salt-master running, and is this its user?"
+        ) from err
+
+
+def _collect(incoming, limit, meanwhile):
+    answers = {}
+    started = called = time.monotonic()
+    for one in incoming:
+        for minion, answer in (one or {}).items():
+            if "ret" in answer:
+                answers.setdefault(minion, []).append(answer)
+        if time.monotonic() - started > limit:
+            return answers, True
+        if meanwhile and time.monotonic() - called >= _MEANWHILE:
+            meanwhile()
+            called = time.monotonic()
+        if not one:
+            time.sleep(_TICK)
+    return answers, False
+
+
+def _require(label, wanted, answers, job, fun, limit):
+    faults = {minion: _fault(minion, answers, job, fun, limit) for minion in wanted}
+    wrong = {minion: fault for minion, fault in faults.items() if fault}
+    strangers = sorted(set(answers) - set(wanted))
+    wrong.update({minion: "was not asked, and answered" for minion in strangers})
+    if not wrong:
+        return
+    lines = "".join(f"\n  - {minion}: {fault}" for minion, fault in wrong.items())
+    rest = len(wanted) - len([minion for minion in wanted if minion in wrong])
+    raise CommandExecutionError(
+        __salt__["mitx_run.redact"](
+            f"{label}: {len(wrong)} of {len(wanted)} minions did not do it ({rest} did):{lines}\nLook: salt -L {','.join(wrong)} test.ping"
+        )
+    )
+
+
+def _fault(minion, answers, job, fun, limit):
+    """Why what this minion did is no success, in words; ``None`` if it is one."""
+    given = answers.get(minion)
+    if given is None:
+        return _silence(minion, job, limit)
+    if len(given) > 1:
+        return f"{len(given)} hosts answer to this name"
+    ret, retcode = given[0]["ret"], given[0].get("retcode")
+    if isinstance(fun, str):
+        return _failure(ret, retcode)
+    # A function that raised has no return code of its own here, and a traceback for a return.
+    parts = {one: _failure((ret or {}).get(one), (retcode or {}).get(one)) for one in fun}
+    return "; ".join(f"{one}: {fault}" for one, fault in parts.items() if fault) or None
+
+
+def _silence(minion, job, limit):
+    if job is None or minion not in job["minions"]:
+        return "the master has no accepted key of it"
+    if job["overdue"]:
+        return f"no answer after {limit:g} s: dead, or still at it: salt {minion} saltutil.find_job {job['jid']}"
+    return "no answer: dead, or not reachable"
+
+
+def _failure(ret, retcode):
+    if isinstance(ret, str) and (ret.endswith(_NEVER_RAN[0]) or ret.startswith(_NEVER_RAN[1:])):
+        return _told(ret)
+    if retcode == 0:
+        return None
+    return _told(ret) or f"return code {retcode}"
+
+
+def _told(ret):
+    """The end of what a failed function returned; that is where the reason stands."""
+    if isinstance(ret, dict) and "retcode" in ret and "stdout" in ret:
+        said = _end(f"{ret['stdout']}\n{ret.get('stderr') or ''}")
+        return f"exit status {ret['retcode']}{_meaning(ret['retcode'])}{': ' if said else ''}{said}"
+    if isinstance(ret, dict):
+        failed = [one for one in ret.values() if isinstance(one, dict) and one.get("result") is False]
+        return "; ".join(f"{one.get('__id__') or one.get('name')}: {_end(str(one.get('comment')))}" for one in failed) or _end(
+            str(ret)
+        )
+    if isinstance(ret, list):
+        return _end("\n".join(map(str, ret)))
+    return _end(str(ret)) if ret is not None else ""
+
+
+def _meaning(status):
+    return {124: " (its time ran out)", 137: " (it was killed)", 143: " (it was ended)"}.get(status, "")
+
+
+def _end(text):
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
+    return " | ".join(lines[-_LINES_TOLD:])[-600:]

@@ -1,0 +1,116 @@
+"""
+Run an orchestration inside of this one, and tell truthfully how it went
+========================================================================
+
+A nested ``salt.runner: state.orchestrate`` leaves environment variables behind for the next one, calls a ``str`` answer a
+success, and after Ctrl-C goes on with the step after it (seen on Salt 3006, 3007 and 3008). :py:func:`run` does none of that.
+"""
+
+import contextlib
+import os
+
+# What the existing orchestrations read (salt-ops, December 2020). Whatever of it lies around in the shell is not ours.
+VARIABLES = ("ENVIRONMENT", "PURPOSE", "PURPOSES", "RUN_MIGRATIONS", "ANSIBLE_FLAGS", "VPC_NAME", "BUSINESS_UNIT", "PURPOSE_PREFIX")
+
+
+def __virtual__():
+    return True
+
+
+def run(sls, environ=None, pillar=None):
+    """
+    Run ``sls`` as an orchestration, ``test`` passed down. With ``environ`` (dict) the process environment has exactly these of
+    the variables that the existing orchestrations read. Returns ``{data: {id: {state: result}}, failures: [str]}``; ``failures``
+    is empty only when at least one state ran and all succeeded (or, under ``test=True``, would change something).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_orchestrate.run orchestrate.mitx.phases.preflight with_pillar=True
+    """
+    kwargs = {"mods": sls, "pillar": pillar or {}}
+    if __opts__.get("test"):
+        kwargs["test"] = True
+    with _environment(environ):
+        answer = __salt__["saltutil.runner"]("state.orchestrate", full_return=True, **kwargs)
+    _reraise_interrupt(answer)
+    result = answer.get("return") if isinstance(answer, dict) else answer
+    if not isinstance(result, dict) or not isinstance(result.get("data"), dict):
+        return {"data": {}, "failures": [f"{sls}: {str(result)[:2000]}"]}
+    return {"data": result["data"], "failures": _failures(sls, result)}
+
+
+def inherited(run=None):
+    """
+    Return the pillar to pass to a nested orchestration: what was said for this run, ``run`` included. Nothing that a secret's name
+    stands for is passed on, since job events carry it; the nested one reads that from its own pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_orchestrate.inherited with_pillar=True
+    """
+    masked = __salt__["mitx_run.redact"]({key: value for key, value in __pillar__.get("mitx", {}).items() if key != "environments"})
+    mine = _without_masks(masked)
+    mine["environment"] = __salt__["mitx_settings.environment"]()
+    if run:
+        mine["run"] = run
+    return {"mitx": mine}
+
+
+@contextlib.contextmanager
+def _environment(wanted):
+    if wanted is None:
+        yield
+        return
+    saved = {name: os.environ.pop(name) for name in VARIABLES if name in os.environ}
+    os.environ.update({name: str(value) for name, value in wanted.items()})
+    try:
+        yield
+    finally:
+        for name in (*VARIABLES, *wanted):
+            os.environ.pop(name, None)
+        os.environ.update(saved)
+
+
+def _reraise_interrupt(answer):
+    # Ctrl-C reaches the nested runner as SystemExit, which Salt turns into a text. Without this only that one step would end.
+    for text in (answer, (answer or {}).get("return") if isinstance(answer, dict) else None):
+        if isinstance(text, str) and "SystemExit" in text:
+            raise SystemExit(130)
+
+
+def _failures(sls, result):
+    failures, ran = [], 0
+    for states in result["data"].values():
+        if not isinstance(states, dict):
+            failures += [str(line)[:2000] for line in (states if isinstance(states, list) else [states])]
+            continue
+        for key, state in states.items():
+            ran += 1
+            if not isinstance(state, dict) or state.get("result") is False:
+                failures.append(_told(key, state))
+    if not ran and not failures:
+        failures.append(f"{sls}: no state ran")
+    if not failures and result.get("retcode"):
+        failures.append(f"{sls}: exit status {result['retcode']}")
+    # What was skipped because of another's failure says nothing of its own.
+    causes = [line for line in failures if "One or more requisite failed" not in line]
+    return causes or failures
+
+
+def _told(key, state):
+    if not isinstance(state, dict):
+        return f"{key}: {state}"
+    if "_|-" not in key:
+        return f"{key}: {state.get('comment')}"
+    module, identifier, _, function = key.split("_|-", 3)
+    return f"{module}.{function} ({identifier}): {state.get('comment')}"
+
+
+def _without_masks(value):
+    if isinstance(value, dict):
+        return {key: _without_masks(item) for key, item in value.items() if item != "***"}
+    return value

@@ -1,0 +1,123 @@
+"""
+The phases of an upgrade: their order, what the record says of each, what is next
+=================================================================================
+
+A phase is the unit of resumption. Phases contradict each other (``quiesce`` and ``start``, ``close`` and ``open``), so a finished
+phase is skipped when the same command runs again, as long as the world still agrees (``mitx_world``).
+"""
+
+import re
+
+from salt.exceptions import CommandExecutionError
+
+PREPARE = ("preflight", "announce", "rebase", "build", "images", "record", "deploy", "smoke", "quiesce")
+WINDOW = ("close", "stop", "migrate", "start", "attach", "detach", "verify", "open")
+LATER = ("retire",)
+_NEXT = {
+    **dict.fromkeys(PREPARE, "salt-run state.orchestrate orchestrate.mitx.prepare"),
+    **dict.fromkeys(WINDOW, "salt-run state.orchestrate orchestrate.mitx.window"),
+    "retire": "salt-run mitx.retire",
+}
+
+
+def __virtual__():
+    return True
+
+
+def names():
+    """
+    Return the names of all phases, in order.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_phase.names
+    """
+    return [*PREPARE, *WINDOW, *LATER]
+
+
+def record(run=None):
+    """
+    Return what the journal says of each phase: ``{phase: {status, time, seconds}}`` with status ``started``, ``finished`` or
+    ``failed``. A phase that never began is absent. A finished rollback takes the window's phases back.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_phase.record with_pillar=True
+    """
+    found = {}
+    for line in __salt__["mitx_run.entries"](run=run, event="phase"):
+        if line["phase"] == "rollback" and line["status"] == "finished":
+            found = {phase: status for phase, status in found.items() if phase not in WINDOW}
+        elif line["phase"] in names():
+            found[line["phase"]] = {key: line.get(key) for key in ("status", "time", "seconds", "error")}
+    return found
+
+
+def unfinished(run=None, upto=None):
+    """
+    Return the phases that are not finished, in order; only those before ``upto``, if given.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_phase.unfinished with_pillar=True
+    """
+    done = record(run)
+    before = names()[: names().index(upto)] if upto else [*PREPARE, *WINDOW]
+    return [phase for phase in before if done.get(phase, {}).get("status") != "finished"]
+
+
+def next_command(run=None):
+    """
+    Return the command that goes on with the run, as the engineer would type it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_phase.next_command with_pillar=True
+    """
+    left = unfinished(run)
+    return _NEXT[left[0]] if left else _NEXT["retire"]
+
+
+def postponed(phase):
+    """
+    Return whether pillar ``mitx:until`` says to stop before this phase.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_phase.postponed open with_pillar=True
+    """
+    until = (__pillar__.get("mitx") or {}).get("until")
+    if not until:
+        return False
+    if until not in names():
+        raise CommandExecutionError(f"mitx:until: there is no phase {until!r}; there are: {', '.join(names())}")
+    return names().index(phase) > names().index(until)
+
+
+def mark(phase, status, **fields):
+    """
+    Journal that a phase ``started``, ``finished`` or ``failed``, and fire the event
+    ``mitx/<environment>/<run>/<phase>/<status>``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_phase.mark smoke failed error='seen by eye' with_pillar=True
+    """
+    line = __salt__["mitx_run.journal"]("phase", phase=phase, status=status, **fields)
+    if not __opts__.get("test"):
+        run = re.sub(r".*/", "", __salt__["mitx_run.folder"]())
+        tag = f"mitx/{__salt__['mitx_settings.environment']()}/{run}/{phase}/{status}"
+        __salt__["event.send"](tag, data=line)
+    return line

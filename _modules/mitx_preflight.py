@@ -1,0 +1,128 @@
+"""
+Everything that the phases of a run need, looked at before anything is changed
+==============================================================================
+"""
+
+import os
+
+from salt.exceptions import CommandExecutionError
+
+EXISTING = ("orchestrate.edx.build_ami", "orchestrate.edx.update_edxapp_ami_sdb", "orchestrate.edx.deploy", "orchestrate.aws.mitx_elb")
+# What the existing orchestrations call (salt-ops, December 2020). Salt 3008 ships none of the boto modules.
+FUNCTIONS = ("boto_ec2.find_images", "boto_ec2.get_id", "cloud.destroy", "sdb.get", "sdb.set")
+
+
+def __virtual__():
+    return True
+
+
+def problems():
+    """
+    Return what stands in the way of a run: ``{subject: [sentences]}``, empty when nothing does. Changes nothing. All subjects are
+    looked at, whatever the ones before have found.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_preflight.problems with_pillar=True
+    """
+    settings = __salt__["mitx_settings.get"]()
+    found = {}
+    for subject, look in _SUBJECTS.items():
+        try:
+            sentences = look(settings)
+        except CommandExecutionError as err:
+            sentences = [str(err)]
+        if sentences:
+            found[subject] = sentences
+    return found
+
+
+def _window(settings):
+    if not settings["window"].get("start_utc"):
+        return [f"mitx:environments:{settings['environment']}:window:start: missing; a run is known by its window"]
+    if settings["window"].get("force"):
+        return []
+    __salt__["mitx_window.upcoming"](settings)
+    return []
+
+
+def _record(settings):
+    path = os.path.dirname(__salt__["mitx_run.folder"]())
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return [] if os.access(path, os.W_OK) else [f"{path} cannot be written by this user; set pillar mitx:run_dir"]
+
+
+def _existing(settings):
+    here = set(__salt__["cp.list_states"]())
+    return [f"{sls} is not in the master's file_roots" for sls in EXISTING if sls not in here]
+
+
+def _modules(settings):
+    return [f"this master does not load {name}, which the existing orchestrations call" for name in FUNCTIONS if name not in __salt__]
+
+
+def _account(settings):
+    identity = __salt__["mitx_aws.account"]()
+    wanted = settings["aws"]["account"]
+    if wanted and identity["account"] != wanted:
+        return [f"these credentials belong to the account {identity['account']}, not to {wanted} (endpoint {identity['endpoint']})"]
+    return []
+
+
+def _sdb(settings):
+    __salt__["mitx_existing.recorded_release"](settings)
+    return []
+
+
+def _source(settings):
+    """Production is built from QA's AMIs: without them, build_ami would launch its bases from nothing."""
+    if not settings["source"]:
+        return []
+    keys = settings["source"]["sdb"]["ami"].values()
+    return [f"{key} holds no AMI of {settings['release']['from']}" for key in keys if not str(__salt__["sdb.get"](key)).startswith("ami-")]
+
+
+def _load_balancers(settings):
+    described = __salt__["mitx_elb.describe"](settings)
+    return [f"there is no load balancer {elb['name']}" for elb in settings["elbs"] if not described.get(elb["name"])]
+
+
+def _fleet(settings):
+    current = __salt__["mitx_fleet.current"](settings)
+    if not current:
+        return ["no instance serves these purposes"]
+    __salt__["mitx_minions.ping"]([one["name"] for one in current])
+    return []
+
+
+def _names(settings):
+    taken = __salt__["mitx_fleet.taken"](settings, __salt__["mitx_existing.recorded_release"](settings) + 1)
+    return [f"{one['name']} ({one['id']}) exists already: {one['why']}" for one in taken["taken"]]
+
+
+def _records(settings):
+    records = __salt__["mitx_dns.records"](settings)
+    return [f"{name}: {record['problem']}" for name, record in records.items() if record.get("problem")]
+
+
+def _page(settings):
+    return [f"{one['point']}: {one['found']}. {one['fix']}" for one in __salt__["mitx_distribution.check"](settings) if not one["ok"]]
+
+
+_SUBJECTS = {
+    "window": _window,
+    "run record": _record,
+    "existing orchestrations": _existing,
+    "modules": _modules,
+    "AWS account": _account,
+    "SDB": _sdb,
+    "release": _source,
+    "load balancers": _load_balancers,
+    "current fleet": _fleet,
+    "names of the new fleet": _names,
+    "DNS records": _records,
+    "maintenance page": _page,
+}

@@ -1,0 +1,339 @@
+"""
+The services of the hosts: what runs, stop it, start it, and prove it
+======================================================================
+
+A host of Open edX has programs of supervisord, systemd services beside it (gitreload, ``Restart=always``), and Salt schedules:
+MITx's workers are restarted every five days by one, and ``restart all`` starts what was stopped. A host is quiet only when all
+three are. Nothing is believed because a command said so; it is read back.
+
+Parts of a fleet: ``web`` (supervisord and schedule of the web hosts), ``workers`` (those of the worker hosts), ``systemd``
+(``services.systemd``, by role). A minion's role is what its name begins with: ``edx-worker-``, or not.
+
+The status of a host::
+
+    supervisor    {program: STOPPED | STARTING | RUNNING | BACKOFF | STOPPING | EXITED | FATAL | UNKNOWN}
+    supervisord   None; or what was answered instead of a list, and then nothing is known of the programs
+    systemd       {service: running (bool)}
+    schedule      whether Salt's schedule is enabled there (bool)
+    busy          what else might start something there now: jobs of the schedule, highstates, restarts
+    pids          {program: process id} of those that run
+"""
+
+import re
+
+from salt.exceptions import CommandExecutionError
+
+PARTS = ("web", "workers", "systemd")
+_LISTED = re.compile(
+    r"^(?:supervisor> )?(\S+)\s+(STOPPED|STARTING|RUNNING|BACKOFF|STOPPING|EXITED|FATAL|UNKNOWN)\b", re.MULTILINE
+)
+# No process, and none that supervisord is about to start again. Whoever wants such a program to run need not wait.
+_DEAD = ("STOPPED", "EXITED", "FATAL")
+_MIGHT_START = ("supervisord.", "service.", "state.")
+_MARK = "@@ status"
+
+
+def __virtual__():
+    return True
+
+
+def status(minions, settings=None):
+    """
+    Return ``{minion: status}``, see above; one job for all. All of them must answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_services.status '[edx-mitx-qa-next-residential-draft-0-v1]' with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    return _job(settings, minions, _ctl(settings, "status"), change=False, label="status of services")
+
+
+def problems(found, wanted, parts=None):
+    """
+    Return, as sentences, what in ``found`` (an answer of :py:func:`status`) is not as ``wanted``: ``stopped`` or ``running``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_services.problems '{}' stopped
+    """
+    return [f"{minion}: {line}" for minion in found for line in _wrong(minion, found[minion], wanted, _parts(parts))]
+
+
+def stop(minions, parts=None, settings=None):
+    """
+    Stop these parts of these hosts and prove it: programs and services ended, the schedule held, nothing under way that would
+    start them again. Returns ``{minion: [what was not stopped before]}``; empty if everything was stopped already.
+
+    Raises ``CommandExecutionError`` unless all of it is true after ``services.timeout`` seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_services.stop '[edx-mitx-qa-next-residential-draft-0-v1]' with_pillar=True
+    """
+    return _bring(minions, "stopped", _parts(parts), settings or __salt__["mitx_settings.get"](), _stop)
+
+
+def start(minions, parts=None, settings=None):
+    """
+    Start these parts of these hosts and prove it: every program RUNNING, every service of the role running, the schedule enabled.
+    Returns ``{minion: [what did not run before]}``; empty if everything ran already.
+
+    Raises ``CommandExecutionError`` unless all of it is true after ``services.timeout`` seconds, at once for a program that is FATAL.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_services.start '[edx-mitx-qa-next-residential-draft-0-v1]' with_pillar=True
+    """
+    return _bring(minions, "running", _parts(parts), settings or __salt__["mitx_settings.get"](), _start)
+
+
+def restart(minions, settings=None):
+    """
+    Restart the programs of these hosts that are not stopped and prove that they run, by another process than before. What is
+    stopped stays stopped: ``restart all`` would start the workers of a quiet fleet. Returns ``{minion: [programs restarted]}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_services.restart '[edx-mitx-qa-next-residential-draft-0-v1]' with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    before = _known(status(minions, settings))
+    chosen = {m: sorted(name for name, state in one["supervisor"].items() if state != "STOPPED") for m, one in before.items()}
+    hosts = [minion for minion, names in chosen.items() if names]
+    if hosts:
+        ctl = _ctl(settings)
+        running = f"$({ctl} status | awk '$2 != \"STOPPED\" {{print $1}}')"
+        _job(settings, hosts, _then_status(settings, _ctl(settings, f"restart {running}")), change=True, label="restart")
+        _settle(settings, hosts, lambda found: _not_restarted(found, before, chosen), "restarted")
+    return {minion: names for minion, names in chosen.items() if names}
+
+
+def queue_depth(minions, settings=None):
+    """
+    Return how many jobs wait in the queue of each purpose: ``{minion: int}``, as ``drain.command`` prints it on these minions, one
+    of each purpose.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_services.queue_depth '[edx-worker-mitx-qa-next-residential-draft-0-v1]' with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    said = __salt__["mitx_minions.shell"](
+        minions, settings["drain"]["command"], runas=settings["services"]["user"], change=False, label="queue depth"
+    )
+    wrong = {minion: text for minion, text in said.items() if not text.strip().isdecimal()}
+    if wrong:
+        told = "; ".join(f"{minion}: {text.strip()[-200:]!r}" for minion, text in wrong.items())
+        raise CommandExecutionError(f"mitx:…:drain:command must print a number, and printed {told}")
+    return {minion: int(text) for minion, text in said.items()}
+
+
+def _parts(parts):
+    unknown = sorted(set(parts or ()) - set(PARTS))
+    if unknown:
+        raise CommandExecutionError(f"There are the parts {', '.join(PARTS)}, not {', '.join(unknown)}")
+    return tuple(parts or PARTS)
+
+
+def _bring(minions, wanted, parts, settings, act):
+    """Read; where it is not as wanted, act; read until it is."""
+    minions = list(minions or ())
+    concerned = [
+        minion for minion in minions if _supervised(minion, parts) or ("systemd" in parts and _systemd(minion, settings))
+    ]
+    if minions and not concerned:
+        return {}
+    before = _known(status(concerned, settings))
+    wrong = {minion: _wrong(minion, one, wanted, parts) for minion, one in before.items()}
+    wrong = {minion: lines for minion, lines in wrong.items() if lines}
+    if wrong:
+        act(settings, {minion: before[minion] for minion in wrong}, parts)
+        _settle(settings, list(wrong), lambda found: problems(found, wanted, parts), wanted)
+    return wrong
+
+
+def _stop(settings, before, parts):
+    if "systemd" in parts:
+        for service in sorted({name for one in before.values() for name in one["systemd"]}):
+            hosts = [minion for minion, one in before.items() if one["systemd"].get(service)]
+            if hosts:
+                _service("stop", service, hosts, settings)
+    hosts = [minion for minion in before if _supervised(minion, parts)]
+    if hosts:
+        script = _then_status(settings, _ctl(settings, "stop all"))
+        # The schedule first: a restart that begins after the stop would start everything again.
+        _job(settings, hosts, script, change=True, label="stop", first="schedule.disable")
+
+
+def _start(settings, before, parts):
+    hosts = [minion for minion in before if _supervised(minion, parts)]
+    if hosts:
+        script = _then_status(settings, _ctl(settings, "start all"))
+        _job(settings, hosts, script, change=True, label="start", first="schedule.enable")
+    if "systemd" in parts:
+        for service in sorted({name for one in before.values() for name in one["systemd"]}):
+            hosts = [minion for minion, one in before.items() if one["systemd"].get(service) is False]
+            if hosts:
+                _service("start", service, hosts, settings)
+
+
+def _service(verb, service, hosts, settings):
+    limit = settings["services"]["timeout"] + settings["timeouts"]["minions"]
+    __salt__["mitx_minions.run"](hosts, f"service.{verb}", [service], timeout=limit, label=f"{verb} {service}")
+
+
+def _settle(settings, minions, check, wanted):
+    """Read until ``check(status)`` finds nothing wrong."""
+    wrong = []
+
+    def look():
+        wrong.clear()
+        wrong.extend(check(_known(status(minions, settings))))
+        if any(line.endswith(tuple(f" is {state}" for state in _DEAD)) for line in wrong):
+            raise CommandExecutionError("what is dead does not rise by itself")
+        return not wrong, "; ".join(wrong)
+
+    try:
+        __salt__["mitx_run.wait_until"](look, settings["services"]["timeout"], 1, f"Services {wanted}")
+    except CommandExecutionError as err:
+        if not wrong:
+            raise
+        raise _refusal(settings, wrong, wanted) from err
+
+
+def _refusal(settings, wrong, wanted):
+    lines = "".join(f"\n  - {line}" for line in wrong)
+    hosts = ",".join(dict.fromkeys(line.partition(":")[0] for line in wrong))
+    return CommandExecutionError(
+        f"Not {wanted}:{lines}\n"
+        f"Look: salt -L {hosts} cmd.run '{settings['services']['supervisorctl']} status'. Then run the same command again."
+    )
+
+
+def _known(found):
+    """Refuse where supervisord does not answer: its programs may be alive or not, so neither stopped nor running is true."""
+    down = {minion: one["supervisord"] for minion, one in found.items() if one["supervisord"]}
+    if down:
+        told = "".join(f"\n  - {minion}: {said}" for minion, said in down.items())
+        raise CommandExecutionError(
+            f"supervisord does not answer, so it is not known what runs:{told}\n"
+            f"Start it (salt -L {','.join(down)} service.start supervisor; it starts its programs too) or stop the instance in EC2; "
+            "then run the same command again."
+        )
+    return found
+
+
+def _wrong(minion, one, wanted, parts):
+    lines = []
+    if _supervised(minion, parts):
+        if one["supervisord"]:
+            lines.append(f"supervisord does not answer: {one['supervisord']}")
+        good = _DEAD if wanted == "stopped" else ("RUNNING",)
+        lines += [f"{name} is {state}" for name, state in one["supervisor"].items() if state not in good]
+        if one["schedule"] is not (wanted == "running"):
+            lines.append(f"its Salt schedule is {'enabled' if one['schedule'] else 'disabled'}")
+        if wanted == "stopped":
+            lines += one["busy"]
+    if "systemd" in parts:
+        good = wanted == "running"
+        lines += [
+            f"{name} is {'running' if running else 'not running'}"
+            for name, running in one["systemd"].items()
+            if running is not good
+        ]
+    return lines
+
+
+def _role(minion):
+    return "edx-worker" if minion.startswith("edx-worker-") else "edx"
+
+
+def _supervised(minion, parts):
+    return {"edx": "web", "edx-worker": "workers"}[_role(minion)] in parts
+
+
+def _systemd(minion, settings):
+    return settings["services"]["systemd"].get(_role(minion)) or []
+
+
+def _not_restarted(found, before, chosen):
+    wrong = []
+    for minion, names in chosen.items():
+        for name in names if minion in found else ():
+            state = found[minion]["supervisor"].get(name)
+            if state != "RUNNING":
+                wrong.append(f"{minion}: {name} is {state}")
+            elif found[minion]["pids"].get(name) == before[minion]["pids"].get(name):
+                wrong.append(f"{minion}: {name} is still the process {before[minion]['pids'].get(name)}")
+    return wrong
+
+
+def _ctl(settings, command=None):
+    """The command line of supervisorctl; with a command, bounded."""
+    path = __salt__["mitx_minions.quoted"](settings["services"]["supervisorctl"])
+    return f"timeout {settings['services']['timeout']} {path} {command}" if command else path
+
+
+def _then_status(settings, command):
+    return f"{command} 2>&1; echo '{_MARK}'; {_ctl(settings, 'status')}"
+
+
+def _job(settings, minions, script, change, label, first=None):
+    """One job: ``first``, the shell script, then everything else that a status is made of."""
+    reads = ["schedule.is_enabled", "saltutil.running"]
+    if any(settings["services"]["systemd"].values()):
+        reads.append("service.get_running")
+    fun = [*([first] if first else ()), "cmd.run_all", *reads]
+    # supervisorctl's exit status says that a program is not RUNNING, or nothing at all before 4.0; its list is read instead.
+    kwarg = [{"python_shell": True, "ignore_retcode": True} if one == "cmd.run_all" else None for one in fun]
+    arg = [[script] if one == "cmd.run_all" else [] for one in fun]
+    limit = 2 * settings["services"]["timeout"] + settings["timeouts"]["minions"]
+    answers = __salt__["mitx_minions.run"](minions, fun, arg, kwarg, timeout=limit, change=change, label=label)
+    return {minion: _status(minion, answer, settings) for minion, answer in answers.items()}
+
+
+def _status(minion, answer, settings):
+    said = answer["cmd.run_all"]
+    listing = said["stdout"].rpartition(_MARK)[2]
+    programs = dict(_LISTED.findall(listing))
+    running = answer.get("service.get_running") or ()
+    return {
+        "supervisor": programs,
+        "supervisord": None if programs else _instead(listing, said),
+        "pids": dict(re.findall(r"^(\S+)\s+RUNNING\s+pid (\d+)", listing, re.MULTILINE)),
+        "systemd": {name: name in running for name in _systemd(minion, settings)},
+        "schedule": answer["schedule.is_enabled"],
+        "busy": [line for line in map(_busy, answer["saltutil.running"]) if line],
+    }
+
+
+def _instead(listing, said):
+    text = " ".join(f"{listing} {said['stderr']}".split())
+    return text[-300:] or f"supervisorctl listed no program (exit status {said['retcode']})"
+
+
+def _busy(job):
+    """This job's own entry, if Salt lists it, has a list of functions."""
+    fun = job.get("fun")
+    if job.get("schedule"):
+        return (
+            None
+            if job["schedule"].startswith("__")
+            else f"its schedule {job['schedule']} is at work ({fun}, job {job.get('jid')})"
+        )
+    if isinstance(fun, str) and fun.startswith(_MIGHT_START):
+        return f"{fun} is at work there (job {job.get('jid')}{', by ' + job['user'] if job.get('user') else ''})"
+    return None

@@ -1,0 +1,404 @@
+"""
+What the engineer says out loud
+===============================
+
+``salt-run mitx.<…>``. Whatever changes anything starts its orchestration, so that it is journaled, held against a second one and has
+its ``test=True``; the others read and tell. Each takes ``environment=…``; without it pillar ``mitx:environment`` decides, else the
+variable ``ENVIRONMENT``.
+
+A failure exits non-zero, names the object, and says what is true now and which command to run next.
+"""
+
+import copy
+import functools
+import pathlib
+import time
+
+import salt.loader
+import salt.pillar
+import salt.utils.stringutils
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+_ON, _OFF = ("on", "true", "yes"), ("off", "false", "no")
+
+
+def __virtual__():
+    return True
+
+
+def _spoken(function):
+    """
+    Turn what Salt would let pass as success (a TypeError inside of a runner exits 0) or print as a traceback into one told error.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        kwargs = {key: value for key, value in kwargs.items() if not key.startswith("__")}
+        try:
+            return function(*args, **kwargs)
+        except CommandExecutionError as err:
+            return {"Error": str(err), "retcode": 1}
+        except (TypeError, ValueError, SaltInvocationError) as err:
+            return {"Error": f"{err}. Usage: salt-run -d mitx.{function.__name__}", "retcode": 1}
+
+    # Salt looks through the wrapper, and answers a misspelt argument with the documentation and exit status 0. Without the way
+    # through, the arguments come here and are refused.
+    del wrapper.__wrapped__
+    return wrapper
+
+
+@_spoken
+def plan(environment=None):
+    """
+    Tell what an upgrade would do from here on, step by step, and what stands in the way. Changes nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.plan
+    """
+    return _orchestrate("upgrade", environment, test=True)
+
+
+@_spoken
+def announce(environment=None, until=None, test=False):
+    """
+    Publish the maintenance page with the announced window and make the 3down request, mailed where that is configured.
+
+    until
+        In the middle of a window that takes longer: ``23:30``, ``2026-12-21 02:30``, ``+90m``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.announce
+        salt-run mitx.announce until=02:30
+    """
+    return _orchestrate("announce", environment, test, announce_until=_text(until))
+
+
+@_spoken
+def page_preview(environment=None, until=None):
+    """
+    Write the maintenance page to a file here, and return ``{path, request}``: where it is, and the text for 3down.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.page_preview
+    """
+    call = _functions(environment)
+    settings = call["mitx_settings.get"]()
+    until = _text(until)
+    return {"path": call["mitx_page.preview"](settings, until=until), "request": call["mitx_window.request"](settings, until=until)}
+
+
+@_spoken
+def maintenance(switch="status", environment=None, force=False, test=False):
+    """
+    Show visitors the maintenance page (``on``), the site (``off``), or tell what each host name does now (``status``).
+
+    ``off`` refuses while a run holds the environment or a load balancer has no healthy instance; ``force=True`` overrides the first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.maintenance on
+    """
+    # Salt hands over on and off as booleans: YAML.
+    word = str(switch).lower()
+    if word == "status":
+        return _maintenance_status(_functions(environment))
+    if word in _ON:
+        return _orchestrate("maintenance", environment, test, maintenance_to="maintenance")
+    if word not in _OFF:
+        raise CommandExecutionError(f"mitx.maintenance takes on, off or status, not {switch!r}")
+    call = _functions(environment)
+    held = call["mitx_run.holder"]()
+    if held and not force:
+        raise CommandExecutionError(
+            f"A run holds the environment: {held['by']}, process {held['pid']}, since {held['since']} ({held['why']}). It opens the site itself, "
+            "when it has been verified. Nothing was changed. To open it all the same: salt-run mitx.maintenance off force=True"
+        )
+    return _orchestrate("maintenance", environment, test, maintenance_to="site", maintenance_force=bool(force))
+
+
+@_spoken
+def status(environment=None):
+    """
+    Tell what is true now: the run and its phases, who holds the environment, DNS, load balancers, fleets, and the next command.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.status
+    """
+    call = _functions(environment)
+    settings = call["mitx_settings.get"]()
+    run = _current_run(call, settings)
+    record = call["mitx_phase.record"]() if run else {}
+    held = call["mitx_run.holder"]()
+    return {
+        "environment": settings["environment"],
+        "purposes": settings["purposes"],
+        "run": f"{run['id']}, begun by {run['by']} at {run['began']}" if run else "not begun",
+        "held by": f"{held['by']}, process {held['pid']}, since {held['since']} ({held['why']} {held['phase']})" if held else "nobody",
+        "phases": [f"{phase:<10} {_phase_line(record.get(phase))}" for phase in call["mitx_phase.names"]()],
+        "now": call["mitx_world.summary"](),
+        "next": call["mitx_phase.next_command"](),
+    }
+
+
+@_spoken
+def watch(environment=None, seconds=None):
+    """
+    Follow a run from a second terminal: every change of a phase, with the time since it began, until nobody holds the environment
+    (or for so many ``seconds``).
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.watch
+    """
+    call = _functions(environment)
+    run = _current_run(call, call["mitx_settings.get"]())
+    began, told, held = time.monotonic(), 0, True
+    while run and held and (seconds is None or time.monotonic() - began < float(seconds)):
+        held = call["mitx_run.holder"]()
+        lines = call["mitx_run.entries"](event="phase")
+        for line in lines[told:]:
+            took = f" after {line['seconds']} s" if line.get("seconds") is not None else ""
+            salt.utils.stringutils.print_cli(f"{line['time']}  {line['phase']:<10} {line['status']}{took}")
+        told = len(lines)
+        time.sleep(1 if held else 0)
+    return {"run": run["id"] if run else "not begun", "held by": held["by"] if held else "nobody", "next": call["mitx_phase.next_command"]()}
+
+
+@_spoken
+def approve(environment=None, note="", test=False):
+    """
+    Say: I have looked at the site, open it. The window waits for this at ``verify``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.approve note='logged in, opened a course, submitted a problem'
+    """
+    call = _functions(environment)
+    run = _current_run(call, call["mitx_settings.get"]())
+    if not run:
+        raise CommandExecutionError("There is no run to approve: it has not begun")
+    if test:
+        return {"would approve": run["id"]}
+    line = call["mitx_run.approve"]("verify", note=str(note))
+    return {"approved": run["id"], "by": line["by"], "at": line["time"]}
+
+
+@_spoken
+def swap_elb(environment=None, test=False):
+    """
+    Register the new fleet with its load balancers, and when it is healthy in all of them take the old one out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.swap_elb test=True
+    """
+    return _orchestrate("swap_elb", environment, test)
+
+
+@_spoken
+def rebase(environment=None, test=False):
+    """
+    Rebase MIT's patches onto the new release and push, the old tip kept.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.rebase test=True
+    """
+    return _orchestrate("rebase", environment, test)
+
+
+@_spoken
+def retire(environment=None, test=False):
+    """
+    Destroy the old fleet, by exact name and recorded instance id, ``retire.after`` hours after the site was opened.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.retire test=True
+    """
+    return _orchestrate("retire", environment, test)
+
+
+@_spoken
+def rollback(environment=None, database_restored=False, accept_new_schema=False, test=False):
+    """
+    Go back to the old fleet, from wherever the window stands. After ``migrate`` say which is true: ``database_restored=True`` or
+    ``accept_new_schema=True``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.rollback test=True
+    """
+    said = {"database_restored": bool(database_restored), "accept_new_schema": bool(accept_new_schema)}
+    return _orchestrate("rollback", environment, test, rollback=said)
+
+
+@_spoken
+def configure(environment=None, test=False):
+    """
+    Update the configuration of the fleet that serves, and restart its processes.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.configure
+    """
+    return _orchestrate("configure", environment, test)
+
+
+@_spoken
+def redeploy(environment=None, test=False):
+    """
+    Bring the fleet that serves to the tip of origin's release branch, check every host's HEAD, and restart its processes.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.redeploy
+    """
+    return _orchestrate("redeploy", environment, test)
+
+
+@_spoken
+def resume_build(environment=None, test=False):
+    """
+    Configure the base instances of an interrupted ``build`` again, so that it can be run again.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.resume_build
+    """
+    return _orchestrate("resume_build", environment, test)
+
+
+@_spoken
+def patches(environment=None):
+    """
+    List MIT's own patches on the release branch, and what would become of each.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.patches
+    """
+    return _functions(environment)["mitx_release.patches"]()
+
+
+@_spoken
+def report(environment=None):
+    """
+    Tell the run from its journal: how long each phase took, and how often which call was made.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.report
+    """
+    call = _functions(environment)
+    run = _current_run(call, call["mitx_settings.get"]())
+    if not run:
+        raise CommandExecutionError("There is nothing to report: the run has not begun")
+    counts = {}
+    for line in call["mitx_run.entries"]():
+        if line.get("stage") == "after":
+            what = f"{line['event']} {line.get('operation') or line.get('sls') or line.get('label') or ''}".strip()
+            counts[what] = counts.get(what, 0) + 1
+    phases = [f"{phase:<10} {_phase_line(entry)}" for phase, entry in call["mitx_phase.record"]().items()]
+    return {"run": run["id"], "folder": call["mitx_run.folder"](), "phases": phases, "changes": counts}
+
+
+def file_root():
+    """
+    Return the path for ``file_roots`` that holds ``orchestrate/mitx``: of the pip-installed package, or this tree.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.file_root
+    """
+    here = pathlib.Path(__file__).resolve().parent.parent
+    return str(here / "file_root" if (here / "file_root").is_dir() else here)
+
+
+def _orchestrate(name, environment, test, **said):
+    """
+    Run ``orchestrate.mitx.<name>`` here and now, with what was said as pillar.
+    """
+    if not isinstance(test, bool):
+        raise CommandExecutionError(f"test=True or test=False, not {test!r}")
+    # Looks at the settings first: a wrong one is then told in one line, not as an SLS that does not render.
+    _functions(environment)["mitx_settings.get"]()
+    mine = {key: value for key, value in said.items() if value is not None}
+    if environment:
+        mine["environment"] = environment
+    return __salt__["state.orchestrate"](f"orchestrate.mitx.{name}", pillar={"mitx": mine}, test=test or None)
+
+
+def _functions(environment=None):
+    """
+    The execution modules, with the master's own pillar, compiled once: what ``salt.cmd … with_pillar=True`` does, and a choice of
+    the environment.
+    """
+    opts = copy.deepcopy(__opts__)
+    opts["grains"] = salt.loader.grains(opts)
+    opts["file_client"] = "local"
+    override = {"mitx": {"environment": environment}} if environment else {}
+    opts["pillar"] = salt.pillar.get_pillar(opts, opts["grains"], opts["id"], "base", pillar_override=override).compile_pillar()
+    if opts["pillar"].get("_errors"):
+        raise CommandExecutionError("The pillar does not render: " + "; ".join(map(str, opts["pillar"]["_errors"])))
+    return salt.loader.minion_mods(opts)
+
+
+def _current_run(call, settings):
+    return call["mitx_run.read"](call["mitx_run.use"](call["mitx_run.identify"](settings)))
+
+
+def _maintenance_status(call):
+    settings = call["mitx_settings.get"]()
+    names = call["mitx_dns.status"](settings)
+    distribution = call["mitx_distribution.check"](settings)
+    return {"host names": names, "distribution": distribution}
+
+
+def _phase_line(entry):
+    if not entry:
+        return "-"
+    seconds = f" ({entry['seconds']} s)" if entry.get("seconds") is not None else ""
+    return f"{entry['status']} {entry['time']}{seconds}"
+
+
+def _text(value):
+    return None if value is None else str(value)

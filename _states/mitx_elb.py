@@ -1,0 +1,124 @@
+"""
+The load balancers hold exactly one fleet
+=========================================
+
+.. code-block:: yaml
+
+    new fleet in service:
+      mitx_elb.swapped:
+        - deregister: false      # attach only
+
+    old fleet out:
+      mitx_elb.swapped: []
+"""
+
+from salt.exceptions import CommandExecutionError
+
+
+def __virtual__():
+    if "mitx_swap.plan" in __salt__:
+        return True
+    return False, "The mitx_elb state needs the mitx_swap execution module"
+
+
+def swapped(name, fleet="new", register=True, deregister=True, release=None):
+    """
+    Ensure that the run's load balancers, all of them, hold the web instances of one fleet, healthy, and nothing else.
+
+    Missing instances are registered; only when every one of them was InService ``elb.polls`` polls in a row in every
+    load balancer is anything taken out, and it is waited for until it has drained. If one never becomes healthy, what
+    this call registered is taken out again and nothing else is touched.
+
+    name
+        For the reader only.
+    fleet
+        ``new``, or ``old`` to go back.
+    register
+        False: only require that everything wanted is registered and healthy.
+    deregister
+        False: leave in what is not wanted.
+    release
+        The number of the new fleet's release, outside of a run that recorded it.
+    """
+    ret = {"name": name, "result": True, "comment": "", "changes": {}}
+    plan = None
+    try:
+        settings = __salt__["mitx_settings.get"]()
+        plan = __salt__["mitx_swap.plan"](settings, fleet, release, forecast=__opts__["test"])
+        if deregister:
+            _refuse_unknown(plan)
+        ret["changes"] = __salt__["mitx_swap.intended"](plan, register, deregister)
+        if __opts__["test"]:
+            ret["result"] = None if ret["changes"] else True
+            ret["comment"] = _sentence(ret["changes"], "would be", fleet)
+            return ret
+        slow = _swap(settings, plan, register, deregister)
+        ret["comment"] = _sentence(ret["changes"], "were", fleet) + _cut_off(slow) + _left_in(plan, deregister)
+    except CommandExecutionError as err:
+        ret.update(result=False, comment=str(err), changes=_really_done(plan, ret["changes"]))
+    return ret
+
+
+def _swap(settings, plan, register, deregister):
+    if not register:
+        _refuse_unregistered(plan)
+    __salt__["mitx_swap.attach"](settings, plan)
+    if deregister and any(step["deregister"] for step in plan.values()):
+        return __salt__["mitx_swap.detach"](settings, plan)
+    return {}
+
+
+def _refuse_unknown(plan):
+    unknown = [f"{elb} holds {step['names'][id_] or ''} ({id_})" for elb, step in plan.items() for id_ in step["unknown"]]
+    if unknown:
+        raise CommandExecutionError(
+            f"Of neither the old nor the new fleet: {'; '.join(unknown)}. Nothing was changed. Someone put it there: ask, "
+            "then take it out by hand (aws elb deregister-instances-from-load-balancer) and run this again."
+        )
+
+
+def _refuse_unregistered(plan):
+    missing = [
+        f"{step['names'][id_]} ({id_}) is not in {elb}" for elb, step in plan.items() for id_ in step["register"]
+    ]
+    if missing:
+        raise CommandExecutionError(
+            f"{'; '.join(missing)}. Nothing was changed. The existing mitx_elb registers it; if that cannot be run, "
+            "set mitx:attach:without_existing, or: salt-run mitx.swap_elb"
+        )
+
+
+def _really_done(plan, intended):
+    """What was changed before the failure; asked of AWS, since a failure may come after the change."""
+    if not plan or not intended or __opts__["test"]:
+        return {}
+    try:
+        return __salt__["mitx_swap.done"](plan)
+    except CommandExecutionError as err:
+        return {"unknown": f"which of these were made cannot be told, {err}: {intended}"}
+
+
+def _sentence(changes, verb, fleet):
+    if not changes:
+        return f"The load balancers hold exactly the {fleet} fleet, healthy"
+    parts = [
+        f"{elb}: " + ", ".join(f"{len(names)} {verb} {side}" for side, names in both.items())
+        for elb, both in changes.items()
+    ]
+    return "; ".join(parts)
+
+
+def _cut_off(slow):
+    if not slow:
+        return ""
+    ids = "; ".join(f"{elb}: {', '.join(ids)}" for elb, ids in slow.items())
+    return f". Still finishing requests when the drain timeout ended, so these were cut off: {ids}"
+
+
+def _left_in(plan, deregister):
+    left = {elb: step["deregister"] for elb, step in plan.items() if step["deregister"]}
+    if deregister or not left:
+        return ""
+    unknown = sum(len(step["unknown"]) for step in plan.values())
+    extra = f", {unknown} of them of neither fleet" if unknown else ""
+    return f". Left in: {sum(map(len, left.values()))} others{extra}"

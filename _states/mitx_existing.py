@@ -1,0 +1,66 @@
+"""
+MITx's own orchestrations, called by name
+=========================================
+"""
+
+import time
+
+from salt.exceptions import CommandExecutionError
+
+
+def __virtual__():
+    if "mitx_existing.environ" not in __salt__:
+        return False, "The mitx_existing execution module is not loaded"
+    return True
+
+
+def ran(name, check, sls=None):
+    """
+    Run one of the four existing orchestrations with exactly the environment variables it reads, unless what it does is
+    true already. It is judged by what is true afterwards, not by its exit status: with four failed effects one of them was
+    seen to exit 0.
+
+    name
+        ``orchestrate.edx.build_ami``, ``orchestrate.edx.update_edxapp_ami_sdb``, ``orchestrate.edx.deploy`` or
+        ``orchestrate.aws.mitx_elb``.
+    check
+        Execution function that returns what is missing as a list of sentences; empty: nothing to do. What a repetition
+        would double, it refuses by raising.
+    sls
+        Run this SLS instead, a wrapper of the existing one.
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
+    try:
+        missing = __salt__[check]()
+        if not missing:
+            ret["comment"] = f"{name}: nothing to do"
+            return ret
+        environ = __salt__["mitx_existing.environ"](name)
+        ret["changes"] = {name: {"environment variables": environ, "because": missing}}
+        if __opts__["test"]:
+            ret.update(result=None, comment=f"{name} would be run")
+            return ret
+        __salt__["mitx_existing.require_unchanged_settings"]()
+        return _run(ret, name, sls or name, environ, check)
+    except CommandExecutionError as err:
+        ret.update(result=False, comment=str(err))
+        return ret
+
+
+def _run(ret, name, sls, environ, check):
+    started = time.monotonic()
+    __salt__["mitx_run.journal"]("existing", stage="before", sls=name, environ=environ)
+    pillar = __salt__["mitx_orchestrate.inherited"](__pillar__["mitx"].get("run"))
+    answer = __salt__["mitx_orchestrate.run"](sls, environ=environ, pillar=pillar)
+    kept = __salt__["mitx_existing.keep"](name, answer)
+    seconds = round(time.monotonic() - started, 1)
+    __salt__["mitx_run.journal"]("existing", stage="failed" if answer["failures"] else "after", sls=name, seconds=seconds, output=kept)
+    if answer["failures"]:
+        ret.update(result=False, comment="\n".join([f"{name} failed; its whole output: {kept}", *answer["failures"]]))
+        return ret
+    missing = __salt__[check]()
+    if missing:
+        ret.update(result=False, comment="\n".join([f"{name} reported success, but; its whole output: {kept}", *missing]))
+        return ret
+    ret["comment"] = f"{name} ran in {seconds} s; its output: {kept}"
+    return ret

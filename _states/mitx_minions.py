@@ -1,0 +1,402 @@
+"""
+What must be true on the hosts of a fleet
+=========================================
+
+.. code-block:: yaml
+
+    web processes of the current fleet:
+      mitx_minions.stopped:
+        - fleet: old
+        - parts: [web, systemd]
+
+    databases:
+      mitx_minions.migrated: []
+
+``fleet`` is ``old`` or ``new`` (as the run recorded them), ``current`` (what serves now) or ``bases`` (the base instances).
+An instance that EC2 has stopped runs nothing: it counts as stopped, and cannot count as running.
+"""
+
+from salt.exceptions import CommandExecutionError
+
+
+def __virtual__():
+    if "mitx_minions.run" not in __salt__:
+        return False, "The mitx_minions execution module is not loaded"
+    return True
+
+
+def answering(name, fleet="new"):
+    """
+    Ensure that the minion of every instance of the fleet answers, and is what the instance is tagged.
+    """
+    ret = _result(name)
+    try:
+        running = _running(_instances(fleet))
+        impostors = __salt__["mitx_minions.impostors"](running)
+        if impostors:
+            raise CommandExecutionError("Not the hosts that they should be:\n  - " + "\n  - ".join(impostors))
+        ret["comment"] = f"All {len(running)} minions answer"
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def stopped(name, fleet="old", parts=None):
+    """
+    Ensure that the services of a fleet are stopped, its Salt schedules held, and nothing is under way that would start them.
+
+    parts
+        Of ``web``, ``workers``, ``systemd``; default all three. With the first two goes the schedule of their hosts.
+    """
+    ret = _result(name)
+    try:
+        alive, halted = _alive(_instances(fleet))
+        wrong = _services(alive, "stopped", parts) if alive else {}
+        _tell_services(ret, wrong, "stopped", f"The {fleet} fleet is stopped{_only(parts)}")
+        if halted:
+            ret["comment"] += f". Stopped or gone in EC2, so nothing runs there: {', '.join(halted)}"
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def running(name, fleet="new", parts=None):
+    """
+    Ensure that the services of a fleet run: every program of supervisord, every systemd service of the role, the Salt schedule.
+    Leftovers of an earlier upgrade, which are in the old fleet so that they are stopped with it, are never started.
+
+    parts
+        Of ``web``, ``workers``, ``systemd``; default all three.
+    """
+    ret = _result(name)
+    try:
+        wrong = _services(_running(_serving(_instances(fleet))), "running", parts)
+        _tell_services(ret, wrong, "running", f"The {fleet} fleet runs{_only(parts)}")
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def restarted(name, fleet="current"):
+    """
+    Restart every program of a fleet that is not stopped, and ensure that it runs again. What is stopped stays stopped.
+    """
+    ret = _result(name)
+    try:
+        minions = _running(_serving(_instances(fleet)))
+        if __opts__["test"]:
+            return _would(ret, {one["name"]: "restarted" for one in minions}, "Would be restarted")
+        ret["changes"] = __salt__["mitx_services.restart"]([one["name"] for one in minions])
+        quiet = sorted({one["name"] for one in minions} - set(ret["changes"]))
+        ret["comment"] = f"Restarted: {', '.join(ret['changes']) or 'nothing'}"
+        ret["comment"] += f". Was stopped and is left so: {', '.join(quiet)}" if quiet else ""
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def drained(name):
+    """
+    Wait until the queue of each purpose is empty (``drain.command`` prints its depth, asked of one worker of the old fleet).
+
+    With ``drain.waive`` the wait ends after ``drain.timeout`` too, and the depths are recorded in the run.
+    """
+    ret = _result(name)
+    try:
+        settings = __salt__["mitx_settings.get"]()
+        asked = _asked_for_depth(_alive(_instances("old"))[0])
+        if not settings["drain"]["command"]:
+            return _unknown_depth(ret, settings)
+        if __opts__["test"]:
+            depths = __salt__["mitx_services.queue_depth"](list(asked.values()), settings)
+            return _would(ret, {m: f"{n} jobs" for m, n in depths.items() if n}, "Would be waited for")
+        ret["comment"] = _drain(asked, settings)
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def migrated(name):
+    """
+    Ensure that nothing is unapplied in the databases of any purpose, while every service of both fleets is stopped.
+
+    Where something is: a snapshot id is recorded first (``migrate.snapshot_required``) and the orchestration ``migrate.before`` run,
+    once in a run.
+    """
+    ret = _result(name)
+    try:
+        settings = __salt__["mitx_settings.get"]()
+        old, new = _alive(_instances("old"))[0], _running(_instances("new"))
+        if __opts__["test"]:
+            found = __salt__["mitx_migrations.pending"](new, settings)
+            return _would(ret, _some(found), "Would be applied")
+        _back_up(old, new, settings)
+        ret["changes"] = _some(__salt__["mitx_migrations.migrate"](old, new, settings))
+        ret["comment"] = f"Migrated: {', '.join(ret['changes'])}" if ret["changes"] else "Nothing was unapplied"
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def configured(name, fleet="new", since=None):
+    """
+    Ensure that Ansible's last PLAY RECAP is clean on every host of a fleet.
+
+    since
+        UTC, ISO 8601: an older log does not count. Default: when these hosts were last begun to be configured.
+    """
+    ret = _result(name)
+    try:
+        minions = [one["name"] for one in _running(_instances(fleet))]
+        since = since or __salt__["mitx_hosts.last_configured"]()
+        problems = __salt__["mitx_hosts.unconfigured"](minions, since)
+        if problems:
+            raise CommandExecutionError("Ansible has not configured these hosts:\n  - " + "\n  - ".join(problems))
+        ret["comment"] = f"Ansible's recap is clean on {len(minions)} hosts"
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def configured_only(name, fleet="current"):
+    """
+    Update the configuration of a fleet by Ansible, without code. What Ansible said is the business of ``configured``.
+    """
+    return _act(name, fleet, "mitx_hosts.configure", "configured")
+
+
+def highstate(name, fleet="bases"):
+    """
+    Apply the highstate to a fleet, the base instances for one, with the pillar of a build, and require that Ansible's recap is clean.
+    """
+    ret = _act(name, fleet, "mitx_hosts.highstate", "configured")
+    return ret if ret["result"] is not True else {**configured(name, fleet), "changes": ret["changes"]}
+
+
+def redeployed(name, fleet="current"):
+    """
+    Ensure that the code of a fleet is the tip of origin's release branch. Processes notice after a restart only.
+    """
+    ret = _result(name)
+    try:
+        minions = [one["name"] for one in _running(_serving(_instances(fleet)))]
+        before = __salt__["mitx_hosts.heads"](minions)
+        if __opts__["test"]:
+            return _would(ret, before, "Would be reset to the tip of origin's release branch")
+        after = __salt__["mitx_hosts.redeploy"](minions)
+        ret["changes"] = {m: {"old": before[m], "new": sha} for m, sha in after.items() if sha != before[m]}
+        ret["comment"] = f"{len(after)} hosts are at {next(iter(after.values()))}"
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def at_commit(name, fleet="new", sha=None):
+    """
+    Ensure that a commit is checked out on every host of a fleet; default: the one that the run recorded as its release.
+    """
+    ret = _result(name)
+    try:
+        sha = sha or __salt__["mitx_run.pinned"]("release_sha")
+        if not sha:
+            raise CommandExecutionError("This run has not recorded the commit of its release (release_sha)")
+        heads = __salt__["mitx_hosts.heads"]([one["name"] for one in _running(_instances(fleet))])
+        wrong = [f"{minion} is at {head}" for minion, head in heads.items() if head != sha]
+        if wrong:
+            raise CommandExecutionError(f"Not at the release, {sha}:\n  - " + "\n  - ".join(wrong))
+        ret["comment"] = f"{len(heads)} hosts are at {sha}"
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def launch_date_set(name):
+    """
+    Ensure that what there is of the new fleet bears today as its grain ``launch-date``: the existing deploy, run again on another
+    day, would launch nothing, configure nothing, and succeed.
+    """
+    ret = _result(name)
+    try:
+        there = [one["name"] for one in _launched()]
+        if not there:
+            ret["comment"] = "Nothing of the new fleet is there yet"
+            return ret
+        today = __salt__["status.time"]("%Y-%m-%d")
+        dates = __salt__["mitx_hosts.launch_dates"](there)
+        ret["changes"] = {minion: {"old": date, "new": today} for minion, date in dates.items() if str(date) != today}
+        ret["comment"] = f"launch-date of {len(there)} minions is {today}"
+        if __opts__["test"]:
+            ret["result"] = None if ret["changes"] else True
+        elif ret["changes"]:
+            __salt__["mitx_hosts.set_launch_date"](list(ret["changes"]), today)
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def _result(name):
+    return {"name": name, "result": True, "changes": {}, "comment": ""}
+
+
+def _failed(ret, err):
+    ret.update(result=False, changes={}, comment=str(err))
+
+
+def _would(ret, changes, comment):
+    ret.update(changes=changes, result=None if changes else True)
+    ret["comment"] = f"{comment}: {', '.join(changes)}" if changes else "Nothing to do"
+    return ret
+
+
+def _only(parts):
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _act(name, fleet, function, done):
+    ret = _result(name)
+    try:
+        minions = [one["name"] for one in _running(_serving(_instances(fleet)))]
+        ret["changes"] = dict.fromkeys(minions, done)
+        ret["comment"] = f"{len(minions)} hosts"
+        if __opts__["test"]:
+            return _would(ret, ret["changes"], f"Would be {done}")
+        __salt__[function](minions)
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def _instances(fleet):
+    settings = __salt__["mitx_settings.get"]()
+    if fleet == "current":
+        return __salt__["mitx_fleet.current"](settings)
+    if fleet == "bases":
+        names = list(settings["base_instances"].values())
+        there = __salt__["mitx_fleet.find"](names=names)
+        missing = sorted(set(names) - {one["name"] for one in there})
+        if missing:
+            raise CommandExecutionError(f"The base instances {', '.join(missing)} do not exist: there is no build to resume")
+        return there
+    return __salt__["mitx_fleet.recorded"](fleet)
+
+
+def _serving(instances):
+    return [one for one in instances if one.get("serves", True)]
+
+
+def _launched():
+    pinned = __salt__["mitx_run.pinned"]("new_fleet")
+    if pinned is not None:
+        return pinned
+    release = __salt__["mitx_run.pinned"]("release_number")
+    return __salt__["mitx_fleet.new"](None, release)["instances"] if release is not None else []
+
+
+def _alive(instances):
+    """``(instances that run, names of those that EC2 has stopped or terminated)``."""
+    there = {one["id"]: one["state"] for one in __salt__["mitx_fleet.find"](ids=[one["id"] for one in instances])}
+    halted = [one["name"] for one in instances if there.get(one["id"], "terminated") in ("stopped", "terminated")]
+    return [one for one in instances if one["name"] not in halted], halted
+
+
+def _running(instances):
+    if not instances:
+        raise CommandExecutionError("There is no such instance: the fleet is empty")
+    alive, halted = _alive(instances)
+    if halted:
+        raise CommandExecutionError(
+            f"Stopped or gone in EC2: {', '.join(halted)}. Start them (aws ec2 start-instances), then run again."
+        )
+    return alive
+
+
+def _services(instances, wanted, parts):
+    """``{minion: [what was not as wanted]}``; now it is, unless this is a dry run."""
+    minions = [one["name"] for one in instances]
+    if not __opts__["test"]:
+        return __salt__[{"stopped": "mitx_services.stop", "running": "mitx_services.start"}[wanted]](minions, parts)
+    found = __salt__["mitx_services.status"](minions)
+    wrong = {minion: __salt__["mitx_services.problems"]({minion: one}, wanted, parts) for minion, one in found.items()}
+    return {minion: lines for minion, lines in wrong.items() if lines}
+
+
+def _tell_services(ret, wrong, wanted, comment):
+    ret["changes"] = {
+        minion: {"old": [line.removeprefix(f"{minion}: ") for line in lines], "new": wanted} for minion, lines in wrong.items()
+    }
+    ret["comment"] = comment
+    if __opts__["test"] and wrong:
+        ret.update(result=None, comment=f"Would be {wanted}: {', '.join(wrong)}")
+
+
+def _asked_for_depth(instances):
+    """One host of each purpose, a worker where there is one: ``{purpose: minion}``."""
+    purposes = sorted({one["purpose"] for one in instances})
+    order = sorted(instances, key=lambda one: (one["role"] != "edx-worker", one["name"]))
+    return {purpose: next(one["name"] for one in order if one["purpose"] == purpose) for purpose in purposes}
+
+
+def _unknown_depth(ret, settings):
+    if not settings["drain"]["waive"]:
+        raise CommandExecutionError(
+            "mitx:…:drain:command is not set, so nobody knows whether jobs are waiting. Set it, or waive it: mitx:…:drain:waive: True"
+        )
+    __salt__["mitx_run.journal"]("drain_waived", depths=None)
+    ret["comment"] = "The queues were not looked at: there is no drain.command, and it is waived"
+    return ret
+
+
+def _drain(asked, settings):
+    depths = {}
+
+    def look():
+        found = __salt__["mitx_services.queue_depth"](list(asked.values()), settings)
+        depths.update({purpose: found[minion] for purpose, minion in asked.items()})
+        return not any(depths.values()), ", ".join(f"{depth} jobs in the queue of {purpose}" for purpose, depth in depths.items())
+
+    drain = settings["drain"]
+    try:
+        __salt__["mitx_run.wait_until"](look, drain["timeout"], drain["interval"], "Empty queues")
+    except CommandExecutionError as err:
+        if not any(depths.values()):
+            raise
+        if not drain["waive"]:
+            raise CommandExecutionError(
+                f"{err}. Its workers still work. Run again to go on waiting: {__salt__['mitx_phase.next_command']()}\n"
+                "Or give these jobs up to the new workers, which is recorded: the same command with "
+                f"pillar='{{mitx: {{environments: {{{settings['environment']}: {{drain: {{waive: True}}}}}}}}}}'"
+            ) from err
+        __salt__["mitx_run.journal"]("drain_waived", depths=depths)
+        return f"Waived: {err}"
+    return f"The queues of {', '.join(depths)} are empty"
+
+
+def _some(found):
+    """Without the lists that are empty."""
+    kept = {purpose: {name: some for name, some in lists.items() if some} for purpose, lists in found.items()}
+    return {purpose: lists for purpose, lists in kept.items() if lists}
+
+
+def _back_up(old, new, settings):
+    """What must have happened before the first migration of a run, if any is unapplied."""
+    wanted = settings["migrate"]
+    if not (wanted["snapshot_required"] or wanted["before"]) or not _some(__salt__["mitx_migrations.pending"](new, settings)):
+        return
+    if wanted["snapshot_required"] and not wanted["snapshot_id"]:
+        raise CommandExecutionError(
+            "A snapshot of the databases is required before they are migrated: take it, then say its id: "
+            f"pillar='{{mitx: {{environments: {{{settings['environment']}: {{migrate: {{snapshot_id: …}}}}}}}}}}'. Nothing was migrated."
+        )
+    if wanted["snapshot_id"]:
+        __salt__["mitx_run.journal"]("snapshot", id=wanted["snapshot_id"])
+    if wanted["before"] and not __salt__["mitx_run.pinned"]("backed_up"):
+        # A backup of databases that are still written to restores to nothing in particular.
+        __salt__["mitx_migrations.prove_stopped"]([*old, *new], settings)
+        environ = {"ENVIRONMENT": settings["environment"], "PURPOSES": ",".join(settings["purposes"])}
+        pillar = __salt__["mitx_orchestrate.inherited"](__pillar__["mitx"].get("run"))
+        answer = __salt__["mitx_orchestrate.run"](wanted["before"], environ=environ, pillar=pillar)
+        if answer["failures"]:
+            raise CommandExecutionError(
+                f"Nothing was migrated: {wanted['before']} failed:\n  - " + "\n  - ".join(answer["failures"])
+            )
+        __salt__["mitx_run.pin"]("backed_up", wanted["before"])

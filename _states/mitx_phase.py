@@ -1,0 +1,124 @@
+"""
+One phase of the upgrade: done once, skipped afterwards
+=======================================================
+"""
+
+import time
+
+from salt.exceptions import CommandExecutionError
+
+
+def __virtual__():
+    if "mitx_phase.record" not in __salt__:
+        return False, "The mitx_phase execution module is not loaded"
+    return True
+
+
+def done(name, undo=None):
+    """
+    Run the orchestration of one phase, ``orchestrate.mitx.phases.<name>``, unless the run's record says that it is finished and
+    the world agrees. Refuses while an earlier phase is not finished. On failure ``undo`` (an SLS), if given, is run first.
+
+    name
+        ``close``, ``migrate`` …: see ``mitx_phase.names``.
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
+    try:
+        if __salt__["mitx_phase.postponed"](name):
+            ret["comment"] = f"{name} is left for later, as mitx:until says"
+            return ret
+        settings = __salt__["mitx_settings.get"]()
+        run = __salt__["mitx_run.use"](__salt__["mitx_run.identify"](settings))
+        finished = _finished(settings, name)
+        if finished:
+            ret["comment"] = finished
+            return ret
+        _require_earlier(name)
+        return _run(ret, name, run, undo)
+    except CommandExecutionError as err:
+        ret.update(result=False, comment=str(err))
+        return ret
+
+
+def _finished(settings, name):
+    entry = __salt__["mitx_phase.record"]().get(name, {})
+    if entry.get("status") != "finished":
+        return None
+    differences = __salt__["mitx_world.differences"](settings, name)
+    if not differences:
+        return f"{name} was done at {entry['time']}"
+    __salt__["mitx_run.journal"]("drift", phase=name, differences=differences)
+    return None
+
+
+def _require_earlier(name):
+    left = __salt__["mitx_phase.unfinished"](upto=name)
+    if left and not __opts__["test"]:
+        raise CommandExecutionError(
+            f"{name} cannot begin: {', '.join(left)} not finished. Nothing was changed. Next: {__salt__['mitx_phase.next_command']()}"
+        )
+
+
+def _run(ret, name, run, undo):
+    sls = f"orchestrate.mitx.phases.{name}"
+    pillar = __salt__["mitx_orchestrate.inherited"](run)
+    if __opts__["test"]:
+        answer = __salt__["mitx_orchestrate.run"](sls, pillar=pillar)
+        ret.update(result=False if answer["failures"] else None, changes=_shown(answer), comment=_lines(f"{name} would run", answer["failures"]))
+        return ret
+    __salt__["mitx_run.lock"](why=f"upgrade {run}", phase=name)
+    __salt__["mitx_world.forget"]()
+    __salt__["mitx_phase.mark"](name, "started")
+    started = time.monotonic()
+    try:
+        answer = __salt__["mitx_orchestrate.run"](sls, pillar=pillar)
+    except BaseException as err:
+        __salt__["mitx_phase.mark"](name, "failed", error=f"interrupted: {type(err).__name__}", seconds=_since(started))
+        raise
+    ret["changes"] = _shown(answer)
+    if answer["failures"]:
+        __salt__["mitx_phase.mark"](name, "failed", error="; ".join(answer["failures"]), seconds=_since(started))
+        undone = _undo(undo, pillar)
+        ret.update(result=False, comment=_failed(name, answer["failures"], undone))
+        return ret
+    __salt__["mitx_world.forget"]()
+    __salt__["mitx_phase.mark"](name, "finished", seconds=_since(started))
+    ret["comment"] = f"{name} done in {_since(started)} s"
+    return ret
+
+
+def _undo(undo, pillar):
+    if not undo:
+        return []
+    answer = __salt__["mitx_orchestrate.run"](undo, pillar=pillar)
+    return [f"{undo} was run to undo it" + (", and failed too:" if answer["failures"] else ""), *answer["failures"]]
+
+
+def _failed(name, failures, undone):
+    try:
+        truth = __salt__["mitx_world.summary"]()
+    except CommandExecutionError as err:
+        truth = [f"it could not be found out: {err}"]
+    return _lines(
+        f"{name} failed:",
+        [*failures, *undone, "Now true:", *[f"  {line}" for line in truth], f"Next, when that is put right: {__salt__['mitx_phase.next_command']()}"],
+    )
+
+
+def _lines(first, rest):
+    return "\n".join([first, *rest])
+
+
+def _shown(answer):
+    return {"out": "highstate", "ret": answer["data"]} if any(_changes(answer["data"])) else {}
+
+
+def _changes(data):
+    for states in data.values():
+        for state in states.values() if isinstance(states, dict) else ():
+            if isinstance(state, dict) and (state.get("changes") or state.get("result") is False):
+                yield state
+
+
+def _since(started):
+    return round(time.monotonic() - started, 1)

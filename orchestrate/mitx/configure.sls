@@ -1,0 +1,23 @@
+# `salt-run mitx.configure`: the configuration only, then a restart.
+environment:
+  mitx_run.held: []
+
+configuration:
+  mitx_minions.configured_only:
+    - fleet: current
+    - failhard: True
+    - require:
+      - mitx_run: environment
+
+Ansible's recaps:
+  mitx_minions.configured:
+    - fleet: current
+    - failhard: True
+    - require:
+      - mitx_minions: configuration
+
+processes:
+  mitx_minions.restarted:
+    - fleet: current
+    - require:
+      - mitx_minions: Ansible's recaps

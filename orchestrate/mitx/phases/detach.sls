@@ -1,0 +1,2 @@
+old fleet is out:
+  mitx_elb.swapped: []

@@ -1,0 +1,2 @@
+databases:
+  mitx_minions.migrated: []

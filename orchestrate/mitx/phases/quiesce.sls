@@ -1,0 +1,3 @@
+new fleet is quiet:
+  mitx_minions.stopped:
+    - fleet: new

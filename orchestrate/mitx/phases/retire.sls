@@ -1,0 +1,2 @@
+old fleet:
+  mitx_fleet.retired: []

@@ -1,0 +1,161 @@
+# Everything this package reads, beside MITx's own settings (environments.sls). The pillar top file serves both to the
+# master's own pillar: the orchestrations run with that of the id `<master id>_master`, the runner functions too.
+#
+# What holds everywhere goes below `defaults`; what differs below `environments:<environment>`; what is said once, on the
+# command line, straight below `mitx`:  pillar='{mitx: {window: {force: true}}}'
+mitx:
+  # The environment this master upgrades when the command names none.
+  environment: mitx-qa
+  # Where the records of the runs are kept. Writable for the user that runs the master.
+  run_dir: /var/lib/mitx
+  # Where MITx's settings come from when not from pillar `environments`: a URL or path of the YAML file. Best the very one that
+  # the existing orchestrations read; if it changes between two steps of a night, the run stops and says so.
+  # environments_source: https://raw.githubusercontent.com/mitodl/salt-ops/main/salt/environment_settings.yml
+
+  defaults:
+    aws:
+      region: us-east-1
+      # profile: mitx            # as Salt's boto modules take it; or keyid and key; else botocore's own chain (instance role, ~/.aws)
+      # endpoint_url:            # another endpoint than AWS
+      attempts: 8                # tries of each call, botocore's standard retries
+      read_timeout: 60           # seconds
+
+    dns:
+      zone: mitx.mit.edu.
+      ttl: 60                    # the highest TTL (s) a record may have when it is switched; `announce` lowers a higher one
+      timeout: 300               # s until Route 53 must say INSYNC
+      public_timeout: 300        # s after that until every resolver and visitor must see it
+      interval: 5                # s between two looks
+
+    maintenance:
+      domains: [lms, cms, preview]   # which host names of a purpose go to the page; gitreload does not
+      bucket: upgrading.mitx.mit.edu
+      key: index.html
+      # template: salt://mitx/maintenance.html.jinja    # a page of one's own; see docs/maintenance.md
+      marker: data-mitx-maintenance  # the text that tells the page from the site
+      invalidation_timeout: 60       # s to wait for CloudFront; a slow invalidation never fails the window
+      distribution:
+        id: E2EXAMPLE0MITX
+        domain_name: d111111abcdef8.cloudfront.net
+
+    announce:
+      # The 3down request is mailed where a server and a recipient are given; else its text is printed.
+      # smtp: {host: outgoing.mit.edu, port: 587, tls: true, user: mitx-devops, password: …}
+      sender: mitx-devops@mit.edu
+      to: []
+
+    release:
+      # branch: mitx/koa                    # default: mitx/<codename>
+      # onto: open-release/koa.master       # branch or tag of edX's; default: open-release/<codename>.master
+      upstream: https://github.com/edx/edx-platform.git
+      origin: https://github.com/mitodl/edx-platform.git
+      mirror: /var/lib/mitx/git/edx-platform.git   # bare, made at the first use; owned by the user that runs git
+      protocols: [https, ssh]
+      # runas: mitx                         # a user without a home is fine
+      # credentials: {token: …}             # or {ssh_key: /path}; never seen in a command line or log
+      flatten: false                        # true: rebase although a merge commit's own edits would be lost
+      # signing_key: …                      # sign the rebased commits
+      timeout: 900                          # s for one git command
+
+    build:
+      run_migrations: false      # RUN_MIGRATIONS of build_ami; refused while a fleet serves those purposes
+      # purpose: next-residential-draft    # PURPOSE of build_ami; default: the draft one
+
+    images:
+      timeout: 3600              # s until both AMIs must be available
+      interval: 15
+
+    services:
+      supervisorctl: /edx/bin/supervisorctl
+      user: edxapp               # whom commands run as; null: the minion's own user
+      platform: /edx/app/edxapp/edx-platform
+      ansible_log: /tmp/edx_config/ansible-log.txt
+      systemd:                   # services beside supervisor's programs, by role
+        edx: [gitreload]
+        edx-worker: []
+      timeout: 120               # s until processes must have stopped or started
+
+    drain:
+      # Prints how many jobs wait; run on one worker of each purpose. Without it, only running jobs are waited for, by supervisor.
+      # command: /edx/app/edxapp/venvs/edxapp/bin/python /edx/bin/queue_depth.py
+      timeout: 900
+      interval: 5
+      waive: false               # true: go on at the deadline; the depth is recorded
+
+    migrate:
+      # before: orchestrate.backups.mitx    # an orchestration that runs first, MITx's backup say
+      snapshot_required: false   # true: `snapshot_id` must be said, and is recorded
+      # snapshot_id:
+      # What prints the migrations that are not applied yet, one a line; by database.
+      pending:
+        default: >-
+          /edx/app/edxapp/venvs/edxapp/bin/python manage.py lms showmigrations --plan --settings=production
+        student_module_history: >-
+          /edx/app/edxapp/venvs/edxapp/bin/python manage.py lms showmigrations --plan --database student_module_history --settings=production
+      # What applies them: in this order, on one new instance of each purpose, as services:user in services:platform.
+      commands:
+        - name: lms
+          command: /edx/app/edxapp/venvs/edxapp/bin/python manage.py lms migrate --noinput --fake-initial --settings=production
+        - name: cms
+          command: /edx/app/edxapp/venvs/edxapp/bin/python manage.py cms migrate --noinput --fake-initial --settings=production
+        - name: student_module_history
+          command: >-
+            /edx/app/edxapp/venvs/edxapp/bin/python manage.py lms migrate --noinput --fake-initial
+            --database student_module_history --settings=production
+      timeout: 3600              # s for one command
+
+    checks:
+      heartbeat: /heartbeat
+      paths: []                  # more that must answer, through the ELB: [{path: /login, status: 200, text: Sign in}]
+      scheme: https
+      port: 443
+      # ca_bundle: /etc/ssl/certs/ca-certificates.crt
+      resolvers: []              # host or host:port; must all have seen a switch. Empty: this machine's own
+      authoritative: []          # host or host:port of the zone's own servers. Empty: those that its NS records name
+      timeout: 120
+      interval: 2
+      instance: {scheme: https, port: 443}   # where a single instance answers
+      watch: 60                  # s for which the site is watched after `open`
+
+    elb:
+      polls: 3                   # so many looks in a row must find every new instance InService
+      interval: 5
+      # timeout:                 # s; default: from the load balancer's own health check
+      # drain_timeout:           # s; default: from the load balancer's own attributes
+
+    attach:
+      without_existing: false    # true: register by ourselves when orchestrate.aws.mitx_elb cannot be rendered
+
+    gate:
+      required: true             # a human looks at the site and says `salt-run mitx.approve`, before DNS goes back
+      timeout: 3600              # s the window waits for that; then it stops, and the same command goes on
+
+    retire:
+      after: 48                  # hours the old fleet is kept after `open`
+      timeout: 600
+
+    timeouts: {minions: 60, highstate: 7200, existing: 14400}   # s
+
+  environments:
+    mitx-qa:
+      purposes: [next-residential-draft, next-residential-live]
+      dns: {zone_id: Z0EXAMPLEQA}
+      aws: {account: '123456789012'}
+      window:
+        start: 2026-12-20 21:00           # quoted or not; without a zone of its own, in `timezone`
+        timezone: America/New_York
+        hours: 4
+        reason: we perform routine upgrades
+        contact: mitx-support@mit.edu
+    mitx-production:
+      purposes: [residential-draft, residential-live]
+      dns: {zone_id: Z0EXAMPLEPROD}
+      aws: {account: '123456789012'}
+      window:
+        start: '2027-01-10 21:00'
+        timezone: America/New_York
+        hours: 6
+        reason: we perform routine upgrades
+        contact: mitx-support@mit.edu
+      # Production's AMIs are built from QA's: no rebase, no checkout; the run proves QA's release instead.
+      release: {from: mitx-qa}

@@ -1,0 +1,39 @@
+"""Pillar of the sandbox, in the shape of MITx's own: ``environments`` (all purposes) and ``mitx`` (what we added)."""
+
+import pathlib
+
+import yaml
+
+from sandbox.pillar import environments, mitx
+
+
+def write(config):
+    """Write the pillar tree, and the settings file that the existing orchestrations fetch, into the sandbox."""
+    directory = pathlib.Path(config["directory"])
+    folder = directory / "pillar"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = environments.settings(config)
+    _write(directory / "environment_settings.yml", settings)
+    _write(folder / "environments.sls", settings)
+    _write(folder / "mitx.sls", mitx.pillar(config))
+    _write(folder / "edx_worker.sls", {"schedule": restart_schedule(config)})
+    _write(folder / "top.sls", {"base": {"*master-operations*": ["environments", "mitx"], "edx-worker-*": ["edx_worker"]}})
+
+
+def restart_schedule(config):
+    """MITx restarts every worker each five days, stopped programs included."""
+    return {
+        "restart_edx_workers": {
+            "function": "supervisord.restart",
+            "args": ["all"],
+            "kwargs": {"bin_env": f"{config['paths']['bin']}/supervisorctl"},
+            "days": 5,
+            "splay": 30,
+        }
+    }
+
+
+def _write(path, data):
+    scratch = path.with_name("." + path.name)
+    scratch.write_text(yaml.safe_dump(data, sort_keys=True))
+    scratch.replace(path)

@@ -1,0 +1,60 @@
+"""The whole upgrade in the sandbox, watched by visitors: what ``make upgrade`` runs."""
+
+import datetime
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+from sandbox import assembly, master, processes, report
+from sandbox import config as settings
+
+COMMAND = ["salt-run", "state.orchestrate", "orchestrate.mitx.upgrade"]
+VISITOR_SECONDS = 30
+
+
+def run(directory, size=None):
+    """Bring the sandbox up, upgrade it, sum up; returns the exit status: salt-run's, or 1 if visitors saw a violation."""
+    config = assembly.up(directory, size)
+    since = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    started = time.monotonic()
+    _start_visitor(config)
+    try:
+        print("+ " + " ".join(COMMAND), flush=True)
+        status = stream(config, COMMAND)
+    finally:
+        processes.stop(config["directory"], "visitor")
+    print("\n" + report.upgrade(config, since, time.monotonic() - started, status), flush=True)
+    seen = report.visitor_summary(config)
+    if status == 0 and (not seen or not seen["finished"] or not seen["asked"]):
+        print("sandbox: the visitor did not look to the end; see logs/visitor.log", file=sys.stderr)
+        return 1
+    return status or int(bool(seen and seen["violations"]))
+
+
+def stream(config, words):
+    """Run one of Salt's commands with its output on this terminal; returns its exit status.
+
+    Ctrl-C reaches it from the terminal directly: this process waits for what it makes of that.
+    """
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        env = {**master.environment(config), "PYTHONUNBUFFERED": "1"}
+        return subprocess.Popen(master.command(config, words), env=env, stdin=subprocess.DEVNULL).wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _start_visitor(config):
+    directory = pathlib.Path(config["directory"])
+    for name in ("visitor.jsonl", "visitor-summary.json"):
+        (directory / name).unlink(missing_ok=True)
+    assembly.daemon(config, "visitor", "sandbox.public.visitor", "--dir", config["directory"])
+
+    def looks():
+        if not processes.alive(directory, "visitor"):
+            raise settings.SandboxError(f"the visitor died; its log ends:\n{processes.tail(directory, 'visitor')}")
+        return (report.visitor_summary(config) or {}).get("asked")
+
+    processes.wait_until(looks, VISITOR_SECONDS, "a first visitor has an answer")

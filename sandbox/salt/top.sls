@@ -1,0 +1,4 @@
+base:
+  'P@roles:(edx|edx-worker)':
+    - match: compound
+    - edx.run_ansible

@@ -1,0 +1,51 @@
+"""
+Packaging. The tree is at once a file_roots/gitfs tree (``_modules``, ``_states``, ``_runners``, ``orchestrate``) and a Salt
+extension: the mapping below installs the same folders as ``saltext.mitx``, found by Salt through the ``salt.loader``
+entry point.
+"""
+
+import pathlib
+
+from setuptools import setup
+
+HERE = pathlib.Path(__file__).parent
+# boto3 and jinja2 are the package's own; salt brings pyyaml and jinja2 along, they are named because we use them.
+REQUIRES = ["salt>=3006,<3009", "boto3", "dnspython", "jinja2", "pyyaml", "urllib3"]
+SANDBOX = ["moto[server]>=5.2", "supervisor>=4.2", "cryptography"]
+TESTS = [*SANDBOX, "pytest>=8", "pytest-salt-factories>=1.0.5", "pytest-timeout", "aiosmtpd", "ruff"]
+
+
+def orchestrations():
+    """The packages below which SLS files and templates lie: one for each folder."""
+    folders = [HERE / "orchestrate", *(path for path in (HERE / "orchestrate").rglob("*") if path.is_dir())]
+    names = {".".join(folder.relative_to(HERE).parts): str(folder.relative_to(HERE)) for folder in folders if folder.name != "__pycache__"}
+    return {f"saltext.mitx.file_root.{name}": folder for name, folder in names.items()}
+
+
+def main():
+    packages = {
+        "saltext.mitx.modules": "_modules",
+        "saltext.mitx.states": "_states",
+        "saltext.mitx.runners": "_runners",
+        **orchestrations(),
+    }
+    setup(
+        name="saltext-mitx",
+        version="1.0.0",
+        description="Upgrade MITx Residential (Open edX at MIT) with Salt, in its announced window, with nothing lost",
+        long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+        long_description_content_type="text/markdown",
+        license="BSD-3-Clause",
+        python_requires=">=3.10",
+        packages=list(packages),
+        package_dir=packages,
+        package_data={name: ["*.sls", "*.jinja"] for name in packages},
+        install_requires=REQUIRES,
+        extras_require={"sandbox": SANDBOX, "tests": TESTS},
+        entry_points={"salt.loader": ["saltext.mitx = saltext.mitx.runners:loader_dirs"]},
+        zip_safe=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

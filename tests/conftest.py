@@ -1,0 +1,108 @@
+"""
+What all tests share: a pillar in MITx's real shape, and Salt's real loaders over this package.
+"""
+
+import copy
+import pathlib
+import types
+
+import pytest
+import salt._logging
+import salt.config
+import salt.loader
+import salt.utils.dictupdate
+import salt.utils.yaml
+
+# Salt keeps early log records for a handler that never comes in a test.
+salt._logging.shutdown_temp_handler()
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_leftovers(monkeypatch):
+    """A developer's own environment decides nothing; AWS is never reached by mistake."""
+    for name in ("ENVIRONMENT", "PURPOSE", "PURPOSES", "RUN_MIGRATIONS", "ANSIBLE_FLAGS", "VPC_NAME", "BUSINESS_UNIT", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def example_pillar():
+    """The examples of pillar_examples/, merged: what an engineer starts from."""
+    merged = {}
+    for name in ("environments.sls", "mitx.sls"):
+        merged |= salt.utils.yaml.safe_load((ROOT / "pillar_examples" / name).read_text())
+    return merged
+
+
+@pytest.fixture
+def pillar(example_pillar, tmp_path):
+    """A copy to change: mitx-qa, its run_dir below tmp_path, a window far in the future."""
+    mine = copy.deepcopy(example_pillar)
+    mine["mitx"]["run_dir"] = str(tmp_path / "runs")
+    mine["mitx"]["run"] = "testrun"
+    mine["mitx"]["environments"]["mitx-qa"]["window"]["start"] = "2099-12-20 21:00"
+    return mine
+
+
+@pytest.fixture
+def mitx(pillar, tmp_path):
+    """
+    ``mitx(test=False, begin=True, **overrides)``: the package in Salt's real loader, with a run begun. ``overrides``
+    go to ``mitx:environments:mitx-qa``, merged. The result has ``modules``, ``states``, ``settings``, ``opts``, ``run_dir``.
+    """
+
+    def load(test=False, begin=True, **overrides):
+        mine = copy.deepcopy(pillar)
+        qa = mine["mitx"]["environments"]["mitx-qa"]
+        mine["mitx"]["environments"]["mitx-qa"] = salt.utils.dictupdate.update(qa, overrides, merge_lists=False)
+        opts = _opts(tmp_path, mine, test)
+        context = {}
+        utils = salt.loader.utils(opts, context=context)
+        modules = salt.loader.minion_mods(opts, utils=utils, context=context)
+        serializers = salt.loader.serializers(opts)
+        states = salt.loader.states(opts, modules, utils, serializers, context=context)
+        loaded = types.SimpleNamespace(modules=modules, states=states, opts=opts, context=context, run_dir=tmp_path / "runs")
+        if not begin:
+            return loaded
+        loaded.settings = modules["mitx_settings.get"]()
+        if not test:
+            modules["mitx_run.begin"]("testrun")
+        return loaded
+
+    return load
+
+
+def _opts(tmp_path, pillar, test):
+    opts = salt.config.DEFAULT_MINION_OPTS.copy()
+    opts |= {
+        "id": "master_master",
+        "__role": "master",
+        "root_dir": str(tmp_path),
+        "cachedir": str(tmp_path / "cache"),
+        "extension_modules": str(tmp_path / "extmods"),
+        "conf_file": str(tmp_path / "master"),
+        "file_client": "local",
+        "file_roots": {"base": [str(ROOT)]},
+        "module_dirs": [str(ROOT / "_modules")],
+        "states_dirs": [str(ROOT / "_states")],
+        "grains": {"kernel": "Linux", "os": "Debian", "os_family": "Debian", "oscodename": "bookworm", "osrelease_info": [12]},
+        "pillar": pillar,
+        "test": test,
+    }
+    return opts
+
+
+@pytest.fixture
+def aws(tmp_path, monkeypatch):
+    """A fake AWS of its own for each test; see sandbox/aws."""
+    from sandbox.aws import FakeAWS
+
+    fake = FakeAWS(tmp_path / "aws")
+    fake.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", fake.url)
+    yield fake
+    fake.stop()

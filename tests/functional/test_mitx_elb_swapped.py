@@ -1,0 +1,102 @@
+"""The swap from one fleet to the other, against the fake AWS and through Salt's real loader."""
+
+import pytest
+from fleets import DRAFT, LIVE, QUICK, STUDIO, World, recorded_upgrade
+
+
+@pytest.fixture
+def upgrade(mitx, aws):
+    """Old fleet serving, new one launched and healthy, both recorded."""
+    return recorded_upgrade(mitx, aws)
+
+
+def _swap(salt, **kwargs):
+    return salt.states["mitx_elb.swapped"]("swap", **kwargs)
+
+
+def test_swapped_ends_with_exactly_the_new_fleet(upgrade):
+    ret = _swap(upgrade)
+    assert ret["result"] is True, ret["comment"]
+    assert upgrade.world.members() == upgrade.world.expected(upgrade.new)
+    assert len(ret["changes"][LIVE]["registered"]) == 2
+    assert len(ret["changes"][DRAFT]["deregistered"]) == 1
+    assert "edx-mitx-qa-next-residential-live-0-v3" in str(ret["changes"][STUDIO]["deregistered"])
+
+
+def test_nothing_leaves_before_everything_is_healthy_everywhere(upgrade):
+    assert _swap(upgrade)["result"] is True
+    calls = upgrade.world.calls()
+    last_health = max(i for i, name in enumerate(calls) if name == "register_instances_with_load_balancer")
+    first_out = calls.index("deregister_instances_from_load_balancer")
+    polls = calls[last_health:first_out].count("describe_instance_health")
+    assert polls >= 3 * len(upgrade.settings["elbs"])
+
+
+def test_swapped_twice_changes_nothing_the_second_time(upgrade):
+    assert _swap(upgrade)["result"] is True
+    upgrade.world.aws.clear_calls()
+    ret = _swap(upgrade)
+    assert (ret["result"], ret["changes"]) == (True, {})
+    assert upgrade.world.writes() == []
+
+
+def test_dry_run_tells_the_same_changes_and_writes_nothing(upgrade, mitx):
+    dry = mitx(test=True, **QUICK)
+    forecast = _swap(dry)
+    assert forecast["result"] is None
+    assert upgrade.world.writes() == []
+    assert _swap(upgrade)["changes"] == forecast["changes"]
+
+
+def test_dry_run_before_the_new_fleet_exists_names_it(mitx, aws):
+    salt = mitx(**QUICK)
+    world = World(aws, salt.settings)
+    world.balancers()
+    world.register(world.fleet("juniper", 3))
+    dry = mitx(test=True, **QUICK)
+    ret = _swap(dry)
+    assert ret["result"] is None, ret["comment"]
+    assert "edx-mitx-qa-next-residential-live-1-v?" in ret["changes"][LIVE]["registered"]
+    assert len(ret["changes"][LIVE]["deregistered"]) == 2
+
+
+def test_attach_only_leaves_the_old_fleet_in(upgrade):
+    ret = _swap(upgrade, deregister=False)
+    assert ret["result"] is True, ret["comment"]
+    held = upgrade.world.members()
+    for elb in upgrade.settings["elbs"]:
+        assert set(held[elb["name"]]) == set(upgrade.world.web(upgrade.old, elb) + upgrade.world.web(upgrade.new, elb))
+    assert "Left in: 5 others" in ret["comment"]
+
+
+def test_detach_only_refuses_while_the_new_fleet_is_not_registered(upgrade):
+    ret = _swap(upgrade, register=False)
+    assert ret["result"] is False
+    assert "is not in" in ret["comment"]
+    assert upgrade.world.writes() == []
+    upgrade.world.register(upgrade.new)
+    assert _swap(upgrade, register=False)["result"] is True
+    assert upgrade.world.members() == upgrade.world.expected(upgrade.new)
+
+
+def test_back_to_the_old_fleet(upgrade):
+    assert _swap(upgrade)["result"] is True
+    ret = _swap(upgrade, fleet="old")
+    assert ret["result"] is True, ret["comment"]
+    assert upgrade.world.members() == upgrade.world.expected(upgrade.old)
+
+
+def test_outside_of_a_run_the_fleet_follows_from_settings_and_release(upgrade, mitx, pillar):
+    del pillar["mitx"]["run"]
+    alone = mitx(begin=False, **QUICK)
+    ret = _swap(alone, release=1)
+    assert ret["result"] is True, ret["comment"]
+    assert upgrade.world.members() == upgrade.world.expected(upgrade.new)
+
+
+def test_outside_of_a_run_a_release_that_is_not_deployed_is_refused(upgrade, mitx, pillar):
+    del pillar["mitx"]["run"]
+    ret = _swap(mitx(begin=False, **QUICK), release=2)
+    assert ret["result"] is False
+    assert "edx-mitx-qa-next-residential-live-0-v2 does not exist" in ret["comment"]
+    assert upgrade.world.members() == upgrade.world.expected(upgrade.old)

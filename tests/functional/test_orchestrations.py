@@ -1,0 +1,223 @@
+"""
+Orchestrations inside of orchestrations, run by the real salt-run without any daemon. What passes as success with Salt's own
+``salt.runner`` and is none must fail here, and stop what comes after it.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import salt.utils.yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SALT_RUN = pathlib.Path(sys.executable).with_name("salt-run")
+
+
+class Master:
+    """A configuration for salt-run, its own SLS files, and no daemon."""
+
+    def __init__(self, folder, pillar):
+        self.folder, self.tree = folder, folder / "tree"
+        self.pillar = pillar
+        for name in ("tree", "pillar", "states", "cache/proc"):
+            (folder / name).mkdir(parents=True)
+        self.write("pillar/top.sls", {"base": {"*": ["all"]}})
+        config = {
+            "root_dir": str(folder),
+            "cachedir": str(folder / "cache"),
+            "user": os.environ.get("USER") or "root",
+            "id": "test_master",
+            "log_file": str(folder / "log"),
+            "file_roots": {"base": [str(self.tree), str(ROOT)]},
+            "pillar_roots": {"base": [str(folder / "pillar")]},
+            "module_dirs": [str(ROOT / "_modules")],
+            "states_dirs": [str(ROOT / "_states"), str(folder / "states")],
+            "runner_dirs": [str(ROOT / "_runners")],
+        }
+        import getpass
+
+        config["user"] = getpass.getuser()
+        self.write("master", config)
+
+    def write(self, name, content):
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else salt.utils.yaml.safe_dump(content))
+
+    def sls(self, name, content):
+        self.write(f"tree/{name.replace('.', '/')}.sls", content)
+
+    def start(self, *arguments, **environ):
+        self.write("pillar/all.sls", self.pillar)
+        command = [str(SALT_RUN), "-c", str(self.folder), "--out=json", "-l", "quiet", *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environ}, start_new_session=True)
+
+    def run(self, *arguments, **environ):
+        process = self.start(*arguments, **environ)
+        output, _ = process.communicate(timeout=120)
+        return process.returncode, output
+
+    def orchestrate(self, sls, *more, **environ):
+        return self.run("state.orchestrate", sls, *more, **environ)
+
+    def journal(self):
+        lines = []
+        for path in pathlib.Path(self.pillar["mitx"]["run_dir"]).rglob("journal.jsonl"):
+            lines += [json.loads(line) for line in path.read_text().splitlines()]
+        return lines
+
+
+@pytest.fixture
+def master(tmp_path, pillar):
+    del pillar["mitx"]["run"]
+    return Master(tmp_path / "m", pillar)
+
+
+PHASE = """
+run:
+  mitx_run.opened: []
+preflight:
+  mitx_phase.done:
+    - failhard: True
+    - require:
+      - mitx_run: run
+announce:
+  mitx_phase.done:
+    - failhard: True
+    - require:
+      - mitx_phase: preflight
+"""
+
+
+def phases(master, preflight, announce="ok:\n  test.succeed_with_changes: []\n"):
+    master.sls("top1", PHASE)
+    master.sls("orchestrate.mitx.phases.preflight", preflight)
+    master.sls("orchestrate.mitx.phases.announce", announce)
+
+
+def test_phases_run_once_and_are_skipped_when_the_same_command_runs_again(master):
+    phases(master, "ok:\n  test.succeed_with_changes: []\n")
+    assert master.orchestrate("top1")[0] == 0
+    done = [(line["phase"], line["status"]) for line in master.journal() if line["event"] == "phase"]
+    assert done == [("preflight", "started"), ("preflight", "finished"), ("announce", "started"), ("announce", "finished")]
+    assert master.orchestrate("top1")[0] == 0
+    assert [line for line in master.journal() if line["event"] == "phase"][len(done) :] == []
+
+
+@pytest.mark.parametrize(
+    ("sls", "said"),
+    [
+        ("bad:\n  test.fail_without_changes: []\n", "test.fail_without_changes (bad): Failure!"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("include:\n  - nowhere.to.be.found\n", "nowhere.to.be.found"),
+        ("{}", ""),
+        ("bad:\n  mitx_dns.there_is_no_such_state: []\n", "there_is_no_such_state"),
+    ],
+)
+def test_a_phase_that_failed_in_whatever_way_stops_everything_after_it(master, sls, said):
+    phases(master, sls)
+    status, output = master.orchestrate("top1")
+    assert status != 0
+    assert said in output
+    assert "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.prepare" in output
+    told = [(line["phase"], line["status"]) for line in master.journal() if line["event"] == "phase"]
+    assert told == [("preflight", "started"), ("preflight", "failed")]
+
+
+def test_a_dry_run_descends_and_leaves_no_record(master, tmp_path):
+    phases(master, "ok:\n  test.succeed_with_changes: []\n")
+    status, output = master.orchestrate("top1", "test=True")
+    assert status == 0, output
+    assert not list((tmp_path / "runs").rglob("*"))
+    results = json.loads(output)["data"]["test_master"]
+    assert {state["result"] for state in results.values()} == {None}
+
+
+def test_a_phase_does_not_begin_before_the_one_ahead_of_it_is_finished(master):
+    master.sls("alone", "close:\n  mitx_phase.done: []\n")
+    status, output = master.orchestrate("alone")
+    assert status != 0
+    assert "close cannot begin: preflight, announce" in output
+
+
+def test_control_c_ends_the_whole_run_and_not_one_step(master, tmp_path):
+    flag = tmp_path / "slow-started"
+    slow = f"slow:\n  cmd.run:\n    - name: touch {flag}; exec sleep 60\n"
+    phases(master, slow)
+    process = master.start("state.orchestrate", "top1")
+    deadline = time.monotonic() + 60
+    while not flag.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert flag.exists()
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "announce" not in [line["phase"] for line in master.journal() if line["event"] == "phase"]
+
+
+EXISTING = """
+orchestrate.edx.deploy:
+  mitx_existing.ran:
+    - check: fake_check.missing
+"""
+
+
+def test_the_existing_orchestration_sees_exactly_its_own_variables(master, tmp_path):
+    seen = tmp_path / "seen.json"
+    # Written by a state, since Jinja of a dry run must not write.
+    master.sls(
+        "orchestrate.edx.deploy",
+        "{% set seen = {} %}{% for name in ['ENVIRONMENT', 'PURPOSE', 'PURPOSES', 'RUN_MIGRATIONS', 'ANSIBLE_FLAGS'] %}"
+        "{% do seen.update({name: salt.environ.get(name)}) %}{% endfor %}\n"
+        f"write:\n  file.managed:\n    - name: {seen}\n    - contents: '{{{{ seen | json }}}}'\n",
+    )
+    master.write("mods/fake_check.py", f"import os\ndef missing():\n    return [] if os.path.exists({str(seen)!r}) else ['nothing is deployed']\n")
+    config = salt.utils.yaml.safe_load((master.folder / "master").read_text())
+    config["module_dirs"].append(str(master.folder / "mods"))
+    master.write("master", config)
+    master.sls("one", EXISTING)
+    status, output = master.orchestrate("one", RUN_MIGRATIONS="0", PURPOSES="current-residential-live", PURPOSE="left over")
+    assert status == 0, output
+    told = json.loads(seen.read_text())
+    assert told["PURPOSES"] == "next-residential-draft,next-residential-live"
+    assert told["ENVIRONMENT"] == "mitx-qa"
+    assert not told["RUN_MIGRATIONS"]
+    assert not told["PURPOSE"]
+    # Again: its effect is there, so it is not run.
+    assert "nothing to do" in master.orchestrate("one")[1]
+
+
+def test_an_existing_orchestration_that_only_says_that_it_succeeded_has_failed(master):
+    master.sls("orchestrate.edx.deploy", "ok:\n  test.succeed_with_changes: []\n")
+    master.write("mods/fake_check.py", "def missing():\n    return ['there is no instance edx-1']\n")
+    config = salt.utils.yaml.safe_load((master.folder / "master").read_text())
+    config["module_dirs"].append(str(master.folder / "mods"))
+    master.write("master", config)
+    master.sls("one", EXISTING)
+    status, output = master.orchestrate("one")
+    assert status != 0
+    assert "reported success, but" in output
+    assert "there is no instance edx-1" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["mitx.maintenance", "onn"], "takes on, off or status"),
+        (["mitx.maintenance", "on", "enviroment=mitx-qa"], "enviroment"),
+        (["mitx.swap_elb", "environment=mitx-qua"], "mitx-production, mitx-qa"),
+        (["mitx.approve"], "it has not begun"),
+        (["mitx.swap_elb"], "has not begun"),
+        (["mitx.plan", "environment=7"], "mitx-production, mitx-qa"),
+    ],
+)
+def test_what_a_tired_engineer_types_exits_non_zero_and_says_what_to_type(master, arguments, said):
+    status, output = master.run(*arguments)
+    assert status != 0, output
+    assert said in output
+    assert "Traceback" not in output
