@@ -3,7 +3,7 @@ Branches on origin: names, backups, create, copy, restore
 =========================================================
 
 Whatever moves the release branch writes down where it was, in the same atomic push: ``refs/mitx/backup/<codename>/<UTC
-time>-<sha>``. The last ten are kept.
+time>-<sha>``. The last ten are kept. Under ``test=True`` nothing is pushed, and the answers tell what would be.
 
 Here, ``release`` is the map ``release`` of :py:func:`mitx_settings.get`, and ``refs`` what ``mitx_mirror.fetch`` returned.
 """
@@ -273,7 +273,7 @@ def _is_commit(release, sha):
 
 
 def _push(release, updates_):
-    if updates_:
+    if updates_ and not __opts__.get("test"):
         __salt__["mitx_mirror.push"](release, updates_)
     return pushes(release, updates_)
 

@@ -81,8 +81,7 @@ def current(settings=None, release=None):
     ``serves`` is False for a worker of another release than what its purpose's load balancers hold: a leftover
     of an earlier upgrade. It must be stopped with the rest, and never be started again.
 
-    A registered id that is no instance of this environment is in the list too, with ``name`` None:
-    see :py:func:`strangers`.
+    A registered id that is no existing instance of this environment is in the list too, with ``name`` None.
 
     CLI Example:
 
@@ -204,29 +203,6 @@ def drift(recorded, actual):
     ]
 
 
-def strangers(settings, fleet):
-    """
-    Return, as a list of sentences, which instances of ``fleet`` are registered in the run's load balancers but
-    none of this run's business: unknown to the environment, of another purpose, or no web instance.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run salt.cmd mitx_fleet.strangers settings=null fleet='[]' with_pillar=True
-    """
-    settings = settings or __salt__["mitx_settings.get"]()
-    purpose_of = {elb["name"]: elb["purpose"] for elb in settings["elbs"]}
-    found = []
-    for one in fleet:
-        for elb in one["elbs"] or ():
-            if one["name"] is None:
-                found.append(f"{elb} holds {one['id']}, which is no existing instance of {settings['environment']}")
-            elif (one["role"], one["purpose"]) != (WEB, purpose_of[elb]):
-                found.append(f"{elb} holds {label(one)}, {one['role']} of {one['purpose']}, not edx of {purpose_of[elb]}")
-    return found
-
-
 def taken(settings=None, release=None):
     """
     Return what a deploy of ``release`` (int) would collide with, by name, in the whole account::
@@ -315,7 +291,9 @@ def wait_images(settings=None, release=None):
         return set(states.values()) == {"available"}, ", ".join(f"{role} {state}" for role, state in states.items())
 
     names = ", ".join(name.format(release=int(release)) for name in settings["amis"].values())
-    __salt__["mitx_run.wait_until"](check, settings["images"]["timeout"], settings["images"]["interval"], f"Images {names} available")
+    __salt__["mitx_run.wait_until"](
+        check, settings["images"]["timeout"], settings["images"]["interval"], f"Images {names} available"
+    )
     return found
 
 

@@ -17,12 +17,14 @@ Here, ``release`` is the map ``release`` of :py:func:`mitx_settings.get`.
 """
 
 import base64
+import contextlib
 import logging
 import os
 import pwd
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 
 from salt.exceptions import CommandExecutionError
@@ -245,7 +247,7 @@ def _execute(release, arguments, repo, stdin, variables, shown):
     if user.pw_uid != me:
         groups = os.getgrouplist(user.pw_name, user.pw_gid)
         process_options = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": groups}
-    lock = __context__.get("mitx_mirror.lock")
+    lock = release.get("lock")
     process = subprocess.Popen(
         ["git", *arguments],
         cwd=repo or "/",
@@ -255,6 +257,7 @@ def _execute(release, arguments, repo, stdin, variables, shown):
         stderr=subprocess.PIPE,
         pass_fds=() if lock is None else (lock,),
         umask=0o022,
+        start_new_session=True,
         **process_options,
     )
     try:
@@ -267,14 +270,20 @@ def _execute(release, arguments, repo, stdin, variables, shown):
 
 
 def _stop(process):
-    """End git if an exception (a timeout, Ctrl-C) left it running. SIGTERM first: git then removes its lock files."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.communicate(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+    """
+    End git, and all that it started, if an exception (a timeout, Ctrl-C) left it running. SIGTERM first: git then removes its
+    lock files.
+    """
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
 
 
 def _base():

@@ -51,7 +51,7 @@ def locked(release):
             os.fchown(descriptor, __salt__["mitx_git.owner"](release)["uid"], -1)
     except OSError as err:
         raise CommandExecutionError(f"The lock of the mirror, {path}: {err.strerror}; see pillar release:mirror") from err
-    return _locked(descriptor, path, __context__)
+    return _locked(release, descriptor, path)
 
 
 def make_folder(release, path):
@@ -227,16 +227,15 @@ _MEANINGS = {
 
 
 @contextlib.contextmanager
-def _locked(descriptor, path, context):
-    # Salt's dunders are only set while a loaded function runs: what is needed was taken before the first yield.
+def _locked(release, descriptor, path):
     try:
         _take(descriptor, path)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} since {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}".encode(), 0)
-        context["mitx_mirror.lock"] = descriptor
+        release["lock"] = descriptor  # for mitx_git.run, which lets git inherit it
         yield
     finally:
-        context.pop("mitx_mirror.lock", None)
+        release.pop("lock", None)
         os.close(descriptor)
 
 

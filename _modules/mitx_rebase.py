@@ -34,18 +34,37 @@ def __virtual__():
 
 def scratch(release):
     """
-    Make a temporary folder for one rebase and remove it afterwards: a context manager that gives its path. What a killed
-    process left is removed first; the mirror must be locked.
+    Make a temporary folder for one rebase and remove it afterwards: a context manager that gives its path.
     """
-    where = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else os.path.dirname(release["mirror"])
-    prefix = f"mitx-release-{hashlib.sha256(release['mirror'].encode()).hexdigest()[:12]}-"
+    where, prefix = _scratch(release)
     user = __salt__["mitx_git.owner"](release)
-    for left in glob.glob(os.path.join(glob.escape(where), prefix + "*")):
-        if os.lstat(left).st_uid == user["uid"]:
-            shutil.rmtree(left, ignore_errors=True)
     path = tempfile.mkdtemp(prefix=prefix, dir=where)
-    os.chown(path, user["uid"], user["gid"])
+    if os.geteuid() != user["uid"]:
+        os.chown(path, user["uid"], user["gid"])
     return _removed(path)
+
+
+def sweep(release):
+    """
+    Remove the temporary folders that killed processes left. The mirror must be locked: then nobody uses them. Returns their paths.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.patches
+    """
+    where, prefix = _scratch(release)
+    user = __salt__["mitx_git.owner"](release)
+    left = [path for path in glob.glob(os.path.join(glob.escape(where), prefix + "*")) if os.lstat(path).st_uid == user["uid"]]
+    for path in left:
+        shutil.rmtree(path, ignore_errors=True)
+    return left
+
+
+def _scratch(release):
+    where = _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else os.path.dirname(release["mirror"])
+    return where, f"mitx-release-{hashlib.sha256(release['mirror'].encode()).hexdigest()[:12]}-"
 
 
 @contextlib.contextmanager

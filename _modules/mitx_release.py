@@ -185,6 +185,7 @@ def _release(environment, push=False):
 def _job(release, onto_sha, drop):
     """Everything that is known before a rebase, from a fresh look at upstream and origin."""
     started = time.monotonic()
+    __salt__["mitx_rebase.sweep"](release)
     refs = __salt__["mitx_mirror.fetch"](release)
     fetched = time.monotonic()
     old = __salt__["mitx_branch.tip"](release, refs)

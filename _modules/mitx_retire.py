@@ -130,12 +130,16 @@ def _too_early(settings, force):
         return []
     opened = __salt__["mitx_phase.record"]().get("open", {})
     if opened.get("status") != "finished":
-        return ["the phase open of this run is not finished: the old fleet may still be needed (force=True says it is not)"]
+        return [
+            "the phase open of this run is not finished: the old fleet may still be needed (salt-run mitx.retire force=True says it is not)"
+        ]
     age = datetime.datetime.now(datetime.timezone.utc) - datetime.datetime.fromisoformat(opened["time"].replace("Z", "+00:00"))
     hours, after = age.total_seconds() / 3600, settings["retire"]["after"]
     if hours >= after:
         return []
-    return [f"the site was opened {hours:.1f} hours ago, at {opened['time']}; it is kept for {after} (force=True waives that)"]
+    return [
+        f"the site was opened {hours:.1f} hours ago, at {opened['time']}; the old fleet is kept for {after} (salt-run mitx.retire force=True waives that)"
+    ]
 
 
 def _serving(settings, destroy):
@@ -162,9 +166,15 @@ def _all_members():
 
 
 def _not_as_recorded(destroy, actual, namesakes):
-    found = [f"{one['name']} is also the name of {', '.join(o['id'] for o in namesakes[one['name']])}" for one in destroy if one["name"] in namesakes]
+    found = [
+        f"{one['name']} is also the name of {', '.join(o['id'] for o in namesakes[one['name']])}"
+        for one in destroy
+        if one["name"] in namesakes
+    ]
     differs = __salt__["mitx_fleet.compare"](destroy, list(actual.values()))
-    return found + [f"the {c['key']} of {c['id']} was recorded as {c['recorded']} and is {c['actual']}" for c in differs["changed"]]
+    return found + [
+        f"the {c['key']} of {c['id']} was recorded as {c['recorded']} and is {c['actual']}" for c in differs["changed"]
+    ]
 
 
 def _ambiguous_keys(destroy, keys):
@@ -173,7 +183,9 @@ def _ambiguous_keys(destroy, keys):
     for one in destroy:
         like = [key for key in _flat(keys) if key.startswith(f"{one['name']}.")]
         if like:
-            found.append(f"salt-cloud could not tell the key {one['name']} from {', '.join(like)}; delete the wrong one: salt-key -d")
+            found.append(
+                f"salt-cloud could not tell the key {one['name']} from {', '.join(like)}; delete the wrong one: salt-key -d"
+            )
     return found
 
 

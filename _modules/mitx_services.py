@@ -27,8 +27,10 @@ PARTS = ("web", "workers", "systemd")
 _LISTED = re.compile(
     r"^(?:supervisor> )?(\S+)\s+(STOPPED|STARTING|RUNNING|BACKOFF|STOPPING|EXITED|FATAL|UNKNOWN)\b", re.MULTILINE
 )
-# No process, and none that supervisord is about to start again. Whoever wants such a program to run need not wait.
+# No process, and none that supervisord is about to start again.
 _DEAD = ("STOPPED", "EXITED", "FATAL")
+# Supervisord has given these up: whoever wants them to run need not wait.
+_GIVEN_UP = (" is EXITED", " is FATAL")
 _MIGHT_START = ("supervisord.", "service.", "state.")
 _MARK = "@@ status"
 
@@ -175,14 +177,14 @@ def _stop(settings, before, parts):
     if hosts:
         script = _then_status(settings, _ctl(settings, "stop all"))
         # The schedule first: a restart that begins after the stop would start everything again.
-        _job(settings, hosts, script, change=True, label="stop", first="schedule.disable")
+        _job(settings, hosts, script, change=True, label="stop", before="schedule.disable")
 
 
 def _start(settings, before, parts):
     hosts = [minion for minion in before if _supervised(minion, parts)]
     if hosts:
         script = _then_status(settings, _ctl(settings, "start all"))
-        _job(settings, hosts, script, change=True, label="start", first="schedule.enable")
+        _job(settings, hosts, script, change=True, label="start", after="schedule.enable")
     if "systemd" in parts:
         for service in sorted({name for one in before.values() for name in one["systemd"]}):
             hosts = [minion for minion, one in before.items() if one["systemd"].get(service) is False]
@@ -202,8 +204,8 @@ def _settle(settings, minions, check, wanted):
     def look():
         wrong.clear()
         wrong.extend(check(_known(status(minions, settings))))
-        if any(line.endswith(tuple(f" is {state}" for state in _DEAD)) for line in wrong):
-            raise CommandExecutionError("what is dead does not rise by itself")
+        if any(line.endswith(_GIVEN_UP) for line in wrong):
+            raise CommandExecutionError("supervisord has given up")
         return not wrong, "; ".join(wrong)
 
     try:
@@ -291,12 +293,12 @@ def _then_status(settings, command):
     return f"{command} 2>&1; echo '{_MARK}'; {_ctl(settings, 'status')}"
 
 
-def _job(settings, minions, script, change, label, first=None):
-    """One job: ``first``, the shell script, then everything else that a status is made of."""
+def _job(settings, minions, script, change, label, before=None, after=None):
+    """One job: ``before``, the shell script, ``after``, then everything else that a status is made of."""
     reads = ["schedule.is_enabled", "saltutil.running"]
     if any(settings["services"]["systemd"].values()):
         reads.append("service.get_running")
-    fun = [*([first] if first else ()), "cmd.run_all", *reads]
+    fun = [one for one in (before, "cmd.run_all", after, *reads) if one]
     # supervisorctl's exit status says that a program is not RUNNING, or nothing at all before 4.0; its list is read instead.
     kwarg = [{"python_shell": True, "ignore_retcode": True} if one == "cmd.run_all" else None for one in fun]
     arg = [[script] if one == "cmd.run_all" else [] for one in fun]

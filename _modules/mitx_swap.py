@@ -177,11 +177,7 @@ def done(plan):
 def _fleet(settings, fleet, release, actual, forecast):
     if fleet == "old" or __salt__["mitx_run.pinned"]("new_fleet") is not None:
         return __salt__["mitx_fleet.recorded"](fleet)
-    release = release or __salt__["mitx_run.pinned"]("release_number")
-    if forecast and release is None and (__pillar__.get("mitx") or {}).get("run"):
-        # What the Salt database holds is the last release; this run's is not built yet.
-        return _imagined(settings, [one["name"].format(release="?") for one in settings["instances"]])
-    release = release or _last_built(settings)
+    release = release or _release(settings, forecast)
     found = __salt__["mitx_fleet.new"](settings, release, actual)
     if forecast:
         return found["instances"] + _imagined(settings, found["missing"], release)
@@ -194,21 +190,23 @@ def _fleet(settings, fleet, release, actual, forecast):
     return found["instances"]
 
 
-def _imagined(settings, names, release="?"):
+def _imagined(settings, names, release):
     plans = {one["name"].format(release=release): one for one in settings["instances"]}
     return [
-        {"id": name, "name": name, "role": plans[name]["role"], "purpose": plans[name]["purpose"], "elbs": None}
-        for name in names
+        {"id": name, "name": name, "role": plans[name]["role"], "purpose": plans[name]["purpose"], "elbs": None} for name in names
     ]
 
 
-def _last_built(settings):
-    uri = settings["sdb"]["release"]
-    found = __salt__["sdb.get"](uri)
-    # An unknown profile or key gives the URI back, or None.
-    if not str(found).isdecimal():
-        raise CommandExecutionError(f"{uri} holds no release number but {found!r}. Say which: release=…")
-    return int(found)
+def _release(settings, forecast):
+    """The number of the run's release; outside of a run that of the last one built."""
+    if forecast and (__pillar__.get("mitx") or {}).get("run"):
+        return __salt__["mitx_existing.release_number"]()
+    number = __salt__["mitx_run.pinned"]("release_number") or __salt__["mitx_existing.recorded_release"](settings)
+    if not number:
+        raise CommandExecutionError(
+            f"No release of {settings['codename']} was built yet: {settings['sdb']['release']} is not set"
+        )
+    return number
 
 
 def _other_fleet(fleet, wanted, actual):

@@ -50,10 +50,11 @@ def swapped(name, fleet="new", register=True, deregister=True, release=None):
         ret["changes"] = __salt__["mitx_swap.intended"](plan, register, deregister)
         if __opts__["test"]:
             ret["result"] = None if ret["changes"] else True
-            ret["comment"] = _sentence(ret["changes"], "would be", fleet)
+            ret["comment"] = _sentence(ret["changes"], "would be", f"The {fleet} fleet is registered") + _left_in(plan, deregister)
             return ret
         slow = _swap(settings, plan, register, deregister)
-        ret["comment"] = _sentence(ret["changes"], "were", fleet) + _cut_off(slow) + _left_in(plan, deregister)
+        ret["comment"] = _sentence(ret["changes"], "were", f"The {fleet} fleet is registered and healthy")
+        ret["comment"] += _cut_off(slow) + _left_in(plan, deregister)
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err), changes=_really_done(plan, ret["changes"]))
     return ret
@@ -78,9 +79,7 @@ def _refuse_unknown(plan):
 
 
 def _refuse_unregistered(plan):
-    missing = [
-        f"{step['names'][id_]} ({id_}) is not in {elb}" for elb, step in plan.items() for id_ in step["register"]
-    ]
+    missing = [f"{step['names'][id_]} ({id_}) is not in {elb}" for elb, step in plan.items() for id_ in step["register"]]
     if missing:
         raise CommandExecutionError(
             f"{'; '.join(missing)}. Nothing was changed. The existing mitx_elb registers it; if that cannot be run, "
@@ -98,13 +97,10 @@ def _really_done(plan, intended):
         return {"unknown": f"which of these were made cannot be told, {err}: {intended}"}
 
 
-def _sentence(changes, verb, fleet):
+def _sentence(changes, verb, unchanged):
     if not changes:
-        return f"The load balancers hold exactly the {fleet} fleet, healthy"
-    parts = [
-        f"{elb}: " + ", ".join(f"{len(names)} {verb} {side}" for side, names in both.items())
-        for elb, both in changes.items()
-    ]
+        return unchanged
+    parts = [f"{elb}: " + ", ".join(f"{len(names)} {verb} {side}" for side, names in both.items()) for elb, both in changes.items()]
     return "; ".join(parts)
 
 
@@ -116,9 +112,9 @@ def _cut_off(slow):
 
 
 def _left_in(plan, deregister):
-    left = {elb: step["deregister"] for elb, step in plan.items() if step["deregister"]}
+    left = sum(len(step["deregister"]) for step in plan.values())
     if deregister or not left:
         return ""
     unknown = sum(len(step["unknown"]) for step in plan.values())
     extra = f", {unknown} of them of neither fleet" if unknown else ""
-    return f". Left in: {sum(map(len, left.values()))} others{extra}"
+    return f". Left in: {left} registrations of others{extra}"

@@ -34,9 +34,6 @@ def images_available(name, release=None):
     ret = {"name": name, "result": True, "comment": "", "changes": {}}
     try:
         settings = __salt__["mitx_settings.get"]()
-        if __opts__["test"] and _release(release) is None:
-            ret.update(result=None, comment="The images of the next release are not built yet")
-            return ret
         number = _required_release(release)
         found = __salt__["mitx_fleet.images"](settings, number)
         if __opts__["test"]:
@@ -97,10 +94,6 @@ def launched(name, release=None):
     ret = {"name": name, "result": True, "comment": "", "changes": {}}
     try:
         settings = __salt__["mitx_settings.get"]()
-        number = _release(release)
-        if __opts__["test"] and number is None:
-            ret.update(result=None, comment=f"{len(settings['instances'])} instances would be launched")
-            return ret
         number = _required_release(release)
         known = __salt__["mitx_run.pinned"]("new_fleet")
         found = __salt__["mitx_fleet.new"](settings, number)
@@ -152,7 +145,10 @@ def retired(name, force=False):
 
 
 def _release(release):
-    return int(release) if release is not None else __salt__["mitx_run.pinned"]("release_number")
+    if release is not None:
+        return int(release)
+    # In a dry run nothing is pinned, and nothing is built: what the run would build is known all the same.
+    return __salt__["mitx_existing.release_number"]() if __opts__["test"] else __salt__["mitx_run.pinned"]("release_number")
 
 
 def _required_release(release):
@@ -195,7 +191,7 @@ def _still_recorded(ret, settings, fleet, known):
 
 
 def _refuse_unfit(settings, fleet, allow_empty):
-    strangers = __salt__["mitx_fleet.strangers"](settings, fleet)
+    strangers = _strangers(settings, fleet)
     if strangers:
         raise CommandExecutionError(
             f"The old fleet cannot be told: {'; '.join(strangers)}. Take out by hand what does not belong there"
@@ -203,6 +199,19 @@ def _refuse_unfit(settings, fleet, allow_empty):
     if not fleet and not allow_empty:
         elbs = ", ".join(elb["name"] for elb in settings["elbs"])
         raise CommandExecutionError(f"Nothing is registered in {elbs}, and no worker runs: there is no fleet to upgrade")
+
+
+def _strangers(settings, fleet):
+    """What is registered in the run's load balancers and none of its business: unknown, of another purpose, no web instance."""
+    purpose_of = {elb["name"]: elb["purpose"] for elb in settings["elbs"]}
+    label, found = __salt__["mitx_fleet.label"], []
+    for one in fleet:
+        for elb in one["elbs"] or ():
+            if one["name"] is None:
+                found.append(f"{elb} holds {one['id']}, which is no existing instance of {settings['environment']}")
+            elif (one["role"], one["purpose"]) != ("edx", purpose_of[elb]):
+                found.append(f"{elb} holds {label(one)}, {one['role']} of {one['purpose']}, not edx of {purpose_of[elb]}")
+    return found
 
 
 def _launch_forecast(ret, found):

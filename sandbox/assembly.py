@@ -1,6 +1,7 @@
 """Bringing a sandbox up from nothing or from whatever is left of it, looking at it, and taking it down."""
 
 import contextlib
+import datetime
 import fcntl
 import json
 import pathlib
@@ -126,7 +127,7 @@ def _assemble(config, say):
     directory = config["directory"]
     settings.link(config)
     tls.make(directory, config["zone"])
-    git_history.build(config["paths"]["git"])
+    git_history.build(config["paths"]["git"], rebased=config["size"] == "production")
     daemon(config, "aws", "sandbox.aws", "--dir", directory, "--port", config["ports"]["aws"])
     processes.wait_until(lambda: _listens(config), 30, f"the fake AWS answers (logs/aws.log: {processes.tail(directory, 'aws', 3)})")
     fresh = world.read(config) is None
@@ -146,10 +147,22 @@ def _assemble(config, say):
 
 
 def _seed(config):
-    """Databases and SDB before the world: ``world.json`` is what says that all of it is there."""
+    """Make the world of today."""
+    _remember_qa(config)
     databases.seed_databases(config["directory"], world.World(config).purposes(), git_history.release("juniper"))
     made = world.seed(config)
     settings.write_json(config["paths"]["sdb"], world.sdb(config, made))
+
+
+def _remember_qa(config):
+    """Production takes QA's release: what this master recorded when it upgraded QA, here a week ago."""
+    if config["size"] != "production":
+        return
+    began = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=7)
+    run = pathlib.Path(config["paths"]["run"]) / "mitx-qa" / f"{began:%Y%m%dT%H%M}00Z-koa-seeded"
+    facts = {"release_sha": git_history.tip(config["paths"]["git"], "mitx/koa"), "release_number": 1}
+    record = {"id": run.name, "environment": "mitx-qa", "began": f"{began:%Y-%m-%dT%H:%M:%S.%f}Z", "by": "sandbox", "facts": facts}
+    settings.write_json(run / "run.json", {**record, "host": "sandbox", "why": "seeded"})
 
 
 def daemon(config, name, module, *arguments):

@@ -14,17 +14,22 @@ EPOCH = 1590969600  # 2020-06-01
 EDX = "edX Release <release@edx.org>"
 MIT = "MIT ODL <odl-devops@mit.edu>"
 DATABASES = ("default", "student_module_history")
+# A patch of MIT's that edX has made its own since.
+TAKEN_UP = "fix: grade export of long courses"
 APPS = {"default": "courseware", "student_module_history": "coursewarehistoryextended"}
 
 
-def build(folder):
-    """Make ``upstream.git`` and ``origin.git`` below ``folder``; nothing is done where they are there already."""
+def build(folder, rebased=False):
+    """Make ``upstream.git`` and ``origin.git`` below ``folder``; nothing is done where they are there already.
+
+    rebased: ``mitx/koa`` stands on Koa's last candidate already, as after the upgrade of QA.
+    """
     folder = pathlib.Path(folder)
     if (folder / "origin.git" / "ready").exists():
         return
     upstream, origin = folder / "upstream.git", folder / "origin.git"
     _import(upstream, _upstream())
-    _import(origin, _upstream() + _mit())
+    _import(origin, _upstream() + _mit(rebased))
     _keep_only(origin, ("refs/heads/mitx/", "refs/heads/open-release/juniper"))
     (origin / "ready").write_text("")
 
@@ -118,21 +123,20 @@ def _koa(history, start):
         if candidate == 1:
             history.koa_rc1 = mark
         if candidate == 2:
-            # MIT's patch of the same content, taken up by edX
-            history.commit(branch, "fix: grade export of long courses", _patches()["fix: grade export of long courses"])
+            history.commit(branch, TAKEN_UP, _patches()[TAKEN_UP])
     history.commit(branch, "fix: translations of Koa", {"common/translations.py": "T = 1\n"})
 
 
 def _patches():
     return {
         "feat: MIT's Touchstone login": {"lms/touchstone.py": "LOGIN = 'touchstone'\n"},
-        "fix: grade export of long courses": {"lms/grade_export.py": "CHUNK = 500\n"},
+        TAKEN_UP: {"lms/grade_export.py": "CHUNK = 500\n"},
         "feat: remote gradebook": {"lms/remote_gradebook.py": "URL = 'https://gradebook.mit.edu'\n"},
         "feat: MIT's footer": {"themes/mitx/footer.html": "<footer>MIT</footer>\n"},
     }
 
 
-def _mit():
+def _mit(rebased):
     """What origin has beyond upstream, as a stream that continues upstream's marks."""
     history = _edx()
     done = len(history.lines)
@@ -140,8 +144,13 @@ def _mit():
     for number, (subject, files) in enumerate(patches[2:]):
         parent = _mark(history, "open-release/juniper.master") if number == 0 else None
         history.commit("mitx/juniper", subject, files, parent, MIT)
+    if rebased:
+        base = _mark(history, "open-release/koa.master")
+        patches = [(subject, files) for subject, files in patches if subject != TAKEN_UP]
+    else:
+        base = history.koa_rc1
     for number, (subject, files) in enumerate(patches):
-        history.commit("mitx/koa", subject, files, history.koa_rc1 if number == 0 else None, MIT)
+        history.commit("mitx/koa", subject, files, None if number else base, MIT)
     return "\n".join(history.lines[done:]) + "\n"
 
 

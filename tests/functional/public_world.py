@@ -22,7 +22,7 @@ from sandbox.public import common, tls
 OLD, NEW = "juniper@" + "a" * 40, "koa@" + "b" * 40
 LMS, CMS = "lms-next-qa.mitx.mit.edu", "studio-next-qa.mitx.mit.edu"
 PAGE = b"<html><body data-mitx-maintenance>back at six</body></html>"
-PATIENCE = 20
+PATIENCE = 60
 
 
 def until(check, what, seconds=PATIENCE):
@@ -41,6 +41,7 @@ class Host(http.server.BaseHTTPRequestHandler):
     """A web host of MITx, as small as it can be."""
 
     def answer(self):
+        time.sleep(self.server.delay)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         text = f"<html>{self.command} {self.path} {self.headers['Host']} {self.server.release} {body.decode()}</html>"
         if self.path == "/cut":
@@ -150,7 +151,7 @@ class World:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.directory / "pki" / "server.crt", self.directory / "pki" / "server.key")
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        server.release = release
+        server.release, server.delay = release, 0
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         self.servers.append(server)
         address, port = server.server_address[:2]
@@ -209,7 +210,7 @@ class World:
         for process in self.processes:
             process.terminate()
         for process in self.processes:
-            process.wait(10)
+            process.wait(PATIENCE)
         for server in self.servers:
             server.shutdown()
             server.server_close()

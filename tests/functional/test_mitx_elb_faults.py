@@ -156,9 +156,7 @@ def test_deregistration_that_was_applied_without_an_answer_is_told_and_the_same_
 
 
 def test_drain_that_outlasts_its_timeout_is_told_and_does_not_hold_up_the_window(upgrade):
-    upgrade.world.aws.fault(
-        service="elb", operation="deregister_instances_from_load_balancer", outcome="pending", times=None
-    )
+    upgrade.world.aws.fault(service="elb", operation="deregister_instances_from_load_balancer", outcome="pending", times=None)
     ret = _swap(upgrade.reload(elb={**QUICK["elb"], "drain_timeout": 0.5}))
     assert ret["result"] is True, ret["comment"]
     assert "cut off" in ret["comment"]
@@ -203,9 +201,7 @@ def test_an_old_instance_that_was_terminated_does_not_keep_the_others_in(upgrade
 
 def test_an_unknown_instance_in_the_load_balancer_stops_the_swap_before_anything(upgrade):
     foreign = upgrade.world.launch("edx-mitx-qa-next-residential-live-9-v2", purpose="next-residential-live", release=2)
-    upgrade.world.elb.register_instances_with_load_balancer(
-        LoadBalancerName=STUDIO, Instances=[{"InstanceId": foreign}]
-    )
+    upgrade.world.elb.register_instances_with_load_balancer(LoadBalancerName=STUDIO, Instances=[{"InstanceId": foreign}])
     ret = _swap(upgrade)
     assert ret["result"] is False
     assert f"{STUDIO} holds edx-mitx-qa-next-residential-live-9-v2 ({foreign})" in ret["comment"]
@@ -216,9 +212,7 @@ def test_an_instance_that_a_colleague_registers_meanwhile_stops_the_detaching(up
     plan = upgrade.modules["mitx_swap.plan"]()
     foreign = upgrade.world.launch("edx-mitx-qa-next-residential-live-9-v2", purpose="next-residential-live", release=2)
     upgrade.world.register(upgrade.new)
-    upgrade.world.elb.register_instances_with_load_balancer(
-        LoadBalancerName=LIVE, Instances=[{"InstanceId": foreign}]
-    )
+    upgrade.world.elb.register_instances_with_load_balancer(LoadBalancerName=LIVE, Instances=[{"InstanceId": foreign}])
     with pytest.raises(Exception, match=f"{LIVE} also holds {foreign}"):
         upgrade.modules["mitx_swap.detach"](upgrade.settings, plan)
     assert upgrade.world.writes() == []
@@ -245,9 +239,7 @@ def test_a_load_balancer_that_is_missing_is_named(upgrade):
 
 
 def test_a_load_balancer_of_another_environment_behind_the_cut_name_is_refused(upgrade):
-    upgrade.world.elb.add_tags(
-        LoadBalancerNames=[STUDIO], Tags=[{"Key": "environment", "Value": "mitx-production"}]
-    )
+    upgrade.world.elb.add_tags(LoadBalancerNames=[STUDIO], Tags=[{"Key": "environment", "Value": "mitx-production"}])
     ret = _swap(upgrade)
     assert ret["result"] is False
     assert f"{STUDIO} is tagged environment: mitx-production" in ret["comment"]

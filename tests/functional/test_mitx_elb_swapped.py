@@ -2,6 +2,7 @@
 
 import pytest
 from fleets import DRAFT, LIVE, QUICK, STUDIO, World, recorded_upgrade
+from salt.exceptions import CommandExecutionError
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_dry_run_before_the_new_fleet_exists_names_it(mitx, aws):
     dry = mitx(test=True, **QUICK)
     ret = _swap(dry)
     assert ret["result"] is None, ret["comment"]
-    assert "edx-mitx-qa-next-residential-live-1-v?" in ret["changes"][LIVE]["registered"]
+    assert "edx-mitx-qa-next-residential-live-1-v1" in ret["changes"][LIVE]["registered"]
     assert len(ret["changes"][LIVE]["deregistered"]) == 2
 
 
@@ -66,7 +67,7 @@ def test_attach_only_leaves_the_old_fleet_in(upgrade):
     held = upgrade.world.members()
     for elb in upgrade.settings["elbs"]:
         assert set(held[elb["name"]]) == set(upgrade.world.web(upgrade.old, elb) + upgrade.world.web(upgrade.new, elb))
-    assert "Left in: 5 others" in ret["comment"]
+    assert "Left in: 5 registrations of others" in ret["comment"]
 
 
 def test_detach_only_refuses_while_the_new_fleet_is_not_registered(upgrade):
@@ -100,3 +101,42 @@ def test_outside_of_a_run_a_release_that_is_not_deployed_is_refused(upgrade, mit
     assert ret["result"] is False
     assert "edx-mitx-qa-next-residential-live-0-v2 does not exist" in ret["comment"]
     assert upgrade.world.members() == upgrade.world.expected(upgrade.old)
+
+
+def test_a_load_balancer_without_a_tag_is_ours_if_it_lies_in_our_vpc(mitx, aws):
+    salt = mitx(**QUICK)
+    World(aws, salt.settings).balancers(tag=False)
+    found = salt.modules["mitx_elb.describe"]()
+    assert set(found) == {DRAFT, LIVE, STUDIO}
+
+
+def test_a_load_balancer_without_a_tag_in_another_vpc_is_refused(mitx, aws):
+    salt = mitx(**QUICK)
+    world = World(aws, salt.settings)
+    world.balancers(tag=False, subnet=world.network("MITx Production"))
+    with pytest.raises(CommandExecutionError, match=f"{DRAFT} has no tag environment and lies in vpc-.*; MITx QA is vpc-"):
+        salt.modules["mitx_elb.describe"]()
+
+
+@pytest.fixture
+def production(mitx, aws, pillar):
+    """One purpose of 18 web instances behind two load balancers, the new fleet launched: mitx-production's live one."""
+    pillar["mitx"]["environment"] = "mitx-production"
+    mine = pillar["mitx"]["environments"]["mitx-production"]
+    mine["purposes"] = ["residential-live"]
+    mine["window"]["start"] = "2099-12-20 21:00"
+    mine.update(QUICK)
+    return recorded_upgrade(mitx, aws)
+
+
+def test_what_a_swap_of_two_load_balancers_of_18_costs(production):
+    """At most 12 calls beside the polls, at most 6 when there is nothing to do."""
+    assert _swap(production)["result"] is True
+    assert production.world.members() == production.world.expected(production.new)
+    assert len(production.new) == 24
+    calls = production.world.calls()
+    assert len(production.settings["elbs"]) == 2
+    assert len([name for name in calls if name != "describe_instance_health"]) <= 12, calls
+    production.world.aws.clear_calls()
+    assert _swap(production)["changes"] == {}
+    assert len(production.world.calls()) <= 6, production.world.calls()

@@ -288,7 +288,7 @@ def test_a_git_that_outlives_its_master_keeps_the_lock(world, load, syncing):
 def test_whoever_waits_too_long_is_told_who_holds_the_mirror(world, load, monkeypatch):
     modules = load()
     release = modules["mitx_settings.get"]()["release"]
-    monkeypatch.setattr(sys.modules[modules["mitx_mirror.locked"].__module__], "LOCK_TIMEOUT", 0.2)
+    monkeypatch.setitem(modules["mitx_mirror.locked"].__globals__, "LOCK_TIMEOUT", 0.2)
     context = multiprocessing.get_context("fork")
     ready, done = context.Event(), context.Event()
 

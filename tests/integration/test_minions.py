@@ -43,7 +43,7 @@ def salt(lab, mitx, tmp_path):
             },
             "timeouts": {"minions": 60},
         }  # fmt: skip
-        return mitx(test=test, **{**mine, **overrides})
+        return mitx(test=test, **{key: {**mine.get(key, {}), **overrides.get(key, {})} for key in {**mine, **overrides}})
 
     return load
 
@@ -226,7 +226,7 @@ def test_one_program_that_is_fatal_is_told_at_once(supervised, salt):
     supervised.hosts[WORKER].supervise(broken="/bin/false")
     modules = salt(services={"timeout": 600}).modules
     with pytest.raises(CommandExecutionError, match=rf"Not running:\n  - {WORKER}: broken is FATAL\n"):
-        salt().modules["mitx_services.start"](BOTH)
+        modules["mitx_services.start"](BOTH)
     assert "broken is FATAL" not in str(modules["mitx_services.stop"](BOTH)), "no process: nothing to stop"
 
 
