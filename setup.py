@@ -12,7 +12,7 @@ HERE = pathlib.Path(__file__).parent
 # boto3 and jinja2 are the package's own; salt brings pyyaml and jinja2 along, they are named because we use them.
 REQUIRES = ["salt>=3006,<3009", "boto3", "dnspython", "jinja2", "pyyaml", "urllib3"]
 SANDBOX = ["moto[server]>=5.2", "supervisor>=4.2", "cryptography"]
-TESTS = [*SANDBOX, "pytest>=8", "pytest-salt-factories>=1.0.5", "pytest-timeout", "aiosmtpd", "ruff"]
+TESTS = [*SANDBOX, "pytest>=8", "pytest-salt-factories>=1.0.5", "pytest-timeout", "aiosmtpd", "ruff", "setuptools>=64"]
 
 
 def orchestrations():

@@ -12,7 +12,9 @@ import contextlib
 import json
 import os
 import posixpath
+import pwd
 import re
+import shlex
 import shutil
 
 from salt.exceptions import CommandExecutionError
@@ -226,7 +228,8 @@ def commands(release):
         salt-run salt.cmd mitx_conflict.commands '{mirror: /var/lib/mitx/git/edx-platform.git, runas: null}'
     """
     owner = __salt__["mitx_git.owner"](release)["name"]
-    git = ("" if owner == os.environ.get("USER", owner) else f"sudo -u {owner} ") + f"git -C {folder(release)}"
+    human = os.environ.get("SUDO_USER") or os.environ.get("USER") or pwd.getpwuid(os.getuid()).pw_name
+    git = ("" if owner == human else f"sudo -u {owner} ") + f"git -C {shlex.quote(folder(release))}"
     return {
         "look": f"{git} status",
         "add": f"{git} add <path>   (or: {git} rm <path>)",

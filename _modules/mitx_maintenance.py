@@ -29,7 +29,8 @@ def guard(settings, to):
         return {}
     __salt__["mitx_distribution.require"](settings)
     do = "mitx_page.plan" if __opts__.get("test") else "mitx_page.publish"
-    changes = __salt__[do](settings, unannounced=not __salt__["mitx_window.inside"](settings))["changes"]
+    announced = settings["window"].get("force") or __salt__["mitx_window.inside"](settings)
+    changes = __salt__[do](settings, unannounced=not announced)["changes"]
     return {"page": changes} if changes else {}
 
 

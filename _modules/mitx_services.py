@@ -116,8 +116,8 @@ def restart(minions, settings=None):
     if hosts:
         ctl = _ctl(settings)
         running = f"$({ctl} status | awk '$2 != \"STOPPED\" {{print $1}}')"
-        _job(settings, hosts, _then_status(settings, _ctl(settings, f"restart {running}")), change=True, label="restart")
-        _settle(settings, hosts, lambda found: _not_restarted(found, before, chosen), "restarted")
+        told = _job(settings, hosts, _then_status(settings, _ctl(settings, f"restart {running}")), change=True, label="restart")
+        _settle(settings, hosts, lambda found: _not_restarted(found, before, chosen), "restarted", told)
     return {minion: names for minion, names in chosen.items() if names}
 
 
@@ -161,50 +161,64 @@ def _bring(minions, wanted, parts, settings, act):
     before = _known(status(concerned, settings))
     wrong = {minion: _wrong(minion, one, wanted, parts) for minion, one in before.items()}
     wrong = {minion: lines for minion, lines in wrong.items() if lines}
+
+    def check(found):
+        return problems(found, wanted, parts)
+
+    def again(found):
+        # A restart that was under way has started what was stopped meanwhile. While it goes on there is no use in it.
+        if wanted == "stopped":
+            act(settings, {minion: one for minion, one in found.items() if check({minion: one}) and not one["busy"]}, parts)
+
     if wrong:
-        act(settings, {minion: before[minion] for minion in wrong}, parts)
-        _settle(settings, list(wrong), lambda found: problems(found, wanted, parts), wanted)
+        told = act(settings, {minion: before[minion] for minion in wrong}, parts)
+        _settle(settings, list(wrong), check, wanted, told, again)
     return wrong
 
 
 def _stop(settings, before, parts):
     if "systemd" in parts:
-        for service in sorted({name for one in before.values() for name in one["systemd"]}):
-            hosts = [minion for minion, one in before.items() if one["systemd"].get(service)]
-            if hosts:
-                _service("stop", service, hosts, settings)
+        _services("stop", {minion: [name for name, on in one["systemd"].items() if on] for minion, one in before.items()}, settings)
     hosts = [minion for minion in before if _supervised(minion, parts)]
-    if hosts:
-        script = _then_status(settings, _ctl(settings, "stop all"))
-        # The schedule first: a restart that begins after the stop would start everything again.
-        _job(settings, hosts, script, change=True, label="stop", before="schedule.disable")
+    script = _then_status(settings, _ctl(settings, "stop all"))
+    # The schedule first: a restart that begins after the stop would start everything again.
+    return _job(settings, hosts, script, change=True, label="stop", before="schedule.disable") if hosts else {}
 
 
 def _start(settings, before, parts):
-    hosts = [minion for minion in before if _supervised(minion, parts)]
-    if hosts:
-        script = _then_status(settings, _ctl(settings, "start all"))
-        _job(settings, hosts, script, change=True, label="start", after="schedule.enable")
     if "systemd" in parts:
-        for service in sorted({name for one in before.values() for name in one["systemd"]}):
-            hosts = [minion for minion, one in before.items() if one["systemd"].get(service) is False]
-            if hosts:
-                _service("start", service, hosts, settings)
+        _services("start", {minion: [name for name, on in one["systemd"].items() if not on] for minion, one in before.items()}, settings)
+    hosts = [minion for minion in before if _supervised(minion, parts)]
+    script = _then_status(settings, _ctl(settings, "start all"))
+    return _job(settings, hosts, script, change=True, label="start", after="schedule.enable") if hosts else {}
 
 
-def _service(verb, service, hosts, settings):
+def _services(verb, chosen, settings):
+    """``chosen``: {minion: [services]}."""
     limit = settings["services"]["timeout"] + settings["timeouts"]["minions"]
-    __salt__["mitx_minions.run"](hosts, f"service.{verb}", [service], timeout=limit, label=f"{verb} {service}")
+    for service in sorted({name for names in chosen.values() for name in names}):
+        hosts = [minion for minion, names in chosen.items() if service in names]
+        __salt__["mitx_minions.run"](hosts, f"service.{verb}", [service], timeout=limit, label=f"{verb} {service}")
 
 
-def _settle(settings, minions, check, wanted):
-    """Read until ``check(status)`` finds nothing wrong."""
-    wrong = []
+def _settle(settings, minions, check, wanted, told, again=None):
+    """
+    Read until ``check(status)`` finds nothing wrong; ``told`` is what the hosts said already. ``again(status)`` is called after
+    each look that found something.
+    """
+    wrong, told = [], dict(told)
 
     def look():
         wrong.clear()
-        wrong.extend(check(_known(status(minions, settings))))
-        if any(line.endswith(_GIVEN_UP) for line in wrong):
+        silent = [minion for minion in minions if minion not in told]
+        found = _known({**told, **(status(silent, settings) if silent else {})})
+        told.clear()
+        now = check(found)
+        given_up = any(line.endswith(_GIVEN_UP) for line in now)
+        if now and again and not given_up:
+            again(found)
+        wrong.extend(now)
+        if given_up:
             raise CommandExecutionError("supervisord has given up")
         return not wrong, "; ".join(wrong)
 

@@ -2,6 +2,7 @@
 
 import http.server
 import os
+import pathlib
 import shutil
 import threading
 
@@ -13,6 +14,7 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-c
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium-headless-shell")
 
+FUNCTION = pathlib.Path(__file__).resolve().parents[2] / "docs" / "maintenance_function.js"
 SIZES = {"phone": (320, 568), "tablet": (768, 1024), "desktop": (1440, 900)}
 HOSTILE = {
     "script": "<script>window.pwned = 1</script>",
@@ -263,7 +265,7 @@ def test_a_new_end_shows_without_reloading_by_hand(render, visit, web):
 
 
 def test_after_the_announced_end_the_page_admits_it(render, visit, web):
-    page = visit(render(), now="2099-12-21T05:59:00Z")
+    page = visit(render(), now="2099-12-21T05:59:30Z")
     assert page.locator("#late").is_hidden()
     look_again(page, web)
     assert page.locator("#late").is_visible()
@@ -277,3 +279,21 @@ def test_without_javascript_the_page_reads_well_and_reloads(render, chromium, we
     assert "Residential MITx is down for maintenance" in page.inner_text("main")
     assert page.locator("meta[http-equiv=refresh]").get_attribute("content") == "120"
     context.close()
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+@pytest.mark.parametrize("uri", ["/", "/index.html", "/api/user/v1/me"])
+def test_the_documented_function_leaves_no_path_that_answers_200(chromium, method, uri):
+    """CloudFront runs it, not a browser; but its JavaScript is the same."""
+    page = chromium.new_page()
+    request = {"method": method, "uri": uri, "querystring": {"a": {"value": "b"}}, "headers": {}}
+    answer = page.evaluate(f"(event) => {{ {FUNCTION.read_text()}; return handler(event); }}", {"request": request})
+    page.close()
+    if method in ("GET", "HEAD"):
+        # To the bucket, under a name that is not there: its 403 becomes 503 with the page.
+        assert (answer["uri"], answer["querystring"]) == ("/maintenance", {})
+    else:
+        assert answer["statusCode"] == 503
+        assert answer["headers"]["retry-after"]["value"].isdigit()
+        assert "data-mitx-maintenance" in answer["body"]["data"]
+    assert len(FUNCTION.read_bytes()) < 10_000

@@ -302,7 +302,7 @@ def test_whoever_waits_too_long_is_told_who_holds_the_mirror(world, load, monkey
     try:
         assert ready.wait(30)
         with pytest.raises(CommandExecutionError, match=rf"in use by process {other.pid} since .*Nothing was changed"):
-            modules["mitx_release.plan"]()
+            modules["mitx_mirror.locked"](release).__enter__()
     finally:
         done.set()
         other.join()

@@ -1,59 +1,16 @@
 """Against a real master and real minions: what an operator would be told wrongly if the door to the minions lied."""
 
-import os
 import pathlib
 import shutil
-import sys
-import tempfile
 import threading
 
 import pytest
-from lab import PURPOSE, RECAP, WEB, WORKER, running, wait
+from lab import PURPOSE, WEB, WORKER, wait
+from salt.client import LocalClient
 from salt.exceptions import CommandExecutionError
 
 GHOST = "edx-mitx-qa-next-residential-draft-1-v1"
 BOTH = [WEB, WORKER]
-
-
-@pytest.fixture(scope="session")
-def salt_factories_config():
-    # Where pip has put Salt's commands; the shell's PATH may know another Salt, or none.
-    # And folders of this run only, their paths short: that of a socket may have 107 characters.
-    root = pathlib.Path(tempfile.mkdtemp(prefix="lab"))
-    yield {"scripts_dir": str(pathlib.Path(sys.executable).parent), "root_dir": str(root)}
-    shutil.rmtree(root, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def lab(salt_factories):
-    with running(salt_factories, pathlib.Path(tempfile.mkdtemp(prefix="lab"))) as one:
-        yield one
-
-
-@pytest.fixture
-def salt(lab, mitx, tmp_path):
-    """``salt(test=False, **overrides)``: the package, its master the lab's."""
-    os.symlink(lab.master.config_file, tmp_path / "master")
-
-    def load(test=False, **overrides):
-        mine = {
-            "services": {
-                "supervisorctl": "~/bin/supervisorctl", "user": None, "platform": "~/edx-platform", "timeout": 30,
-                "ansible_log": "~/tmp/ansible-log.txt", "systemd": {"edx": ["gitreload"], "edx-worker": []},
-            },
-            "timeouts": {"minions": 60},
-        }  # fmt: skip
-        return mitx(test=test, **{key: {**mine.get(key, {}), **overrides.get(key, {})} for key in {**mine, **overrides}})
-
-    return load
-
-
-@pytest.fixture
-def supervised(lab):
-    """Everything of both hosts runs."""
-    for host in lab.hosts.values():
-        host.supervise()
-    return lab
 
 
 def minions_lines(loaded):
@@ -276,11 +233,15 @@ def test_the_schedule_stays_held_when_the_minion_is_started_again(supervised, sa
 def test_a_highstate_under_way_is_told_since_it_may_start_what_was_stopped(supervised, salt):
     loaded = salt(services={"timeout": 2})
     loaded.modules["mitx_services.stop"](BOTH)
-    (supervised.hosts[WEB].home / "ansible").write_text("touch ~/at-work; sleep 20")
-    import salt.client
-
-    with salt.client.LocalClient(c_path=supervised.master.config_file) as client:
+    home = supervised.hosts[WEB].home
+    (home / "ansible").write_text("touch ~/at-work; while [ ! -e ~/go-on ]; do sleep 0.1; done; rm ~/go-on ~/at-work")
+    with LocalClient(c_path=supervised.master.config_file) as client:
         client.run_job([WEB], "state.sls", ["edx.run_ansible"], tgt_type="list")
-    wait((supervised.hosts[WEB].home / "at-work").exists, what="the highstate")
-    with pytest.raises(CommandExecutionError, match=rf"Not stopped:\n  - {WEB}: state.sls is at work there"):
-        loaded.modules["mitx_services.stop"](BOTH)
+    try:
+        wait((home / "at-work").exists, what="the highstate")
+        with pytest.raises(CommandExecutionError, match=rf"Not stopped:\n  - {WEB}: state.sls is at work there"):
+            loaded.modules["mitx_services.stop"](BOTH)
+    finally:
+        (home / "go-on").touch()
+        wait(lambda: loaded.modules["mitx_services.status"]([WEB])[WEB]["busy"] == [], what="the end of the highstate")
+    assert loaded.modules["mitx_services.stop"](BOTH) == {}

@@ -1,0 +1,86 @@
+"""
+Both ways of installing must give a master the same functions: a wheel through the ``salt.loader`` entry point, and a tree that
+``saltutil.sync_*`` copies. An engineer who finds half of them at 3 a.m. has neither.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import salt.utils.yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROBE = """
+import json, sys
+import salt.config, salt.loader
+opts = salt.config.master_config(sys.argv[1])
+opts["file_client"] = "local"
+opts["grains"] = {"kernel": "Linux", "os": "Debian", "os_family": "Debian"}
+modules = salt.loader.minion_mods(opts)
+states = salt.loader.states(opts, modules, {}, None)
+runners = salt.loader.runner(opts)
+mine = lambda loaded: sorted(name for name in loaded if name.split(".")[0].startswith("mitx"))
+print(json.dumps({"modules": mine(modules), "states": mine(states), "runners": mine(runners), "root": runners["mitx.file_root"]()}))
+"""
+
+
+def config(folder, **more):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cache").mkdir(exist_ok=True)
+    opts = {"root_dir": str(folder), "cachedir": str(folder / "cache"), "id": "t_master", "log_file": str(folder / "log")}
+    (folder / "master").write_text(salt.utils.yaml.safe_dump({**opts, **more}))
+    return folder / "master"
+
+
+def probe(config_path, path, folder):
+    # Started elsewhere, so that the tree is not found by accident.
+    command = [sys.executable, "-c", PROBE, str(config_path)]
+    environ = {**os.environ, "PYTHONPATH": str(path)}
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """The functions of a tree: module_dirs straight at it, as saltutil.sync_* would copy it."""
+    folder = tmp_path_factory.mktemp("tree")
+    synced = folder / "extmods"
+    for kind in ("modules", "states", "runners"):
+        (synced / kind).mkdir(parents=True)
+        for path in (ROOT / f"_{kind}").glob("*.py"):
+            (synced / kind / path.name).write_bytes(path.read_bytes())
+    return probe(config(folder, extension_modules=str(synced)), folder, folder)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The functions of the installed wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source, target = folder / "source", folder / "site"
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, files):
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "sandbox/")):
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(target), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    return probe(config(folder), target, folder)
+
+
+def test_a_wheel_and_a_synced_tree_give_the_same_functions(tree, wheel):
+    assert {"mitx.maintenance", "mitx.status", "mitx.rollback"} <= set(tree["runners"])
+    assert {"mitx_aws.call", "mitx_settings.get"} <= set(tree["modules"])
+    assert {"mitx_phase.done", "mitx_existing.ran"} <= set(tree["states"])
+    for kind in ("modules", "states", "runners"):
+        assert wheel[kind] == tree[kind]
+
+
+def test_the_installed_sls_files_lie_where_the_runner_says(wheel):
+    root = pathlib.Path(wheel["root"])
+    here = {path.relative_to(ROOT) for path in (ROOT / "orchestrate").rglob("*.*") if path.suffix in (".sls", ".jinja")}
+    there = {path.relative_to(root) for path in root.rglob("*.*") if path.suffix in (".sls", ".jinja")}
+    assert here == there
+    assert pathlib.Path("orchestrate/mitx/window.sls") in there

@@ -1,0 +1,51 @@
+"""One lab for all tests here that need real minions, and the package with the lab's master."""
+
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import pytest
+from lab import running
+
+
+@pytest.fixture(scope="session")
+def salt_factories_config():
+    # Where pip has put Salt's commands; the shell's PATH may know another Salt, or none.
+    # And folders of this run only, their paths short: that of a socket may have 107 characters.
+    root = pathlib.Path(tempfile.mkdtemp(prefix="lab"))
+    yield {"scripts_dir": str(pathlib.Path(sys.executable).parent), "root_dir": str(root)}
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def lab(salt_factories):
+    with running(salt_factories, pathlib.Path(tempfile.mkdtemp(prefix="lab"))) as one:
+        yield one
+
+
+@pytest.fixture
+def salt(lab, mitx, tmp_path):
+    """``salt(test=False, **overrides)``: the package, its master the lab's."""
+    os.symlink(lab.master.config_file, tmp_path / "master")
+
+    def load(test=False, **overrides):
+        mine = {
+            "services": {
+                "supervisorctl": "~/bin/supervisorctl", "user": None, "platform": "~/edx-platform", "timeout": 30,
+                "ansible_log": "~/tmp/ansible-log.txt", "systemd": {"edx": ["gitreload"], "edx-worker": []},
+            },
+            "timeouts": {"minions": 60},
+        }  # fmt: skip
+        return mitx(test=test, **{key: {**mine.get(key, {}), **overrides.get(key, {})} for key in {**mine, **overrides}})
+
+    return load
+
+
+@pytest.fixture
+def supervised(lab):
+    """Everything of both hosts runs."""
+    for host in lab.hosts.values():
+        host.supervise()
+    return lab

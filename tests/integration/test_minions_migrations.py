@@ -1,0 +1,159 @@
+"""Migrations on real minions: run once, alone, with their output kept, whatever dies."""
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from lab import PURPOSE, WEB, WORKER, wait
+from salt.client import LocalClient
+from salt.exceptions import CommandExecutionError
+
+# What is unapplied is a file of the home; a command takes it away, and leaves a line for each time that it ran.
+PENDING = {"lms": "cat ~/unapplied 2>/dev/null || true"}
+APPLY = "echo applying; echo ran >> ~/ran; rm ~/unapplied; echo done"
+
+
+@pytest.fixture
+def database(lab, salt):
+    """Both hosts stopped, two migrations unapplied; ``database(command)`` is the package that would run the command."""
+    for host in lab.hosts.values():
+        host.supervise()
+        for left in (".mitx-upgrade", "ran", "unapplied"):
+            subprocess.run(["rm", "-rf", host.home / left], check=True)
+    home = lab.hosts[WEB].home
+    (home / "unapplied").write_text("app.0001_initial\napp.0002_more\n")
+    salt().modules["mitx_services.stop"]([WEB, WORKER])
+
+    def load(command=APPLY, **migrate):
+        return salt(migrate={"pending": PENDING, "commands": [{"name": "lms", "command": command}], "timeout": 20, **migrate})
+
+    load.home = home
+    return load
+
+
+def migrate(loaded, lab):
+    return loaded.modules["mitx_migrations.migrate"]([], lab.instances())
+
+
+def output(loaded, name=f"migrate/{PURPOSE}-lms.log"):
+    return (pathlib.Path(loaded.modules["mitx_run.folder"]()) / "output" / name).read_text()
+
+
+def test_what_is_unapplied_is_applied_once_and_its_output_kept(database, lab):
+    loaded = database()
+    assert migrate(loaded, lab) == {PURPOSE: {"lms": ["app.0001_initial", "app.0002_more"]}}
+    assert "applying\ndone\n# exit status 0" in output(loaded)
+    assert "app.0002_more" in output(loaded, "migrate/00-unapplied.txt")
+    assert migrate(loaded, lab) == {PURPOSE: {"lms": []}}
+    assert (database.home / "ran").read_text() == "ran\n"
+
+
+def test_nothing_is_migrated_while_one_process_may_be_alive(database, lab):
+    loaded = database()
+    lab.hosts[WORKER].ctl("start", "lms_worker")
+    with pytest.raises(CommandExecutionError, match=rf"\n  - {WORKER}: lms_worker is RUNNING"):
+        migrate(loaded, lab)
+    lab.hosts[WORKER].ctl("stop", "lms_worker")
+    loaded.modules["mitx_minions.run"]([WORKER], "schedule.enable")
+    with pytest.raises(CommandExecutionError, match=f"{WORKER}: its Salt schedule is enabled"):
+        migrate(loaded, lab)
+    assert not (database.home / "ran").exists()
+
+
+def test_a_migration_that_fails_says_why_where_and_what_next_and_running_again_goes_on(database, lab):
+    failing = database("echo half; echo 'django.db.utils.OperationalError: no such column' >&2; exit 1")
+    with pytest.raises(CommandExecutionError) as told:
+        migrate(failing, lab)
+    assert "exit status 1" in str(told.value)
+    assert "OperationalError: no such column" in str(told.value)
+    assert "stays on the maintenance page" in str(told.value)
+    assert "salt-run state.orchestrate orchestrate.mitx.prepare" in str(told.value)
+    assert f"output/migrate/{PURPOSE}-lms.log" in str(told.value)
+    repaired = database()
+    assert migrate(repaired, lab)[PURPOSE]["lms"] != []
+    assert output(repaired).index("OperationalError") < output(repaired).index("done"), "the failed attempt's output is kept too"
+
+
+def test_a_migration_that_hangs_is_ended(database, lab):
+    with pytest.raises(CommandExecutionError, match=r"exit status 124 \(its time ran out\)"):
+        migrate(database("echo begun; echo $$ > ~/pid; sleep 600", timeout=2), lab)
+    pid = (database.home / "pid").read_text().strip()
+    assert not pathlib.Path(f"/proc/{pid}").exists()
+
+
+def test_a_migration_that_is_killed_is_a_failure(database, lab):
+    with pytest.raises(CommandExecutionError, match=r"exit status 137 \(it was killed\)"):
+        migrate(database("kill -9 $$"), lab)
+
+
+def test_commands_that_succeed_and_apply_nothing_are_found_out(database, lab):
+    with pytest.raises(CommandExecutionError, match=f"still unapplied:\n  - {PURPOSE}, lms: app.0001_initial, app.0002_more"):
+        migrate(database("true"), lab)
+
+
+def test_a_list_of_what_is_unapplied_that_fails_is_not_an_empty_list(database, lab):
+    with pytest.raises(CommandExecutionError, match="unapplied migrations, lms: 1 of 1"):
+        migrate(database(pending={"lms": "cat /nonexistent | sort"}), lab)
+
+
+def test_the_list_may_be_that_of_showmigrations(database, lab):
+    (database.home / "unapplied").write_text("[X]  app.0001_initial\n[ ]  app.0002_more\n")
+    loaded = database()
+    assert loaded.modules["mitx_migrations.pending"](lab.instances()) == {PURPOSE: {"lms": ["app.0002_more"]}}
+
+
+def test_a_second_migration_never_runs_beside_one_that_was_left_behind(database, lab):
+    """The command that began it is gone (killed); the job goes on on the host."""
+    loaded = database("touch ~/begun; while [ ! -e ~/go-on ]; do sleep 0.1; done; rm ~/go-on; " + APPLY)
+    line = loaded.modules["mitx_migrations.command_line"]({"name": "lms", **loaded.settings["migrate"]["commands"][0]}, loaded.settings)
+    with LocalClient(c_path=lab.master.config_file) as client:
+        client.run_job([WEB], "cmd.run_all", [line, {"__kwarg__": True, "python_shell": True}], tgt_type="list")
+    wait((database.home / "begun").exists, what="the first migration")
+    with pytest.raises(CommandExecutionError, match="another migration is at work here"):
+        loaded.modules["mitx_minions.shell"]([WEB], line)
+    (database.home / "go-on").touch()
+    assert migrate(loaded, lab) == {PURPOSE: {"lms": []}}
+    assert (database.home / "ran").read_text() == "ran\n"
+    assert "done" in output(loaded), "the output of the one that was left behind is fetched"
+
+
+DRIVER = """
+    import json, sys
+    import salt._logging, salt.config, salt.loader
+    salt._logging.shutdown_temp_handler()
+    opts, instances = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+    modules = salt.loader.minion_mods({**salt.config.DEFAULT_MINION_OPTS, **opts}, utils=salt.loader.utils(opts))
+    modules["mitx_migrations.migrate"]([], instances)
+"""
+
+
+def test_kill_9_in_the_middle_and_the_same_command_again(database, lab):
+    command = "touch ~/begun; while [ ! -e ~/go-on ]; do sleep 0.1; done; rm ~/go-on; " + APPLY
+    for left in ("begun", "go-on"):
+        (database.home / left).unlink(missing_ok=True)
+    loaded = database(command)
+    kept = ("id", "__role", "root_dir", "cachedir", "extension_modules", "conf_file", "file_client", "module_dirs", "grains", "pillar", "test")
+    opts = json.dumps({key: loaded.opts[key] for key in kept})
+    driver = [sys.executable, "-c", textwrap.dedent(DRIVER), opts, json.dumps(lab.instances())]
+    first = subprocess.Popen(driver, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait((database.home / "begun").exists, what="the first migration")
+    first.send_signal(signal.SIGKILL)
+    first.wait(20)
+    second = subprocess.Popen(driver, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait(lambda: "applying" not in output(loaded) and "#" in output(loaded) if _has_output(loaded) else False, what="the second one waiting")
+        (database.home / "go-on").touch()
+        assert second.wait(120) == 0
+    finally:
+        second.kill()
+        (database.home / "go-on").touch()
+    assert (database.home / "ran").read_text() == "ran\n"
+    assert not (database.home / "unapplied").exists()
+
+
+def _has_output(loaded):
+    return (pathlib.Path(loaded.modules["mitx_run.folder"]()) / "output" / "migrate" / f"{PURPOSE}-lms.log").exists()

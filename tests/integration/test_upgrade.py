@@ -1,0 +1,231 @@
+"""
+A whole upgrade, as ``make upgrade`` runs it, seen from the outside: AWS, the hosts' own logs, the visitors. The tests build on each
+other in the order of the file: upgraded once, looked at, run again, then the commands of the days after.
+"""
+
+import json
+import re
+import subprocess
+import time
+
+import pytest
+
+from tests.integration.world import OURS, World
+
+pytestmark = pytest.mark.timeout(900)
+OPENEDX = {"lms", "cms", "lms_worker", "cms_worker", "gitreload"}
+
+
+@pytest.fixture(scope="module")
+def world():
+    world = World()
+    yield world
+    world.down()
+
+
+@pytest.fixture(scope="module")
+def upgraded(world):
+    """The upgrade itself: exit status and what was printed."""
+    return world.sandbox("upgrade")
+
+
+@pytest.fixture(scope="module")
+def fleets(world, upgraded):
+    return {
+        "old": {id_: one for id_, one in world.instances(edx_codename="juniper").items() if one["tags"]["purpose"] in OURS},
+        "new": {id_: one for id_, one in world.instances(edx_codename="koa").items() if "-base" not in one["name"]},
+    }
+
+
+def test_it_ends_well_and_no_visitor_saw_anything_else_than_site_or_page(world, upgraded):
+    status, output = upgraded
+    assert status == 0, output[-6000:]
+    assert re.search(r"^violations: 0$", output, re.MULTILINE)
+    summary = world.summary()
+    assert summary["asked"] > 1000
+    assert "window as visitors saw it" in output
+
+
+def test_the_new_fleet_serves_and_the_old_one_is_out_and_kept(world, fleets):
+    assert len(fleets["old"]) == len(fleets["new"]) == 5
+    ours = {name: ids for name, ids in world.members().items() if "next" in name}
+    assert len(ours) == 3
+    for name, ids in ours.items():
+        assert ids, name
+        assert ids <= set(fleets["new"]), name
+    assert {one["state"] for one in fleets["old"].values()} == {"running"}
+    assert all("elb.amazonaws.com" in target for target in world.records().values())
+
+
+def test_nothing_of_open_edx_lives_on_the_old_fleet(world, fleets):
+    alive = world.alive()
+    for host in fleets["old"]:
+        assert not OPENEDX & set(alive.get(host, ())), fleets["old"][host]["name"]
+    for host in fleets["new"]:
+        assert OPENEDX & set(alive[host]), fleets["new"][host]["name"]
+
+
+def test_the_purposes_beside_it_were_not_touched(world, upgraded):
+    current = {id_ for id_, one in world.instances(environment="mitx-qa").items() if one["tags"].get("purpose", "").startswith("current")}
+    assert len(current) == 4
+    stopped = [line for line in world.log("processes") if line["host"] in current and line["event"] == "stopped"]
+    assert stopped == []
+    assert all(ids <= current for name, ids in world.members().items() if "current" in name)
+
+
+def test_amis_and_release_number_are_recorded_and_the_bases_are_gone(world, upgraded):
+    sdb = json.loads((world.folder / "sdb.json").read_text())
+    assert sdb["edxapp-mitx-qa-koa-release-version"] == "1"
+    images = {image["Name"]: image["ImageId"] for image in world.aws.client("ec2").describe_images(Owners=["self"])["Images"]}
+    assert sdb["edx_mitx-qa_koa_ami_id"] == images["edxapp_mitx-qa_koa_base_release_1"]
+    assert sdb["edx_worker_mitx-qa_koa_ami_id"] == images["edx_worker_mitx-qa_koa_base_release_1"]
+    bases = [one for one in world.instances(environment="mitx-qa").values() if (one["name"] or "").endswith("-base")]
+    assert {one["state"] for one in bases} == {"terminated"}
+
+
+def test_the_release_branch_is_rebased_and_its_old_tip_kept(world, upgraded):
+    def git(*words):
+        command = ["git", "--git-dir", str(world.folder / "git" / "origin.git"), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    run = json.loads(next((world.folder / "run").glob("*/*/run.json")).read_text())
+    tip = git("rev-parse", "refs/heads/mitx/koa").strip()
+    assert run["facts"]["release_sha"] == tip
+    backups = git("for-each-ref", "--format=%(objectname)", "refs/mitx/backup").split()
+    assert len(backups) == 1
+    assert backups != [tip]
+    deployed = {line["release"] for line in world.log("processes") if line["purpose"] in OURS and line["event"] == "started" and "koa" in line["release"]}
+    assert deployed == {f"koa@{tip}"}
+
+
+def test_each_migration_ran_once_while_nothing_of_its_purpose_lived(world, upgraded):
+    done = world.log("migrations")
+    once = {(line["purpose"], line["database"], line["migration"]) for line in done}
+    assert len(once) == len(done) == 4
+    assert {line["purpose"] for line in done} == set(OURS)
+    for line in done:
+        assert [alive for alive in line["alive"] if alive["process"] in OPENEDX] == [], line
+        assert world.phase("stop", "finished") < line["time"] < world.phase("start", "started")
+
+
+def test_no_old_process_began_after_stop_and_no_new_worker_worked_before_start(world, fleets):
+    stop, start = world.phase("stop", "finished"), world.phase("start", "started")
+    revived = [line for line in world.log("processes") if line["host"] in fleets["old"] and line["event"] == "started" and line["time"] > stop]
+    assert revived == []
+    jobs = world.log("jobs")
+    assert any(line["host"] in fleets["old"] for line in jobs)
+    assert [line for line in jobs if line["host"] in fleets["new"] and line["time"] < start] == []
+    assert [line for line in jobs if line["evidence"]] == []
+
+
+def test_dns_moved_twice_in_one_batch_each_and_by_us_alone(world, upgraded):
+    changes = [call for call in world.writes() if call["operation"] == "change_resource_record_sets" and "sandbox" not in call["agent"]]
+    assert len(changes) == 2
+    assert world.phase("close", "started") < changes[0]["time"] < world.phase("close", "finished")
+    assert world.phase("open", "started") < changes[1]["time"] < world.phase("open", "finished")
+
+
+def test_the_same_command_again_changes_nothing(world, fleets):
+    before = len(world.writes())
+    began = time.monotonic()
+    status, output = world.sandbox("upgrade")
+    assert status == 0, output[-4000:]
+    assert "nothing was left to do" in output
+    # A bound for a hang, not a measurement: on a quiet machine it takes a third of that.
+    assert time.monotonic() - began < 90
+    assert len(world.writes()) == before
+    assert all(ids <= set(fleets["new"]) for name, ids in world.members().items() if "next" in name)
+
+
+def test_status_tells_the_truth_and_the_next_command(world, upgraded):
+    status, output = world.salt_run("mitx.status")
+    assert status == 0
+    assert "are sent to the load balancers" in output
+    assert re.search(r"next:\n\s+salt-run mitx.retire", output)
+
+
+def test_the_maintenance_page_by_itself_goes_on_and_off(world, upgraded):
+    status, output = world.salt_run("mitx.maintenance", "on")
+    assert status == 0, output
+    records = world.records()
+    ours = {name for name, target in records.items() if target.endswith("cloudfront.net")}
+    assert len(ours) == 6
+    before = len(world.writes())
+    assert world.salt_run("mitx.maintenance", "on")[0] == 0
+    assert len(world.writes()) == before
+    status, output = world.salt_run("mitx.maintenance", "off")
+    assert status == 0, output
+    assert not [name for name, target in world.records().items() if target.endswith("cloudfront.net")]
+
+
+def test_swapping_and_rebasing_alone_find_nothing_to_do(world, upgraded):
+    before = len(world.writes())
+    for command in ("mitx.swap_elb", "mitx.rebase"):
+        status, output = world.salt_run(command)
+        assert status == 0, output
+    assert len(world.writes()) == before
+
+
+def test_configuring_restarts_the_fleet_that_serves_and_no_other(world, fleets):
+    began = world.log("processes")[-1]["time"]
+    status, output = world.salt_run("mitx.configure")
+    assert status == 0, output[-4000:]
+    restarted = {line["host"] for line in world.log("processes") if line["event"] == "started" and line["time"] > began}
+    assert restarted == set(fleets["new"])
+
+
+def test_a_new_commit_is_redeployed_to_every_host(world, fleets):
+    origin = str(world.folder / "git" / "origin.git")
+
+    def git(*words, **more):
+        return subprocess.run(["git", "--git-dir", origin, *words], capture_output=True, text=True, check=True, **more).stdout.strip()
+
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    commit = git(*identity, "commit-tree", "refs/heads/mitx/koa^{tree}", "-p", "refs/heads/mitx/koa", "-m", "One more patch")
+    git("update-ref", "refs/heads/mitx/koa", commit)
+    status, output = world.salt_run("mitx.redeploy")
+    assert status == 0, output[-4000:]
+    began = {}
+    for line in world.log("processes"):
+        if line["event"] == "started":
+            began[line["host"], line["process"]] = line["release"]
+    assert {began[key] for key in began if key[0] in fleets["new"] and key[1] in ("lms", "cms", "lms_worker")} == {f"koa@{commit}"}
+
+
+def test_a_dry_run_of_retiring_destroys_nothing_and_the_real_one_exactly_the_old_fleet(world, fleets):
+    status, output = world.salt_run("mitx.retire", "test=True")
+    assert status == 0, output
+    assert {one["state"] for one in world.instances(edx_codename="juniper").values()} == {"running"}
+    status, output = world.salt_run("mitx.retire")
+    assert status == 0, output[-4000:]
+    states = {id_: one["state"] for id_, one in world.instances(environment="mitx-qa").items()}
+    assert {states[id_] for id_ in fleets["old"]} == {"terminated"}
+    assert {states[id_] for id_ in fleets["new"]} == {"running"}
+    keys = world.sandbox("salt-key", "--out=json", "-l", "acc")[1]
+    assert not [one["name"] for one in fleets["old"].values() if one["name"] in keys]
+    # Again: nothing is left of it.
+    before = len(world.writes())
+    assert world.salt_run("mitx.retire")[0] == 0
+    assert len(world.writes()) == before
+
+
+def test_a_new_window_is_a_new_run(world, upgraded):
+    assert world.sandbox("window", "--new")[0] == 0
+    status, output = world.salt_run("mitx.status")
+    assert status == 0
+    assert re.search(r"run:\n\s+not begun", output)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("mitx.swap_elb", "environment=mitx-qua"), "mitx-production, mitx-qa"),
+        (("mitx.maintenance", "onn"), "on, off or status"),
+    ],
+)
+def test_a_slip_of_the_finger_is_refused_before_anything_changes(world, upgraded, words, said):
+    before = len(world.writes())
+    status, output = world.salt_run(*words)
+    assert status != 0
+    assert said in output
+    assert len(world.writes()) == before

@@ -1,0 +1,282 @@
+"""The states of the fleets' hosts: what is compared, what a dry run does not do, who is left out, and what a failure says."""
+
+import importlib.util
+import pathlib
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PURPOSE = "next-residential-live"
+WEB, WORKER = f"edx-mitx-qa-{PURPOSE}-0-v1", f"edx-worker-mitx-qa-{PURPOSE}-0-v1"
+FLEET = [
+    {"id": "i-1", "name": WEB, "role": "edx", "purpose": PURPOSE},
+    {"id": "i-2", "name": WORKER, "role": "edx-worker", "purpose": PURPOSE},
+]
+
+
+class World:
+    """Stands for the execution modules: what they were asked, what they answer."""
+
+    def __init__(self):
+        self.called, self.pinned, self.journal = [], {}, []
+        self.ec2 = {"i-1": "running", "i-2": "running"}
+        self.fleet = [dict(one) for one in FLEET]
+        self.depths = [0]
+        self.unapplied = {PURPOSE: {"lms": []}}
+        self.settings = {
+            "environment": "mitx-qa",
+            "purposes": [PURPOSE],
+            "base_instances": {"edx": "edxapp-base", "edx-worker": "edx-worker-base"},
+            "drain": {"command": "depth", "timeout": 0.2, "interval": 0.01, "waive": False},
+            "migrate": {"before": None, "snapshot_required": False, "snapshot_id": None},
+        }
+        self.answers = {
+            "mitx_settings.get": lambda: self.settings,
+            "mitx_fleet.recorded": lambda fleet: self.fleet,
+            "mitx_fleet.current": lambda settings: self.fleet,
+            "mitx_fleet.find": self.find,
+            "mitx_phase.next_command": lambda: "salt-run state.orchestrate orchestrate.mitx.window",
+            "mitx_run.pinned": self.pinned.get,
+            "mitx_run.pin": self.pinned.__setitem__,
+            "mitx_run.journal": lambda event, **fields: self.journal.append((event, fields)),
+            "mitx_run.wait_until": self.wait_until,
+            "mitx_services.queue_depth": lambda minions, settings: {m: self.depths.pop(0) if len(self.depths) > 1 else self.depths[0] for m in minions},
+            "mitx_services.problems": lambda found, wanted, parts: [line for lines in found.values() for line in lines],
+            "mitx_migrations.pending": lambda new, settings: self.unapplied,
+            "mitx_orchestrate.inherited": lambda run: {"mitx": {"run": run}},
+            "status.time": lambda fmt: "2026-12-20",
+        }
+
+    def find(self, names=None, ids=None):
+        if names:
+            return [one for one in self.fleet if one["name"] in names]
+        return [{"id": id_, "state": self.ec2[id_]} for id_ in ids if id_ in self.ec2]
+
+    def wait_until(self, check, timeout, interval, what):
+        for _ in range(4):
+            done, seen = check()
+            if done:
+                return seen
+        raise CommandExecutionError(f"{what}: not so after {timeout} s; last seen: {seen}")
+
+    def says(self, function, answer):
+        """``function`` answers this, or raises it."""
+
+        def answered(*args, **kwargs):
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        self.answers[function] = answered
+
+    def __contains__(self, function):
+        return function in self.answers
+
+    def __getitem__(self, function):
+        def call(*args, **kwargs):
+            self.called.append((function, args))
+            return self.answers[function](*args, **kwargs)
+
+        return call
+
+    def asked(self, function):
+        return [args for name, args in self.called if name == function]
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+@pytest.fixture
+def states(world):
+    def load(test=False):
+        spec = importlib.util.spec_from_file_location("mitx_minions_states", ROOT / "_states" / "mitx_minions.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.__salt__, module.__opts__, module.__pillar__ = world, {"test": test}, {"mitx": {"run": "r"}}
+        return module
+
+    return load
+
+
+def test_stopped_tells_what_it_stopped(world, states):
+    world.says("mitx_services.stop", {WEB: ["lms is RUNNING"]})
+    ret = states().stopped("s", fleet="old", parts=["web"])
+    assert ret["result"] is True
+    assert ret["changes"] == {WEB: {"old": ["lms is RUNNING"], "new": "stopped"}}
+    assert world.asked("mitx_services.stop") == [([WEB, WORKER], ["web"])]
+
+
+def test_a_dry_run_reads_and_forecasts(world, states):
+    world.says("mitx_services.status", {WEB: [f"{WEB}: lms is RUNNING"], WORKER: []})
+    ret = states(test=True).stopped("s")
+    assert (ret["result"], ret["changes"]) == (None, {WEB: {"old": ["lms is RUNNING"], "new": "stopped"}})
+    assert world.asked("mitx_services.stop") == []
+
+
+def test_what_ec2_has_stopped_counts_as_stopped_and_is_named(world, states):
+    world.ec2 = {"i-1": "running", "i-2": "stopped"}
+    world.says("mitx_services.stop", {})
+    ret = states().stopped("s")
+    assert world.asked("mitx_services.stop") == [([WEB], None)]
+    assert WORKER in ret["comment"]
+
+
+def test_what_ec2_has_stopped_or_lost_cannot_count_as_running(world, states):
+    world.ec2 = {"i-1": "running"}
+    ret = states().running("r")
+    assert ret["result"] is False
+    assert f"Stopped or gone in EC2: {WORKER}" in ret["comment"]
+
+
+def test_a_leftover_of_an_earlier_upgrade_is_stopped_and_never_started(world, states):
+    world.fleet[1]["serves"] = False
+    world.says("mitx_services.stop", {})
+    world.says("mitx_services.start", {})
+    assert states().stopped("s", fleet="old")["result"] is True
+    assert states().running("r", fleet="old")["result"] is True
+    assert world.asked("mitx_services.stop") == [([WEB, WORKER], None)]
+    assert world.asked("mitx_services.start") == [([WEB], None)]
+
+
+@pytest.mark.parametrize("function", ["running", "configured", "restarted", "answering", "at_commit", "redeployed", "configured_only"])
+def test_an_empty_fleet_is_no_success(world, states, function):
+    world.fleet = []
+    world.pinned["release_sha"] = "a" * 40
+    ret = getattr(states(), function)("x")
+    assert ret["result"] is False
+    assert "the fleet is empty" in ret["comment"]
+
+
+def test_a_failure_below_fails_the_state_without_changes(world, states):
+    world.says("mitx_services.stop", CommandExecutionError(f"stop: 1 of 2 minions did not do it (1 did):\n  - {WORKER}: no answer"))
+    ret = states().stopped("s")
+    assert (ret["result"], ret["changes"]) == (False, {})
+    assert WORKER in ret["comment"]
+
+
+def test_the_queue_is_waited_for(world, states):
+    world.depths = [7, 3, 0]
+    ret = states().drained("d")
+    assert (ret["result"], ret["comment"]) == (True, f"The queues of {PURPOSE} are empty")
+    assert world.asked("mitx_services.queue_depth")[0][0] == [WORKER]
+    assert len(world.asked("mitx_services.queue_depth")) == 3
+
+
+def test_a_queue_that_never_empties_fails_with_its_depth_and_both_ways_out(world, states):
+    world.depths = [7]
+    ret = states().drained("d")
+    assert ret["result"] is False
+    assert f"7 jobs in the queue of {PURPOSE}" in ret["comment"]
+    assert "orchestrate.mitx.window" in ret["comment"]
+    assert "pillar='{mitx: {environments: {mitx-qa: {drain: {waive: True}}}}}'" in ret["comment"]
+    assert world.journal == []
+
+
+def test_a_waiver_is_recorded_with_the_depth(world, states):
+    world.depths = [7]
+    world.settings["drain"]["waive"] = True
+    ret = states().drained("d")
+    assert ret["result"] is True
+    assert world.journal == [("drain_waived", {"depths": {PURPOSE: 7}})]
+
+
+def test_without_a_command_nobody_knows_so_it_must_be_waived(world, states):
+    world.settings["drain"]["command"] = None
+    assert states().drained("d")["result"] is False
+    world.settings["drain"]["waive"] = True
+    assert states().drained("d")["result"] is True
+    assert world.journal == [("drain_waived", {"depths": None})]
+
+
+def test_depth_that_cannot_be_read_is_no_empty_queue(world, states):
+    world.says("mitx_services.queue_depth", CommandExecutionError("drain:command must print a number, and printed 'boom'"))
+    ret = states().drained("d")
+    assert ret["result"] is False
+    assert "boom" in ret["comment"]
+
+
+def test_nothing_unapplied_is_told(world, states):
+    world.says("mitx_migrations.migrate", world.unapplied)
+    ret = states().migrated("m")
+    assert (ret["result"], ret["changes"], ret["comment"]) == (True, {}, "Nothing was unapplied")
+
+
+def test_a_dry_run_lists_what_is_unapplied_and_migrates_nothing(world, states):
+    world.unapplied = {PURPOSE: {"lms": ["app.0001"], "history": []}}
+    ret = states(test=True).migrated("m")
+    assert (ret["result"], ret["changes"]) == (None, {PURPOSE: {"lms": ["app.0001"]}})
+    assert world.asked("mitx_migrations.migrate") == []
+
+
+def test_no_migration_without_the_snapshot_that_is_required(world, states):
+    world.unapplied = {PURPOSE: {"lms": ["app.0001"]}}
+    world.settings["migrate"]["snapshot_required"] = True
+    ret = states().migrated("m")
+    assert ret["result"] is False
+    assert "snapshot_id" in ret["comment"]
+    assert world.asked("mitx_migrations.migrate") == []
+    world.settings["migrate"]["snapshot_id"] = "rds:mitx-qa-20261220"
+    world.says("mitx_migrations.migrate", world.unapplied)
+    assert states().migrated("m")["result"] is True
+    assert world.journal == [("snapshot", {"id": "rds:mitx-qa-20261220"})]
+
+
+def test_the_backup_comes_first_once_in_a_run_and_its_failure_ends_it(world, states):
+    world.unapplied = {PURPOSE: {"lms": ["app.0001"]}}
+    world.settings["migrate"]["before"] = "orchestrate.edx.backup"
+    world.says("mitx_migrations.prove_stopped", None)
+    world.says("mitx_migrations.migrate", world.unapplied)
+    world.says("mitx_orchestrate.run", {"failures": ["no space left"]})
+    assert "no space left" in states().migrated("m")["comment"]
+    assert world.asked("mitx_migrations.migrate") == []
+    world.says("mitx_orchestrate.run", {"failures": []})
+    assert states().migrated("m")["result"] is True
+    assert states().migrated("m")["result"] is True
+    assert len(world.asked("mitx_orchestrate.run")) == 2
+    order = [name for name, _ in world.called if name in ("mitx_migrations.prove_stopped", "mitx_orchestrate.run", "mitx_migrations.migrate")]
+    assert order[2:5] == ["mitx_migrations.prove_stopped", "mitx_orchestrate.run", "mitx_migrations.migrate"]
+
+
+def test_a_host_at_another_commit_is_named(world, states):
+    world.pinned["release_sha"] = "a" * 40
+    world.says("mitx_hosts.heads", {WEB: "a" * 40, WORKER: "b" * 40})
+    ret = states().at_commit("c")
+    assert ret["result"] is False
+    assert f"{WORKER} is at {'b' * 40}" in ret["comment"]
+    assert WEB not in ret["comment"]
+
+
+def test_before_anything_is_launched_there_is_no_date_to_set(world, states):
+    assert states().launch_date_set("l")["comment"] == "Nothing of the new fleet is there yet"
+
+
+def test_the_date_of_another_day_is_set_on_what_an_interrupted_deploy_launched(world, states):
+    world.pinned["release_number"] = 1
+    world.says("mitx_fleet.new", {"instances": FLEET})
+    world.says("mitx_hosts.launch_dates", {WEB: "2026-12-19", WORKER: "2026-12-20"})
+    world.says("mitx_hosts.set_launch_date", None)
+    assert states(test=True).launch_date_set("l")["result"] is None
+    assert world.asked("mitx_hosts.set_launch_date") == []
+    ret = states().launch_date_set("l")
+    assert ret["changes"] == {WEB: {"old": "2026-12-19", "new": "2026-12-20"}}
+    assert world.asked("mitx_hosts.set_launch_date") == [([WEB], "2026-12-20")]
+
+
+def test_a_failed_highstate_of_the_bases_is_seen_in_their_recap(world, states):
+    world.fleet = [{"id": "i-1", "name": "edxapp-base"}, {"id": "i-2", "name": "edx-worker-base"}]
+    world.says("mitx_hosts.highstate", {})
+    world.says("mitx_hosts.last_configured", "2026-12-20T00:00:00Z")
+    world.says("mitx_hosts.unconfigured", ["edxapp-base: localhost: failed=1 unreachable=0"])
+    ret = states().highstate("h")
+    assert ret["result"] is False
+    assert "failed=1" in ret["comment"]
+
+
+def test_there_is_no_build_to_resume_without_base_instances(world, states):
+    world.fleet = [{"id": "i-1", "name": "edxapp-base"}]
+    ret = states().highstate("h")
+    assert ret["result"] is False
+    assert "edx-worker-base do not exist" in ret["comment"]
