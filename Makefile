@@ -1,11 +1,12 @@
-# Everything runs in a virtual environment of its own, made at the first use. SALT=3006, 3007 or 3008 chooses a Salt;
-# without it, the newest of them that this machine's Python can install, 3006 before the others: it is what MITx runs.
+# Everything runs in a virtual environment of its own, made at the first use. SALT=3006, 3007 or 3008 chooses a Salt; without it,
+# 3006, which is what MITx runs, or the newest where Python is too new for that.
 PYTHON ?= python3
 SALT ?=
 VENV ?= .venv$(if $(SALT),-$(SALT))
 PY := $(VENV)/bin/python
 SIZE ?= qa
 TESTS ?= tests
+CHOSEN = $(if $(SALT),salt~=$(SALT).0,$(shell $(PYTHON) -c 'import sys; print("salt~=3006.0" if sys.version_info < (3, 13) else "salt")'))
 
 .PHONY: upgrade test down lint bench clean
 
@@ -29,9 +30,8 @@ clean: down
 	rm -rf .venv .venv-* .sandbox
 
 $(VENV)/ready: setup.py
-	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "Python 3.10 or later is needed")'
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "Python 3.10 or later is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
-	$(if $(SALT),$(PY) -m pip install --quiet 'salt~=$(SALT).0' -e '.[tests]',\
-	$(PY) -m pip install --quiet 'salt~=3006.0' -e '.[tests]' || $(PY) -m pip install --quiet -e '.[tests]')
+	$(PY) -m pip install --quiet '$(CHOSEN)' -e '.[tests]'
 	@touch $@

@@ -123,7 +123,7 @@ def smoke(settings=None, instances=None):
     instances
         As ``mitx_fleet`` gives them; without it, the new fleet that the run recorded. Workers are passed over.
 
-    Its certificate is looked at only with ``checks.instance.verify``: load balancers do not either.
+    Certificates are not looked at, as load balancers do not either.
 
     CLI Example:
 
@@ -141,7 +141,7 @@ def smoke(settings=None, instances=None):
 
     def look():
         found.clear()
-        wrong = _fetch_all(settings, requests, found, verify=settings["checks"]["instance"].get("verify", False))
+        wrong = _fetch_all(settings, requests, found, verify=False)
         return not wrong, "; ".join(wrong)
 
     _wait(
@@ -231,7 +231,7 @@ def _look(settings, names):
     checks = settings["checks"]
     said = __salt__["mitx_look.resolve"](names, checks["resolvers"])
     try:
-        own = checks.get("authoritative") or __salt__["mitx_look.name_servers"](settings["dns"]["zone"], checks["resolvers"])
+        own = checks["authoritative"] or __salt__["mitx_look.name_servers"](settings["dns"]["zone"], checks["resolvers"])
         by_zone = __salt__["mitx_look.resolve"](names, own)
     except CommandExecutionError as err:
         by_zone = {name: {settings["dns"]["zone"]: {"targets": [], "addresses": [], "error": str(err)}} for name in names}

@@ -269,7 +269,7 @@ def _failure(ret, retcode):
         return _told(ret)
     if retcode == 0:
         return None
-    return _told(ret) or f"return code {retcode}"
+    return _told(ret) or f"return code {retcode}, returned {ret!r}"
 
 
 def _told(ret):
@@ -284,7 +284,7 @@ def _told(ret):
         )
     if isinstance(ret, list):
         return _end("\n".join(map(str, ret)))
-    return _end(str(ret)) if ret is not None else ""
+    return _end(ret) if isinstance(ret, str) else ""
 
 
 def _meaning(status):

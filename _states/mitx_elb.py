@@ -50,7 +50,9 @@ def swapped(name, fleet="new", register=True, deregister=True, release=None):
         ret["changes"] = __salt__["mitx_swap.intended"](plan, register, deregister)
         if __opts__["test"]:
             ret["result"] = None if ret["changes"] else True
-            ret["comment"] = _sentence(ret["changes"], "would be", f"The {fleet} fleet is registered") + _left_in(plan, deregister)
+            ret["comment"] = _sentence(ret["changes"], "would be", f"The {fleet} fleet is registered") + _left_in(
+                plan, deregister
+            )
             return ret
         slow = _swap(settings, plan, register, deregister)
         ret["comment"] = _sentence(ret["changes"], "were", f"The {fleet} fleet is registered and healthy")
@@ -100,7 +102,9 @@ def _really_done(plan, intended):
 def _sentence(changes, verb, unchanged):
     if not changes:
         return unchanged
-    parts = [f"{elb}: " + ", ".join(f"{len(names)} {verb} {side}" for side, names in both.items()) for elb, both in changes.items()]
+    parts = [
+        f"{elb}: " + ", ".join(f"{len(names)} {verb} {side}" for side, names in both.items()) for elb, both in changes.items()
+    ]
     return "; ".join(parts)
 
 

@@ -35,11 +35,9 @@ def images_available(name, release=None):
     try:
         settings = __salt__["mitx_settings.get"]()
         number = _required_release(release)
-        found = __salt__["mitx_fleet.images"](settings, number)
         if __opts__["test"]:
-            return _images_forecast(ret, found)
-        if not _available(found):
-            found = __salt__["mitx_fleet.wait_images"](settings, number)
+            return _images_forecast(ret, __salt__["mitx_fleet.images"](settings, number))
+        found = __salt__["mitx_fleet.wait_images"](settings, number)
         ids = {role: image["id"] for role, image in found.items()}
         ret["changes"] = _pin("images", ids)
         ret["comment"] = "Available: " + ", ".join(f"{image['name']} ({image['id']})" for image in found.values())
@@ -172,13 +170,10 @@ def _labels(fleet):
     return [__salt__["mitx_fleet.label"](one) for one in fleet]
 
 
-def _available(images):
-    return all(image and image["state"] == "available" for image in images.values())
-
-
 def _images_forecast(ret, images):
     states = ", ".join(f"{role}: {image['state'] if image else 'does not exist yet'}" for role, image in images.items())
-    ret.update(result=True if _available(images) else None, comment=states)
+    available = all(image and image["state"] == "available" for image in images.values())
+    ret.update(result=True if available else None, comment=states)
     return ret
 
 

@@ -1,7 +1,7 @@
 """
 The sandbox's own certificate authority, and one certificate for all its public names and hosts.
 
-``pki/ca.key``, ``pki/ca.pem`` (also ``ca.pem``), ``pki/server.key``, ``pki/server.crt`` (also ``pki/server.pem``).
+``pki/ca.key``, ``pki/ca.pem`` (also ``ca.pem``), ``pki/server.key``, ``pki/server.crt``.
 """
 
 import datetime
@@ -34,8 +34,7 @@ def make(directory, zone="mitx.mit.edu", names=()):
         _write_key(pki / "ca.key", authority_key)
         _write_key(paths["key"], key)
         _write(pki / "ca.pem", _pem(authority))
-        for path in (paths["certificate"], pki / "server.pem"):
-            _write(path, _pem(certificate))
+        _write(paths["certificate"], _pem(certificate))
         # Last: whoever sees this file finds the others complete.
         _write(paths["ca"], _pem(authority))
     return {name: str(path) for name, path in paths.items()}

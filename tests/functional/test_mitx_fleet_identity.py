@@ -16,7 +16,9 @@ def run(mitx, aws):
     salt.world.balancers()
     salt.old = salt.world.fleet("juniper", 3)
     salt.world.register(salt.old)
-    salt.world.launch("edx-mitx-qa-current-residential-live-0-v3", purpose="current-residential-live", codename="juniper", release=3)
+    salt.world.launch(
+        "edx-mitx-qa-current-residential-live-0-v3", purpose="current-residential-live", codename="juniper", release=3
+    )
     salt.world.launch(f"{NAME}-v3", purpose=PURPOSE, codename="juniper", release=3, environment="mitx-production")
     aws.clear_calls()
     return salt
@@ -345,7 +347,7 @@ def test_two_images_of_a_name_are_no_image(run, mitx):
 
 def test_images_survive_throttling_while_they_are_waited_for(run, aws):
     ids = run.world.build(1, pending=0.5)
-    aws.fault(service="ec2", operation="describe_images", error="RequestLimitExceeded", after=1, times=3)
+    aws.fault(service="ec2", operation="describe_images", error="RequestLimitExceeded", times=3)
     assert _images(run)["result"] is True
     assert run.modules["mitx_run.pinned"]("images") == ids
 

@@ -59,7 +59,7 @@ def settings():
         "maintenance": {"marker": "data-mitx-maintenance", "distribution": {"domain_name": "D1.CloudFront.net."}},
         "checks": {
             "heartbeat": "/heartbeat", "paths": [], "scheme": "https", "port": 443, "ca_bundle": None,
-            "resolvers": ["8.8.8.8", "18.0.70.160"], "timeout": 0, "interval": 0, "watch": 0,
+            "resolvers": ["8.8.8.8", "18.0.70.160"], "authoritative": [], "timeout": 0, "interval": 0, "watch": 0,
             "instance": {"scheme": "https", "port": 443},
         },
     }  # fmt: skip
