@@ -2,9 +2,9 @@
 What is on a host beside its services: its code, and how it was configured
 ===========================================================================
 
-MITx's hosts configure themselves by an Ansible playbook that is piped into ``tee``: a failed playbook looks like success to Salt.
-Only the PLAY RECAP at the end of the log (``services.ansible_log``) tells, and only if it is the recap of this time: an AMI brings
-the log of its own build along.
+MITx's hosts configure themselves by an Ansible playbook that is piped into ``tee``: a failed playbook looks like
+success to Salt. Only the PLAY RECAP at the end of the log (``services.ansible_log``) tells, and only if it is the recap
+of this time: an AMI brings the log of its own build along.
 """
 
 import calendar
@@ -29,8 +29,8 @@ def __virtual__():
 
 def unconfigured(minions, since=None, settings=None):
     """
-    Return, as sentences, on which of these hosts Ansible's last PLAY RECAP is not clean (``failed=0 unreachable=0``), is missing, or
-    is not the end of the log. With ``since`` (UTC, ISO 8601) also where nothing was logged since then.
+    Return, as sentences, on which of these hosts Ansible's last PLAY RECAP is not clean (``failed=0 unreachable=0``),
+    is missing, or is not the end of the log. With ``since`` (UTC, ISO 8601) also where nothing was logged since then.
 
     CLI Example:
 
@@ -51,8 +51,8 @@ def unconfigured(minions, since=None, settings=None):
 
 def last_configured():
     """
-    Return when this run, or outside of a run this environment, last began to configure hosts (UTC, ISO 8601), ``None`` if it never
-    did: by the existing deploy, or by :py:func:`configure`.
+    Return when this run, or outside of a run this environment, last began to configure hosts (UTC, ISO 8601), ``None``
+    if it never did: by the existing deploy, or by :py:func:`configure`.
 
     CLI Example:
 
@@ -67,8 +67,8 @@ def last_configured():
 
 def configure(minions, settings=None):
     """
-    Update the configuration of these hosts, and nothing else: the runbook's ``state.sls edx.run_ansible``. Whether Ansible
-    succeeded, :py:func:`unconfigured` tells. Returns ``{minion: states}``.
+    Update the configuration of these hosts, and nothing else: the runbook's ``state.sls edx.run_ansible``. Whether
+    Ansible succeeded, :py:func:`unconfigured` tells. Returns ``{minion: states}``.
 
     CLI Example:
 
@@ -89,7 +89,8 @@ def configure(minions, settings=None):
 
 def highstate(minions, settings=None):
     """
-    Apply the highstate to these hosts with the pillar that ``build_ami`` would give the base instances. Returns ``{minion: states}``.
+    Apply the highstate to these hosts with the pillar that ``build_ami`` would give the base instances. Returns
+    ``{minion: states}``.
 
     CLI Example:
 
@@ -109,8 +110,8 @@ def highstate(minions, settings=None):
 
 def build_flags(settings):
     """
-    Return the Ansible flags of a build: configuration only where the release comes from another environment's AMIs, else everything,
-    and the migrations only with ``build.run_migrations``.
+    Return the Ansible flags of a build: configuration only where the release comes from another environment's AMIs,
+    else everything, and the migrations only with ``build.run_migrations``.
 
     CLI Example:
 
@@ -139,8 +140,8 @@ def heads(minions, settings=None):
 
 def redeploy(minions, settings=None):
     """
-    Fetch ``release.branch`` from origin and reset the code of these hosts to it. Returns ``{minion: sha}``, the same sha on all:
-    a branch that moves meanwhile is an error.
+    Fetch ``release.branch`` from origin and reset the code of these hosts to it. Returns ``{minion: sha}``, the same
+    sha on all: a branch that moves meanwhile is an error.
 
     CLI Example:
 
@@ -165,7 +166,8 @@ def redeploy(minions, settings=None):
 
 def launch_dates(minions):
     """
-    Return the grain ``launch-date`` of these minions, ``{minion: date}``. The existing deploy configures those with today's.
+    Return the grain ``launch-date`` of these minions, ``{minion: date}``. The existing deploy configures those with
+    today's.
 
     CLI Example:
 

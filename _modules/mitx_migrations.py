@@ -2,12 +2,13 @@
 Migrations: per purpose, once, and only while nothing of the purpose runs
 ==========================================================================
 
-Each purpose has databases of its own, so each is migrated by its own new instance, the first web host of it; all purposes at once,
-command by command (``migrate.commands``). What is unapplied is listed by ``migrate.pending`` before and after; nothing unapplied:
-nothing is run.
+Each purpose has databases of its own, so each is migrated by its own new instance, the first web host of it; all
+purposes at once, command by command (``migrate.commands``). What is unapplied is listed by ``migrate.pending`` before
+and after; nothing unapplied: nothing is run.
 
-On the host a command holds a lock and writes to a file, so that a ``salt-run`` killed in the middle leaves a migration that the next
-one finds: it waits for the end of it instead of running a second beside it. The file is mirrored into the run's folder all the while.
+On the host a command holds a lock and writes to a file, so that a ``salt-run`` killed in the middle leaves a migration that
+the next one finds: it waits for the end of it instead of running a second beside it. The file is mirrored into the run's folder
+all the while.
 """
 
 import shlex
@@ -27,7 +28,8 @@ def __virtual__():
 
 def hosts(fleet):
     """
-    Return the instance that migrates each purpose of a fleet: ``{purpose: minion}``, the first web host. The same on every rerun.
+    Return the instance that migrates each purpose of a fleet: ``{purpose: minion}``, the first web host. The same on
+    every rerun.
 
     CLI Example:
 
@@ -49,7 +51,8 @@ def pending(fleet, settings=None):
     """
     Return what is unapplied: ``{purpose: {name: [migrations]}}`` with the names of ``migrate.pending``.
 
-    Such a command prints one unapplied migration a line, or all with ``[X]`` or ``[ ]`` before each, as ``showmigrations --plan``.
+    Such a command prints one unapplied migration a line, or all with ``[X]`` or ``[ ]`` before each, as
+    ``showmigrations --plan``.
 
     CLI Example:
 
@@ -80,11 +83,11 @@ def pending(fleet, settings=None):
 
 def migrate(old, new, settings=None):
     """
-    Apply what is unapplied to the databases of each purpose of the fleet ``new`` (instances) and return it, as :py:func:`pending`
-    does; empty lists: there was nothing to do.
+    Apply what is unapplied to the databases of each purpose of the fleet ``new`` (instances) and return it, as
+    :py:func:`pending` does; empty lists: there was nothing to do.
 
-    Raises ``CommandExecutionError`` unless every process of ``old`` and ``new`` is proven stopped; if a command fails or its time
-    runs out, with the path of its whole output; and if afterwards anything is still unapplied.
+    Raises ``CommandExecutionError`` unless every process of ``old`` and ``new`` is proven stopped; if a command fails
+    or its time runs out, with the path of its whole output; and if afterwards anything is still unapplied.
 
     CLI Example:
 
@@ -107,6 +110,39 @@ def migrate(old, new, settings=None):
                 _run(todo, step, settings)
         _require_applied(pending(new, settings))
     return before
+
+
+def back_up(old, new, settings=None):
+    """
+    Do what must have been done before the first migration of a run: record the id of the databases' snapshot, and run the
+    orchestration ``migrate.before``, once, while every service of both fleets is stopped.
+
+    Raises ``CommandExecutionError`` if a snapshot is required and none was said, and if that orchestration fails.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run state.orchestrate orchestrate.mitx.window
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    wanted = settings["migrate"]
+    if wanted["snapshot_required"] and not wanted["snapshot_id"]:
+        raise CommandExecutionError(
+            "A snapshot of the databases is required before they are migrated. Nothing was migrated. Take it, then run again with "
+            f"pillar='{{mitx: {{environments: {{{settings['environment']}: {{migrate: {{snapshot_id: …}}}}}}}}}}'"
+        )
+    if wanted["snapshot_id"]:
+        __salt__["mitx_run.journal"]("snapshot", id=wanted["snapshot_id"])
+    if wanted["before"] and not __salt__["mitx_run.pinned"]("backed_up"):
+        # A backup of databases that are still written to restores to nothing in particular.
+        prove_stopped([*old, *new], settings)
+        environ = {"ENVIRONMENT": settings["environment"], "PURPOSES": ",".join(settings["purposes"])}
+        pillar = __salt__["mitx_orchestrate.inherited"](__pillar__["mitx"].get("run"))
+        failures = __salt__["mitx_orchestrate.run"](wanted["before"], environ=environ, pillar=pillar)["failures"]
+        if failures:
+            raise CommandExecutionError(f"Nothing was migrated, {wanted['before']} failed:\n  - " + "\n  - ".join(failures))
+        __salt__["mitx_run.pin"]("backed_up", wanted["before"])
 
 
 def prove_stopped(fleet, settings=None):
@@ -149,8 +185,8 @@ def keep(unapplied):
 
 def command_line(step, settings):
     """
-    Return the command line of one migration command on its host: under the host's lock, bounded, its output appended to a file. Exit
-    status 75: another one is at work there.
+    Return the command line of one migration command on its host: under the host's lock, bounded, its output appended to
+    a file. Exit status 75: another one is at work there.
 
     CLI Example:
 
@@ -195,7 +231,8 @@ def _run(todo, step, settings):
 
 def _await_earlier(chosen, settings):
     """
-    Wait for the end of a migration that an interrupted command has left running on one of these hosts, and fetch its output.
+    Wait for the end of a migration that an interrupted command has left running on one of these hosts, and fetch its
+    output.
     """
     lock = f"{_folder()}/lock"
     ask = f"if [ ! -e {lock} ]; then echo none; elif flock -n {lock} true; then echo ended; else echo running; fi"
@@ -213,8 +250,8 @@ def _await_earlier(chosen, settings):
 
 def _mirror(todo, step, settings):
     """
-    Copy what the command has written so far into the run's folder: ``{purpose: (path, its last lines)}``. Best effort: what it
-    cannot read now it reads next time.
+    Copy what the command has written so far into the run's folder: ``{purpose: (path, its last lines)}``. Best effort:
+    what it cannot read now it reads next time.
     """
     log, kept = _log(step["name"]), {}
     try:

@@ -2,12 +2,13 @@
 The door to the minions: exactly these, and truthfully
 ======================================================
 
-Everything this package runs on a host goes through :py:func:`run`: one job for all hosts at once, over Salt's ``LocalClient``. It
-succeeds only if exactly the minions that were asked have answered, each with return code 0. A change is journaled, and refused
-under ``test=True``.
+Everything this package runs on a host goes through :py:func:`run`: one job for all hosts at once, over Salt's
+``LocalClient``. It succeeds only if exactly the minions that were asked have answered, each with return code 0. A
+change is journaled, and refused under ``test=True``.
 
-What Salt itself tells is not enough: with a dead minion among them ``salt.function`` succeeds, ``batch`` drops return codes, and
-the timeout of ``cmd.run`` reads as success (seen on 3006, 3007 and 3008). So commands are bounded by ``timeout(1)`` on the host.
+What Salt itself tells is not enough: with a dead minion among them ``salt.function`` succeeds, ``batch`` drops return
+codes, and the timeout of ``cmd.run`` reads as success (seen on 3006, 3007 and 3008). So commands are bounded by
+``timeout(1)`` on the host.
 
 A ``minion`` is the id of one, which is the name of its instance; ``minions`` a list of them.
 """
@@ -38,11 +39,12 @@ def run(minions, fun, arg=(), kwarg=None, timeout=None, change=True, label=None,
     Run a function on exactly these minions, all at once, and return ``{minion: what it returned}``.
 
     fun
-        An execution function; or a list of different ones, which each minion runs in this order as one job. Then ``arg`` is a list
-        of their lists of arguments, ``kwarg`` a list of their dicts, and what a minion returned is ``{function: …}``.
+        An execution function; or a list of different ones, which each minion runs in this order as one job. Then
+        ``arg`` is a list of their lists of arguments, ``kwarg`` a list of their dicts, and what a minion returned is
+        ``{function: …}``.
     timeout
-        Seconds that the job may take, default ``timeouts.minions``. Whoever neither answers nor works on the job for that long,
-        or for ``timeouts.minions`` if that is less, is taken for dead.
+        Seconds that the job may take, default ``timeouts.minions``. Whoever neither answers nor works on the job for
+        that long, or for ``timeouts.minions`` if that is less, is taken for dead.
     change
         False: the function only reads.
     label
@@ -50,8 +52,8 @@ def run(minions, fun, arg=(), kwarg=None, timeout=None, change=True, label=None,
     meanwhile
         Called without arguments every 5 s while the job runs.
 
-    Raises ``CommandExecutionError`` if ``minions`` is empty, and unless everybody has answered with return code 0; the message
-    names each of the others and why.
+    Raises ``CommandExecutionError`` if ``minions`` is empty, and unless everybody has answered with return code 0; the
+    message names each of the others and why.
 
     CLI Example:
 
@@ -74,8 +76,9 @@ def run(minions, fun, arg=(), kwarg=None, timeout=None, change=True, label=None,
 
 def shell(minions, command, timeout=None, runas=None, change=True, label=None, meanwhile=None):
     """
-    Run a shell command line on exactly these minions and return ``{minion: stdout}``. Its exit status must be 0, that of every
-    part of a pipe too. It is ended after ``timeout`` seconds, default ``timeouts.minions``, with all that it started.
+    Run a shell command line on exactly these minions and return ``{minion: stdout}``. Its exit status must be 0, that
+    of every part of a pipe too. It is ended after ``timeout`` seconds, default ``timeouts.minions``, with all that it
+    started.
 
     CLI Example:
 
@@ -101,8 +104,8 @@ def shell(minions, command, timeout=None, runas=None, change=True, label=None, m
 
 def bounded(command, timeout):
     """
-    Return a command line that runs ``command`` in bash for at most ``timeout`` seconds (exit status 124 when they run out, 137 when
-    it had to be killed) and fails when any part of a pipe does.
+    Return a command line that runs ``command`` in bash for at most ``timeout`` seconds (exit status 124 when they run
+    out, 137 when it had to be killed) and fails when any part of a pipe does.
 
     CLI Example:
 
@@ -142,8 +145,9 @@ def ping(minions):
 
 def impostors(instances):
     """
-    Return, as sentences, which of the minions of these instances say that they are something else than what their instance is
-    tagged: another codename or release under the same name, another purpose, no worker. All of them must answer.
+    Return, as sentences, which of the minions of these instances say that they are something else than what their
+    instance is tagged: another codename or release under the same name, another purpose, no worker. All of them must
+    answer.
 
     CLI Example:
 
@@ -187,8 +191,8 @@ def _arguments(fun, arg, kwarg):
 
 def _ask(wanted, request, limit, patience, meanwhile):
     """
-    Publish and collect: ``({minion: [answers]}, job)`` with job ``{jid, minions: those whose keys the master accepted, overdue:
-    bool}`` or ``None`` if there was nobody.
+    Publish and collect: ``({minion: [answers]}, job)`` with job ``{jid, minions: those whose keys the master accepted,
+    overdue: bool}`` or ``None`` if there was nobody.
     """
     # Silent for half of the patience, Salt asks the minion whether it works on the job, and gives it the other half.
     half = max(1, math.ceil(patience / 2))
@@ -229,7 +233,7 @@ def _require(label, wanted, answers, job, fun, limit):
     faults = {minion: _fault(minion, answers, job, fun, limit) for minion in wanted}
     wrong = {minion: fault for minion, fault in faults.items() if fault}
     strangers = sorted(set(answers) - set(wanted))
-    wrong.update({minion: "was not asked, and answered" for minion in strangers})
+    wrong.update(dict.fromkeys(strangers, "was not asked, and answered"))
     if not wrong:
         return
     lines = "".join(f"\n  - {minion}: {fault}" for minion, fault in wrong.items())

@@ -2,12 +2,12 @@
 The services of the hosts: what runs, stop it, start it, and prove it
 ======================================================================
 
-A host of Open edX has programs of supervisord, systemd services beside it (gitreload, ``Restart=always``), and Salt schedules:
-MITx's workers are restarted every five days by one, and ``restart all`` starts what was stopped. A host is quiet only when all
-three are. Nothing is believed because a command said so; it is read back.
+A host of Open edX has programs of supervisord, systemd services beside it (gitreload, ``Restart=always``), and Salt
+schedules: MITx's workers are restarted every five days by one, and ``restart all`` starts what was stopped. A host is
+quiet only when all three are. Nothing is believed because a command said so; it is read back.
 
-Parts of a fleet: ``web`` (supervisord and schedule of the web hosts), ``workers`` (those of the worker hosts), ``systemd``
-(``services.systemd``, by role). A minion's role is what its name begins with: ``edx-worker-``, or not.
+Parts of a fleet: ``web`` (supervisord and schedule of the web hosts), ``workers`` (those of the worker hosts),
+``systemd`` (``services.systemd``, by role). A minion's role is what its name begins with: ``edx-worker-``, or not.
 
 The status of a host::
 
@@ -55,7 +55,8 @@ def status(minions, settings=None):
 
 def problems(found, wanted, parts=None):
     """
-    Return, as sentences, what in ``found`` (an answer of :py:func:`status`) is not as ``wanted``: ``stopped`` or ``running``.
+    Return, as sentences, what in ``found`` (an answer of :py:func:`status`) is not as ``wanted``: ``stopped`` or
+    ``running``.
 
     CLI Example:
 
@@ -68,8 +69,9 @@ def problems(found, wanted, parts=None):
 
 def stop(minions, parts=None, settings=None):
     """
-    Stop these parts of these hosts and prove it: programs and services ended, the schedule held, nothing under way that would
-    start them again. Returns ``{minion: [what was not stopped before]}``; empty if everything was stopped already.
+    Stop these parts of these hosts and prove it: programs and services ended, the schedule held, nothing under way that
+    would start them again. Returns ``{minion: [what was not stopped before]}``; empty if everything was stopped
+    already.
 
     Raises ``CommandExecutionError`` unless all of it is true after ``services.timeout`` seconds.
 
@@ -84,10 +86,11 @@ def stop(minions, parts=None, settings=None):
 
 def start(minions, parts=None, settings=None):
     """
-    Start these parts of these hosts and prove it: every program RUNNING, every service of the role running, the schedule enabled.
-    Returns ``{minion: [what did not run before]}``; empty if everything ran already.
+    Start these parts of these hosts and prove it: every program RUNNING, every service of the role running, the
+    schedule enabled. Returns ``{minion: [what did not run before]}``; empty if everything ran already.
 
-    Raises ``CommandExecutionError`` unless all of it is true after ``services.timeout`` seconds, at once for a program that is FATAL.
+    Raises ``CommandExecutionError`` unless all of it is true after ``services.timeout`` seconds, at once for a program
+    that is FATAL.
 
     CLI Example:
 
@@ -100,8 +103,9 @@ def start(minions, parts=None, settings=None):
 
 def restart(minions, settings=None):
     """
-    Restart the programs of these hosts that are not stopped and prove that they run, by another process than before. What is
-    stopped stays stopped: ``restart all`` would start the workers of a quiet fleet. Returns ``{minion: [programs restarted]}``.
+    Restart the programs of these hosts that are not stopped and prove that they run, by another process than before.
+    What is stopped stays stopped: ``restart all`` would start the workers of a quiet fleet. Returns ``{minion:
+    [programs restarted]}``.
 
     CLI Example:
 
@@ -119,28 +123,6 @@ def restart(minions, settings=None):
         told = _job(settings, hosts, _then_status(settings, _ctl(settings, f"restart {running}")), change=True, label="restart")
         _settle(settings, hosts, lambda found: _not_restarted(found, before, chosen), "restarted", told)
     return {minion: names for minion, names in chosen.items() if names}
-
-
-def queue_depth(minions, settings=None):
-    """
-    Return how many jobs wait in the queue of each purpose: ``{minion: int}``, as ``drain.command`` prints it on these minions, one
-    of each purpose.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run salt.cmd mitx_services.queue_depth '[edx-worker-mitx-qa-next-residential-draft-0-v1]' with_pillar=True
-    """
-    settings = settings or __salt__["mitx_settings.get"]()
-    said = __salt__["mitx_minions.shell"](
-        minions, settings["drain"]["command"], runas=settings["services"]["user"], change=False, label="queue depth"
-    )
-    wrong = {minion: text for minion, text in said.items() if not text.strip().isdecimal()}
-    if wrong:
-        told = "; ".join(f"{minion}: {text.strip()[-200:]!r}" for minion, text in wrong.items())
-        raise CommandExecutionError(f"mitx:…:drain:command must print a number, and printed {told}")
-    return {minion: int(text) for minion, text in said.items()}
 
 
 def _parts(parts):
@@ -178,7 +160,7 @@ def _bring(minions, wanted, parts, settings, act):
 
 def _stop(settings, before, parts):
     if "systemd" in parts:
-        _services("stop", {minion: [name for name, on in one["systemd"].items() if on] for minion, one in before.items()}, settings)
+        _services("stop", before, True, settings)
     hosts = [minion for minion in before if _supervised(minion, parts)]
     script = _then_status(settings, _ctl(settings, "stop all"))
     # The schedule first: a restart that begins after the stop would start everything again.
@@ -187,24 +169,25 @@ def _stop(settings, before, parts):
 
 def _start(settings, before, parts):
     if "systemd" in parts:
-        _services("start", {minion: [name for name, on in one["systemd"].items() if not on] for minion, one in before.items()}, settings)
+        _services("start", before, False, settings)
     hosts = [minion for minion in before if _supervised(minion, parts)]
     script = _then_status(settings, _ctl(settings, "start all"))
     return _job(settings, hosts, script, change=True, label="start", after="schedule.enable") if hosts else {}
 
 
-def _services(verb, chosen, settings):
-    """``chosen``: {minion: [services]}."""
+def _services(verb, before, running, settings):
+    """Where a systemd service was ``running``, or was not."""
     limit = settings["services"]["timeout"] + settings["timeouts"]["minions"]
-    for service in sorted({name for names in chosen.values() for name in names}):
-        hosts = [minion for minion, names in chosen.items() if service in names]
-        __salt__["mitx_minions.run"](hosts, f"service.{verb}", [service], timeout=limit, label=f"{verb} {service}")
+    for service in sorted({name for one in before.values() for name in one["systemd"]}):
+        hosts = [minion for minion, one in before.items() if one["systemd"].get(service) is running]
+        if hosts:
+            __salt__["mitx_minions.run"](hosts, f"service.{verb}", [service], timeout=limit, label=f"{verb} {service}")
 
 
 def _settle(settings, minions, check, wanted, told, again=None):
     """
-    Read until ``check(status)`` finds nothing wrong; ``told`` is what the hosts said already. ``again(status)`` is called after
-    each look that found something.
+    Read until ``check(status)`` finds nothing wrong; ``told`` is what the hosts said already. ``again(status)`` is
+    called after each look that found something.
     """
     wrong, told = [], dict(told)
 
@@ -246,8 +229,8 @@ def _known(found):
         told = "".join(f"\n  - {minion}: {said}" for minion, said in down.items())
         raise CommandExecutionError(
             f"supervisord does not answer, so it is not known what runs:{told}\n"
-            f"Start it (salt -L {','.join(down)} service.start supervisor; it starts its programs too) or stop the instance in EC2; "
-            "then run the same command again."
+            f"Start it (salt -L {','.join(down)} service.start supervisor; it starts its programs too), or stop the instance "
+            "in EC2; then run the same command again."
         )
     return found
 

@@ -12,8 +12,8 @@ What must be true on the hosts of a fleet
     databases:
       mitx_minions.migrated: []
 
-``fleet`` is ``old`` or ``new`` (as the run recorded them), ``current`` (what serves now) or ``bases`` (the base instances).
-An instance that EC2 has stopped runs nothing: it counts as stopped, and cannot count as running.
+``fleet`` is ``old`` or ``new`` (as the run recorded them), ``current`` (what serves now) or ``bases`` (the base
+instances). An instance that EC2 has stopped runs nothing: it counts as stopped, and cannot count as running.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -43,7 +43,8 @@ def answering(name, fleet="new"):
 
 def stopped(name, fleet="old", parts=None):
     """
-    Ensure that the services of a fleet are stopped, its Salt schedules held, and nothing is under way that would start them.
+    Ensure that the services of a fleet are stopped, its Salt schedules held, and nothing is under way that would start
+    them.
 
     parts
         Of ``web``, ``workers``, ``systemd``; default all three. With the first two goes the schedule of their hosts.
@@ -62,8 +63,9 @@ def stopped(name, fleet="old", parts=None):
 
 def running(name, fleet="new", parts=None):
     """
-    Ensure that the services of a fleet run: every program of supervisord, every systemd service of the role, the Salt schedule.
-    Leftovers of an earlier upgrade, which are in the old fleet so that they are stopped with it, are never started.
+    Ensure that the services of a fleet run: every program of supervisord, every systemd service of the role, the Salt
+    schedule. Leftovers of an earlier upgrade, which are in the old fleet so that they are stopped with it, are never
+    started.
 
     parts
         Of ``web``, ``workers``, ``systemd``; default all three.
@@ -103,14 +105,11 @@ def drained(name):
     """
     ret = _result(name)
     try:
-        settings = __salt__["mitx_settings.get"]()
-        asked = _asked_for_depth(_alive(_instances("old"))[0])
-        if not settings["drain"]["command"]:
-            return _unknown_depth(ret, settings)
-        if __opts__["test"]:
-            depths = __salt__["mitx_services.queue_depth"](list(asked.values()), settings)
-            return _would(ret, {m: f"{n} jobs" for m, n in depths.items() if n}, "Would be waited for")
-        ret["comment"] = _drain(asked, settings)
+        settings, fleet = __salt__["mitx_settings.get"](), _alive(_instances("old"))[0]
+        if __opts__["test"] and settings["drain"]["command"]:
+            depths = __salt__["mitx_queues.depths"](fleet, settings)
+            return _would(ret, {purpose: f"{depth} jobs" for purpose, depth in depths.items() if depth}, "Would be waited for")
+        ret["comment"] = __salt__["mitx_queues.drain"](fleet, settings)
     except CommandExecutionError as err:
         _failed(ret, err)
     return ret
@@ -120,8 +119,8 @@ def migrated(name):
     """
     Ensure that nothing is unapplied in the databases of any purpose, while every service of both fleets is stopped.
 
-    Where something is: a snapshot id is recorded first (``migrate.snapshot_required``) and the orchestration ``migrate.before`` run,
-    once in a run.
+    Where something is: a snapshot id is recorded first (``migrate.snapshot_required``) and the orchestration
+    ``migrate.before`` run, once in a run.
     """
     ret = _result(name)
     try:
@@ -130,7 +129,8 @@ def migrated(name):
         if __opts__["test"]:
             found = __salt__["mitx_migrations.pending"](new, settings)
             return _would(ret, _some(found), "Would be applied")
-        _back_up(old, new, settings)
+        if _some(__salt__["mitx_migrations.pending"](new, settings)):
+            __salt__["mitx_migrations.back_up"](old, new, settings)
         ret["changes"] = _some(__salt__["mitx_migrations.migrate"](old, new, settings))
         ret["comment"] = f"Migrated: {', '.join(ret['changes'])}" if ret["changes"] else "Nothing was unapplied"
     except CommandExecutionError as err:
@@ -167,7 +167,8 @@ def configured_only(name, fleet="current"):
 
 def highstate(name, fleet="bases"):
     """
-    Apply the highstate to a fleet, the base instances for one, with the pillar of a build, and require that Ansible's recap is clean.
+    Apply the highstate to a fleet, the base instances for one, with the pillar of a build, and require that Ansible's
+    recap is clean.
     """
     ret = _act(name, fleet, "mitx_hosts.highstate", "configured")
     return ret if ret["result"] is not True else {**configured(name, fleet), "changes": ret["changes"]}
@@ -212,8 +213,8 @@ def at_commit(name, fleet="new", sha=None):
 
 def launch_date_set(name):
     """
-    Ensure that what there is of the new fleet bears today as its grain ``launch-date``: the existing deploy, run again on another
-    day, would launch nothing, configure nothing, and succeed.
+    Ensure that what there is of the new fleet bears today as its grain ``launch-date``: the existing deploy, run again
+    on another day, would launch nothing, configure nothing, and succeed.
     """
     ret = _result(name)
     try:
@@ -329,74 +330,7 @@ def _tell_services(ret, wrong, wanted, comment):
         ret.update(result=None, comment=f"Would be {wanted}: {', '.join(wrong)}")
 
 
-def _asked_for_depth(instances):
-    """One host of each purpose, a worker where there is one: ``{purpose: minion}``."""
-    purposes = sorted({one["purpose"] for one in instances})
-    order = sorted(instances, key=lambda one: (one["role"] != "edx-worker", one["name"]))
-    return {purpose: next(one["name"] for one in order if one["purpose"] == purpose) for purpose in purposes}
-
-
-def _unknown_depth(ret, settings):
-    if not settings["drain"]["waive"]:
-        raise CommandExecutionError(
-            "mitx:…:drain:command is not set, so nobody knows whether jobs are waiting. Set it, or waive it: mitx:…:drain:waive: True"
-        )
-    __salt__["mitx_run.journal"]("drain_waived", depths=None)
-    ret["comment"] = "The queues were not looked at: there is no drain.command, and it is waived"
-    return ret
-
-
-def _drain(asked, settings):
-    depths = {}
-
-    def look():
-        found = __salt__["mitx_services.queue_depth"](list(asked.values()), settings)
-        depths.update({purpose: found[minion] for purpose, minion in asked.items()})
-        return not any(depths.values()), ", ".join(f"{depth} jobs in the queue of {purpose}" for purpose, depth in depths.items())
-
-    drain = settings["drain"]
-    try:
-        __salt__["mitx_run.wait_until"](look, drain["timeout"], drain["interval"], "Empty queues")
-    except CommandExecutionError as err:
-        if not any(depths.values()):
-            raise
-        if not drain["waive"]:
-            raise CommandExecutionError(
-                f"{err}. Its workers still work. Run again to go on waiting: {__salt__['mitx_phase.next_command']()}\n"
-                "Or give these jobs up to the new workers, which is recorded: the same command with "
-                f"pillar='{{mitx: {{environments: {{{settings['environment']}: {{drain: {{waive: True}}}}}}}}}}'"
-            ) from err
-        __salt__["mitx_run.journal"]("drain_waived", depths=depths)
-        return f"Waived: {err}"
-    return f"The queues of {', '.join(depths)} are empty"
-
-
 def _some(found):
     """Without the lists that are empty."""
     kept = {purpose: {name: some for name, some in lists.items() if some} for purpose, lists in found.items()}
     return {purpose: lists for purpose, lists in kept.items() if lists}
-
-
-def _back_up(old, new, settings):
-    """What must have happened before the first migration of a run, if any is unapplied."""
-    wanted = settings["migrate"]
-    if not (wanted["snapshot_required"] or wanted["before"]) or not _some(__salt__["mitx_migrations.pending"](new, settings)):
-        return
-    if wanted["snapshot_required"] and not wanted["snapshot_id"]:
-        raise CommandExecutionError(
-            "A snapshot of the databases is required before they are migrated: take it, then say its id: "
-            f"pillar='{{mitx: {{environments: {{{settings['environment']}: {{migrate: {{snapshot_id: …}}}}}}}}}}'. Nothing was migrated."
-        )
-    if wanted["snapshot_id"]:
-        __salt__["mitx_run.journal"]("snapshot", id=wanted["snapshot_id"])
-    if wanted["before"] and not __salt__["mitx_run.pinned"]("backed_up"):
-        # A backup of databases that are still written to restores to nothing in particular.
-        __salt__["mitx_migrations.prove_stopped"]([*old, *new], settings)
-        environ = {"ENVIRONMENT": settings["environment"], "PURPOSES": ",".join(settings["purposes"])}
-        pillar = __salt__["mitx_orchestrate.inherited"](__pillar__["mitx"].get("run"))
-        answer = __salt__["mitx_orchestrate.run"](wanted["before"], environ=environ, pillar=pillar)
-        if answer["failures"]:
-            raise CommandExecutionError(
-                f"Nothing was migrated: {wanted['before']} failed:\n  - " + "\n  - ".join(answer["failures"])
-            )
-        __salt__["mitx_run.pin"]("backed_up", wanted["before"])

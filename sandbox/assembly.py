@@ -129,7 +129,9 @@ def _assemble(config, say):
     tls.make(directory, config["zone"])
     git_history.build(config["paths"]["git"], rebased=config["size"] == "production")
     daemon(config, "aws", "sandbox.aws", "--dir", directory, "--port", config["ports"]["aws"])
-    processes.wait_until(lambda: _listens(config), 30, f"the fake AWS answers (logs/aws.log: {processes.tail(directory, 'aws', 3)})")
+    processes.wait_until(
+        lambda: _listens(config), 30, f"the fake AWS answers (logs/aws.log: {processes.tail(directory, 'aws', 3)})"
+    )
     fresh = world.read(config) is None
     if fresh:
         say("Seeding AWS with Juniper v3.")
@@ -161,7 +163,13 @@ def _remember_qa(config):
     began = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=7)
     run = pathlib.Path(config["paths"]["run"]) / "mitx-qa" / f"{began:%Y%m%dT%H%M}00Z-koa-seeded"
     facts = {"release_sha": git_history.tip(config["paths"]["git"], "mitx/koa"), "release_number": 1}
-    record = {"id": run.name, "environment": "mitx-qa", "began": f"{began:%Y-%m-%dT%H:%M:%S.%f}Z", "by": "sandbox", "facts": facts}
+    record = {
+        "id": run.name,
+        "environment": "mitx-qa",
+        "began": f"{began:%Y-%m-%dT%H:%M:%S.%f}Z",
+        "by": "sandbox",
+        "facts": facts,
+    }
     settings.write_json(run / "run.json", {**record, "host": "sandbox", "why": "seeded"})
 
 

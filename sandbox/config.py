@@ -45,7 +45,7 @@ def create(directory, size):
         "region": REGION,
         "account": ACCOUNT,
         "zone": ZONE,
-        "addresses": {name: LOOPBACK for name in ("aws", "dns", "edge", "master")},
+        "addresses": dict.fromkeys(("aws", "dns", "edge", "master"), LOOPBACK),
         "ports": _free_ports("aws", "dns", "edge", "edge_http", "master_publish", "master_return"),
         "times": dict(TIMES),
         "paths": _paths(directory),

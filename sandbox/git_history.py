@@ -93,7 +93,9 @@ def _edx():
     history = History()
     start = history.commit("master", "feat: Open edX", {"README.rst": "Open edX\n", **_code("juniper"), **_release("juniper")})
     for number in range(1, 4):
-        start = history.commit("master", f"feat: on the way to Juniper {number}", {f"common/juniper_{number}.py": f"N = {number}\n"})
+        start = history.commit(
+            "master", f"feat: on the way to Juniper {number}", {f"common/juniper_{number}.py": f"N = {number}\n"}
+        )
     _juniper(history, start)
     for number in range(1, 4):
         start = history.commit("master", f"feat: on the way to Koa {number}", {f"common/koa_{number}.py": f"N = {number}\n"})
@@ -107,7 +109,9 @@ def _juniper(history, start):
     branch = "open-release/juniper.master"
     for candidate in (1, 2, 3):
         text = f"RC = {candidate}\n"
-        mark = history.commit(branch, f"fix: Juniper candidate {candidate}", {"common/juniper_rc.py": text}, start if candidate == 1 else None)
+        mark = history.commit(
+            branch, f"fix: Juniper candidate {candidate}", {"common/juniper_rc.py": text}, start if candidate == 1 else None
+        )
         history.tag(f"open-release/juniper.rc{candidate}", mark)
     history.tag("open-release/juniper.1", mark)
     for number in (1, 2, 3):

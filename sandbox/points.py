@@ -29,7 +29,9 @@ def go(config, point, say=print):
     done = finished(config)
     past = [phase for phase in done if last is None or ORDER.index(phase) > ORDER.index(last)]
     if past:
-        raise SandboxError(f"The sandbox is past {point}: {past[-1]} is done. Start over: python -m sandbox up --anew --at {point}")
+        raise SandboxError(
+            f"The sandbox is past {point}: {past[-1]} is done. Start over: python -m sandbox up --anew --at {point}"
+        )
     if last is None or last in done:
         return
     say(f"Running the phases up to {last}.")

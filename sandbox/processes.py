@@ -76,8 +76,7 @@ def alive(sandbox, name):
 
 def stop(sandbox, name):
     """Stop a daemon and everything left of its session; returns how many processes there were."""
-    count = stop_many(sandbox, [name])
-    return count
+    return stop_many(sandbox, [name])
 
 
 def stop_many(sandbox, which):
@@ -169,4 +168,3 @@ def _wait(entries, seconds):
             return False
         time.sleep(0.05)
     return True
-

@@ -89,9 +89,7 @@ class World:
     def image(self, name, branch):
         """Register an AMI and fill its disk: empty, or with a checkout of ``branch``."""
         ec2 = self.client("ec2")
-        answer = ec2.register_image(
-            Name=name, Architecture="x86_64", VirtualizationType="hvm", RootDeviceName="/dev/sda1"
-        )
+        answer = ec2.register_image(Name=name, Architecture="x86_64", VirtualizationType="hvm", RootDeviceName="/dev/sda1")
         root = pathlib.Path(self.config["paths"]["images"]) / answer["ImageId"] / "root"
         (root / "edx").mkdir(parents=True)
         if branch:
@@ -191,7 +189,9 @@ class World:
     def function(self, cloudfront):
         """ARN of the viewer-request function; moto can create one, and neither publish nor run it."""
         made = cloudfront.create_function(
-            Name="mitx-closed", FunctionConfig={"Comment": "MITx maintenance", "Runtime": "cloudfront-js-2.0"}, FunctionCode=CLOSED
+            Name="mitx-closed",
+            FunctionConfig={"Comment": "MITx maintenance", "Runtime": "cloudfront-js-2.0"},
+            FunctionCode=CLOSED,
         )
         return made["FunctionSummary"]["FunctionMetadata"]["FunctionARN"]
 

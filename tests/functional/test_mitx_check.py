@@ -123,6 +123,7 @@ class Public:
     def load(self, test=False, patience=0.5, **checks):
         """Our modules, looking at all this for ``patience`` seconds; returns ``(loaded, settings)``."""
         quick = {
+            "authoritative": [self.own.where],
             "timeout": patience,
             "interval": 0.05,
             "port": self.port,

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from sandbox import processes
+from sandbox import assembly, processes
 from tests.integration.world import OURS, World
 
 pytestmark = pytest.mark.timeout(900)
@@ -27,9 +27,9 @@ def world():
 @pytest.fixture
 def visitor(world):
     """Visitors all through one test; what they have seen is judged at its end."""
-    from sandbox import rehearsal
-
-    rehearsal._start_visitor(world.config)
+    (world.folder / "visitor-summary.json").unlink(missing_ok=True)
+    # A rollback brings the earlier release back, behind the page: that alone is no violation here.
+    assembly.daemon(world.config, "visitor", "sandbox.public.visitor", "--dir", str(world.folder), "--rollback")
     yield
     processes.stop(world.folder, "visitor")
     summary = world.summary()

@@ -179,8 +179,9 @@ def test_jobs_of_the_schedule_and_restarts_of_others_are_busy_and_salts_own_are_
 @pytest.mark.parametrize("said", ["", "boom", "12 jobs", "-1"])
 def test_a_queue_depth_is_a_number(mitx, client, said):
     client.incoming = [good(WORKER, {"retcode": 0, "stdout": said, "stderr": ""})]
+    fleet = [{"name": WORKER, "role": "edx-worker", "purpose": "next-residential-live"}]
     with pytest.raises(CommandExecutionError, match="must print a number"):
-        mitx(drain={"command": "depth"}).modules["mitx_services.queue_depth"]([WORKER])
+        mitx(drain={"command": "depth"}).modules["mitx_queues.depths"](fleet)
 
 
 def test_unknown_parts_are_refused(mitx, client):

@@ -27,6 +27,7 @@ class World:
         self.settings = {
             "environment": "mitx-qa",
             "purposes": [PURPOSE],
+            "services": {"user": "edxapp"},
             "base_instances": {"edx": "edxapp-base", "edx-worker": "edx-worker-base"},
             "drain": {"command": "depth", "timeout": 0.2, "interval": 0.01, "waive": False},
             "migrate": {"before": None, "snapshot_required": False, "snapshot_id": None},
@@ -41,9 +42,9 @@ class World:
             "mitx_run.pin": self.pinned.__setitem__,
             "mitx_run.journal": lambda event, **fields: self.journal.append((event, fields)),
             "mitx_run.wait_until": self.wait_until,
-            "mitx_services.queue_depth": lambda minions, settings: {m: self.depths.pop(0) if len(self.depths) > 1 else self.depths[0] for m in minions},
-            "mitx_services.problems": lambda found, wanted, parts: [line for lines in found.values() for line in lines],
-            "mitx_migrations.pending": lambda new, settings: self.unapplied,
+            "mitx_minions.shell": self.shell,
+            "mitx_services.problems": lambda found, wanted, parts=None: [line for lines in found.values() for line in lines],
+            "mitx_migrations.pending": lambda new, settings=None: self.unapplied,
             "mitx_orchestrate.inherited": lambda run: {"mitx": {"run": run}},
             "status.time": lambda fmt: "2026-12-20",
         }
@@ -52,6 +53,10 @@ class World:
         if names:
             return [one for one in self.fleet if one["name"] in names]
         return [{"id": id_, "state": self.ec2[id_]} for id_ in ids if id_ in self.ec2]
+
+    def shell(self, minions, command, **kwargs):
+        """The depths said beforehand, the last of them for ever."""
+        return {one: str(self.depths.pop(0) if len(self.depths) > 1 else self.depths[0]) for one in minions}
 
     def wait_until(self, check, timeout, interval, what):
         for _ in range(4):
@@ -89,16 +94,25 @@ def world():
     return World()
 
 
+def load(path, world, test):
+    spec = importlib.util.spec_from_file_location(f"tested_{path.parent.name}_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.__salt__, module.__opts__, module.__pillar__ = world, {"test": test}, {"mitx": {"run": "r"}}
+    return module
+
+
 @pytest.fixture
 def states(world):
-    def load(test=False):
-        spec = importlib.util.spec_from_file_location("mitx_minions_states", ROOT / "_states" / "mitx_minions.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        module.__salt__, module.__opts__, module.__pillar__ = world, {"test": test}, {"mitx": {"run": "r"}}
-        return module
+    """``states(test=False)``: the states over ``world``, with the real modules for queues and for the backup."""
 
-    return load
+    def loaded(test=False):
+        queues = load(ROOT / "_modules" / "mitx_queues.py", world, test)
+        migrations = load(ROOT / "_modules" / "mitx_migrations.py", world, test)
+        world.answers |= {"mitx_queues.depths": queues.depths, "mitx_queues.drain": queues.drain, "mitx_migrations.back_up": migrations.back_up}
+        return load(ROOT / "_states" / "mitx_minions.py", world, test)
+
+    return loaded
 
 
 def test_stopped_tells_what_it_stopped(world, states):
@@ -161,8 +175,8 @@ def test_the_queue_is_waited_for(world, states):
     world.depths = [7, 3, 0]
     ret = states().drained("d")
     assert (ret["result"], ret["comment"]) == (True, f"The queues of {PURPOSE} are empty")
-    assert world.asked("mitx_services.queue_depth")[0][0] == [WORKER]
-    assert len(world.asked("mitx_services.queue_depth")) == 3
+    assert world.asked("mitx_minions.shell")[0][0] == [WORKER]
+    assert len(world.asked("mitx_minions.shell")) == 3
 
 
 def test_a_queue_that_never_empties_fails_with_its_depth_and_both_ways_out(world, states):
@@ -192,7 +206,7 @@ def test_without_a_command_nobody_knows_so_it_must_be_waived(world, states):
 
 
 def test_depth_that_cannot_be_read_is_no_empty_queue(world, states):
-    world.says("mitx_services.queue_depth", CommandExecutionError("drain:command must print a number, and printed 'boom'"))
+    world.depths = ["boom"]
     ret = states().drained("d")
     assert ret["result"] is False
     assert "boom" in ret["comment"]
@@ -227,7 +241,7 @@ def test_no_migration_without_the_snapshot_that_is_required(world, states):
 def test_the_backup_comes_first_once_in_a_run_and_its_failure_ends_it(world, states):
     world.unapplied = {PURPOSE: {"lms": ["app.0001"]}}
     world.settings["migrate"]["before"] = "orchestrate.edx.backup"
-    world.says("mitx_migrations.prove_stopped", None)
+    world.says("mitx_services.status", {WEB: [], WORKER: []})
     world.says("mitx_migrations.migrate", world.unapplied)
     world.says("mitx_orchestrate.run", {"failures": ["no space left"]})
     assert "no space left" in states().migrated("m")["comment"]
@@ -236,8 +250,8 @@ def test_the_backup_comes_first_once_in_a_run_and_its_failure_ends_it(world, sta
     assert states().migrated("m")["result"] is True
     assert states().migrated("m")["result"] is True
     assert len(world.asked("mitx_orchestrate.run")) == 2
-    order = [name for name, _ in world.called if name in ("mitx_migrations.prove_stopped", "mitx_orchestrate.run", "mitx_migrations.migrate")]
-    assert order[2:5] == ["mitx_migrations.prove_stopped", "mitx_orchestrate.run", "mitx_migrations.migrate"]
+    order = [name for name, _ in world.called if name in ("mitx_services.status", "mitx_orchestrate.run", "mitx_migrations.migrate")]
+    assert order[2:5] == ["mitx_services.status", "mitx_orchestrate.run", "mitx_migrations.migrate"]
 
 
 def test_a_host_at_another_commit_is_named(world, states):

@@ -77,8 +77,9 @@ def _cnames(target, cnames):
     for cname in cnames:
         found = __salt__["boto_elb.get_cname"](cname["zone"], cname["name"])
         if found != {"target": target, "ttl": cname["ttl"]}:
-            yield f"cname {cname['name']}", lambda cname=cname: __salt__["boto_elb.set_cname"](
-                cname["zone"], cname["name"], target, cname["ttl"]
+            yield (
+                f"cname {cname['name']}",
+                lambda cname=cname: __salt__["boto_elb.set_cname"](cname["zone"], cname["name"], target, cname["ttl"]),
             )
 
 
