@@ -216,7 +216,8 @@ def _recap_problems(text, asked, earliest):
         return ["there is no log: Ansible never ran"]
     log = _COLOUR.sub("", log)
     problems = list(__salt__["mitx_recap.problems"](log))
-    if _BEGUN_AGAIN.search(log.rpartition("PLAY RECAP")[2]):
+    _, found, rest = log.rpartition("PLAY RECAP")
+    if found and _BEGUN_AGAIN.search(rest):
         problems.append("the log goes on after its last PLAY RECAP: the last playbook did not get to its end")
     if earliest is not None and asked - int(age) + _SLACK < earliest:
         problems.append(f"nothing was logged since it was begun to be configured, the log is {int(age)} s old")

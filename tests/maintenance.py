@@ -3,8 +3,11 @@ A public site in a fake AWS: zone, load balancers, distribution and bucket as MI
 the maintenance page. Tests say ``pytest_plugins = ["tests.maintenance"]``.
 """
 
+import functools
+import json
 import types
 
+import botocore.loaders
 import pytest
 
 # Times of a test: as in the night, in hundredths of seconds. Nothing waits for longer than it must.
@@ -16,12 +19,22 @@ QUICK = {
 AGENT = "saltext-mitx"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _descriptions_of_aws_are_read_once():
+    """botocore reads them, 2 MB of JSON, for each new session: half of the time of a test that makes four of them."""
+    patch = pytest.MonkeyPatch()
+    read = functools.lru_cache(maxsize=None)(botocore.loaders.JSONFileLoader().load_file)
+    patch.setattr(botocore.loaders.JSONFileLoader, "load_file", lambda self, path: read(path))
+    yield
+    patch.undo()
+
+
 class Site:
     """What the tests look at and turn: the records of the zone, the page, the distribution, the log of our calls."""
 
     def __init__(self, aws, names, elbs):
         self.aws, self.names = aws, names
-        self._route53, self._s3 = aws.client("route53"), aws.client("s3")
+        self._route53, self._s3, self._cloudfront, self._elb = map(aws.client, ("route53", "s3", "cloudfront", "elb"))
         self.elbs = {name: self._create_elb(name) for name in elbs}
         self.zone_id = self._create_zone()
         self.distribution_id, self.domain_name = self._create_distribution()
@@ -79,7 +92,7 @@ class Site:
 
     def edit_distribution(self, **changes):
         """Change what the distribution's owner described."""
-        client = self.aws.client("cloudfront")
+        client = self._cloudfront
         found = client.get_distribution_config(Id=self.distribution_id)
         config = found["DistributionConfig"] | changes
         client.update_distribution(Id=self.distribution_id, IfMatch=found["ETag"], DistributionConfig=config)
@@ -97,8 +110,7 @@ class Site:
 
     def _create_elb(self, name):
         listener = {"Protocol": "HTTPS", "LoadBalancerPort": 443, "InstancePort": 443}
-        client = self.aws.client("elb")
-        return client.create_load_balancer(LoadBalancerName=name, Listeners=[listener], AvailabilityZones=["us-east-1a"])[
+        return self._elb.create_load_balancer(LoadBalancerName=name, Listeners=[listener], AvailabilityZones=["us-east-1a"])[
             "DNSName"
         ]
 
@@ -128,7 +140,7 @@ class Site:
             "DefaultCacheBehavior": {"TargetOriginId": "page", "ViewerProtocolPolicy": "allow-all"},
             "CustomErrorResponses": {"Quantity": len(rules), "Items": rules},
         }
-        found = self.aws.client("cloudfront").create_distribution(DistributionConfig=config)["Distribution"]
+        found = self._cloudfront.create_distribution(DistributionConfig=config)["Distribution"]
         return found["Id"], found["DomainName"]
 
 
@@ -157,11 +169,17 @@ def site(aws, mitx):
 def load(mitx, site):
     """``load(test=False, **overrides)``: our modules and states for that site; ``public`` stands in for its visitors."""
 
+    made = {}
+
     def build(test=False, **overrides):
         wanted = site.overrides()
         for key, value in overrides.items():
             wanted[key] = {**wanted.get(key, {}), **value}
-        loaded = mitx(test=test, **wanted)
+        # Another command with the same settings is another loader in real life; here it would be most of a test's time.
+        key = json.dumps([test, wanted], sort_keys=True, default=str)
+        if key not in made:
+            made[key] = mitx(test=test, **wanted)
+        loaded = made[key]
         loaded.public = loaded.modules["mitx_check.public"] = Public()
         loaded.modules["mitx_check.seen"] = lambda names: {
             name: {"resolvers": {"192.0.2.53": "…"}, "visitor": "200"} for name in names

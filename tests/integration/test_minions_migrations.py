@@ -13,8 +13,10 @@ from salt.client import LocalClient
 from salt.exceptions import CommandExecutionError
 
 # What is unapplied is a file of the home; a command takes it away, and leaves a line for each time that it ran.
-PENDING = {"lms": "cat ~/unapplied 2>/dev/null || true"}
+PENDING = {"default": "cat ~/unapplied 2>/dev/null || true", "student_module_history": "true"}
+NOTHING = {PURPOSE: {"default": [], "student_module_history": []}}
 APPLY = "echo applying; echo ran >> ~/ran; rm ~/unapplied; echo done"
+WAITING = f"touch ~/begun; while [ ! -e ~/go-on ]; do sleep 0.1; done; {APPLY}"
 
 
 @pytest.fixture
@@ -22,14 +24,14 @@ def database(lab, salt):
     """Both hosts stopped, two migrations unapplied; ``database(command)`` is the package that would run the command."""
     for host in lab.hosts.values():
         host.supervise()
-        for left in (".mitx-upgrade", "ran", "unapplied"):
+        for left in (".mitx-upgrade", "ran", "unapplied", "begun", "go-on"):
             subprocess.run(["rm", "-rf", host.home / left], check=True)
     home = lab.hosts[WEB].home
     (home / "unapplied").write_text("app.0001_initial\napp.0002_more\n")
     salt().modules["mitx_services.stop"]([WEB, WORKER])
 
     def load(command=APPLY, **migrate):
-        return salt(migrate={"pending": PENDING, "commands": [{"name": "lms", "command": command}], "timeout": 20, **migrate})
+        return salt(migrate={"pending": PENDING, "commands": [{"name": "lms", "command": command}], "timeout": 60, **migrate})
 
     load.home = home
     return load
@@ -45,10 +47,10 @@ def output(loaded, name=f"migrate/{PURPOSE}-lms.log"):
 
 def test_what_is_unapplied_is_applied_once_and_its_output_kept(database, lab):
     loaded = database()
-    assert migrate(loaded, lab) == {PURPOSE: {"lms": ["app.0001_initial", "app.0002_more"]}}
+    assert migrate(loaded, lab) == {PURPOSE: {**NOTHING[PURPOSE], "default": ["app.0001_initial", "app.0002_more"]}}
     assert "applying\ndone\n# exit status 0" in output(loaded)
     assert "app.0002_more" in output(loaded, "migrate/00-unapplied.txt")
-    assert migrate(loaded, lab) == {PURPOSE: {"lms": []}}
+    assert migrate(loaded, lab) == NOTHING
     assert (database.home / "ran").read_text() == "ran\n"
 
 
@@ -74,7 +76,7 @@ def test_a_migration_that_fails_says_why_where_and_what_next_and_running_again_g
     assert "salt-run state.orchestrate orchestrate.mitx.prepare" in str(told.value)
     assert f"output/migrate/{PURPOSE}-lms.log" in str(told.value)
     repaired = database()
-    assert migrate(repaired, lab)[PURPOSE]["lms"] != []
+    assert migrate(repaired, lab)[PURPOSE]["default"] != []
     assert output(repaired).index("OperationalError") < output(repaired).index("done"), "the failed attempt's output is kept too"
 
 
@@ -91,24 +93,24 @@ def test_a_migration_that_is_killed_is_a_failure(database, lab):
 
 
 def test_commands_that_succeed_and_apply_nothing_are_found_out(database, lab):
-    with pytest.raises(CommandExecutionError, match=f"still unapplied:\n  - {PURPOSE}, lms: app.0001_initial, app.0002_more"):
+    with pytest.raises(CommandExecutionError, match=f"still unapplied:\n  - {PURPOSE}, default: app.0001_initial, app.0002_more"):
         migrate(database("true"), lab)
 
 
 def test_a_list_of_what_is_unapplied_that_fails_is_not_an_empty_list(database, lab):
-    with pytest.raises(CommandExecutionError, match="unapplied migrations, lms: 1 of 1"):
-        migrate(database(pending={"lms": "cat /nonexistent | sort"}), lab)
+    with pytest.raises(CommandExecutionError, match="unapplied migrations, default: 1 of 1"):
+        migrate(database(pending={"default": "cat /nonexistent | sort"}), lab)
 
 
 def test_the_list_may_be_that_of_showmigrations(database, lab):
     (database.home / "unapplied").write_text("[X]  app.0001_initial\n[ ]  app.0002_more\n")
     loaded = database()
-    assert loaded.modules["mitx_migrations.pending"](lab.instances()) == {PURPOSE: {"lms": ["app.0002_more"]}}
+    assert loaded.modules["mitx_migrations.pending"](lab.instances()) == {PURPOSE: {**NOTHING[PURPOSE], "default": ["app.0002_more"]}}
 
 
 def test_a_second_migration_never_runs_beside_one_that_was_left_behind(database, lab):
     """The command that began it is gone (killed); the job goes on on the host."""
-    loaded = database("touch ~/begun; while [ ! -e ~/go-on ]; do sleep 0.1; done; rm ~/go-on; " + APPLY)
+    loaded = database(WAITING)
     line = loaded.modules["mitx_migrations.command_line"]({"name": "lms", **loaded.settings["migrate"]["commands"][0]}, loaded.settings)
     with LocalClient(c_path=lab.master.config_file) as client:
         client.run_job([WEB], "cmd.run_all", [line, {"__kwarg__": True, "python_shell": True}], tgt_type="list")
@@ -116,7 +118,7 @@ def test_a_second_migration_never_runs_beside_one_that_was_left_behind(database,
     with pytest.raises(CommandExecutionError, match="another migration is at work here"):
         loaded.modules["mitx_minions.shell"]([WEB], line)
     (database.home / "go-on").touch()
-    assert migrate(loaded, lab) == {PURPOSE: {"lms": []}}
+    assert migrate(loaded, lab) == NOTHING
     assert (database.home / "ran").read_text() == "ran\n"
     assert "done" in output(loaded), "the output of the one that was left behind is fetched"
 
@@ -131,29 +133,26 @@ DRIVER = """
 """
 
 
-def test_kill_9_in_the_middle_and_the_same_command_again(database, lab):
-    command = "touch ~/begun; while [ ! -e ~/go-on ]; do sleep 0.1; done; rm ~/go-on; " + APPLY
-    for left in ("begun", "go-on"):
-        (database.home / left).unlink(missing_ok=True)
-    loaded = database(command)
-    kept = ("id", "__role", "root_dir", "cachedir", "extension_modules", "conf_file", "file_client", "module_dirs", "grains", "pillar", "test")
+def test_kill_9_in_the_middle_and_the_same_command_again(database, lab, tmp_path):
+    loaded = database(WAITING)
+    kept = ("id", "root_dir", "cachedir", "extension_modules", "conf_file", "file_client", "module_dirs", "grains", "pillar", "test")
     opts = json.dumps({key: loaded.opts[key] for key in kept})
     driver = [sys.executable, "-c", textwrap.dedent(DRIVER), opts, json.dumps(lab.instances())]
-    first = subprocess.Popen(driver, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait((database.home / "begun").exists, what="the first migration")
-    first.send_signal(signal.SIGKILL)
-    first.wait(20)
-    second = subprocess.Popen(driver, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait(lambda: "applying" not in output(loaded) and "#" in output(loaded) if _has_output(loaded) else False, what="the second one waiting")
-        (database.home / "go-on").touch()
-        assert second.wait(120) == 0
-    finally:
-        second.kill()
-        (database.home / "go-on").touch()
+    mirror = pathlib.Path(loaded.modules["mitx_run.folder"]()) / "output" / "migrate" / f"{PURPOSE}-lms.log"
+    with (tmp_path / "driver.log").open("w") as log:
+        first = subprocess.Popen(driver, stdout=log, stderr=log)
+        wait((database.home / "begun").exists, what="the first migration")
+        first.send_signal(signal.SIGKILL)
+        first.wait(20)
+        mirror.unlink(missing_ok=True)
+        second = subprocess.Popen(driver, stdout=log, stderr=log)
+        try:
+            wait(mirror.exists, what="the second one, waiting for the end of the first")
+            (database.home / "go-on").touch()
+            assert second.wait(120) == 0, (tmp_path / "driver.log").read_text()
+        finally:
+            (database.home / "go-on").touch()
+            second.kill()
     assert (database.home / "ran").read_text() == "ran\n"
     assert not (database.home / "unapplied").exists()
-
-
-def _has_output(loaded):
-    return (pathlib.Path(loaded.modules["mitx_run.folder"]()) / "output" / "migrate" / f"{PURPOSE}-lms.log").exists()
+    assert "done" in mirror.read_text()

@@ -70,7 +70,7 @@ class World:
 
     def instances(self, **tags):
         """``{id: {name, state, tags}}`` of the instances that bear these tags, terminated ones too."""
-        filters = [{"Name": f"tag:{key.replace('_', '-')}", "Values": [value]} for key, value in tags.items()]
+        filters = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
         found = {}
         for reservation in self.aws.client("ec2").describe_instances(Filters=filters)["Reservations"]:
             for one in reservation["Instances"]:
