@@ -12,13 +12,27 @@ HERE = pathlib.Path(__file__).parent
 # boto3 and jinja2 are the package's own; salt brings pyyaml and jinja2 along, they are named because we use them.
 REQUIRES = ["salt>=3006,<3009", "boto3", "dnspython", "jinja2", "pyyaml", "urllib3"]
 SANDBOX = ["moto[server]>=5.2", "supervisor>=4.2", "cryptography"]
-TESTS = [*SANDBOX, "pytest>=8", "pytest-salt-factories>=1.0.5", "pytest-timeout", "aiosmtpd", "ruff", "setuptools>=64"]
+TESTS = [
+    *SANDBOX,
+    "pytest>=8",
+    "pytest-salt-factories>=1.0.5",
+    "pytest-timeout",
+    "aiosmtpd",
+    "axe-playwright-python",
+    "ruff==0.17.6",
+    "setuptools>=64",
+    "wheel",
+]
 
 
 def orchestrations():
     """The packages below which SLS files and templates lie: one for each folder."""
     folders = [HERE / "orchestrate", *(path for path in (HERE / "orchestrate").rglob("*") if path.is_dir())]
-    names = {".".join(folder.relative_to(HERE).parts): str(folder.relative_to(HERE)) for folder in folders if folder.name != "__pycache__"}
+    names = {
+        ".".join(folder.relative_to(HERE).parts): str(folder.relative_to(HERE))
+        for folder in folders
+        if folder.name != "__pycache__"
+    }
     return {f"saltext.mitx.file_root.{name}": folder for name, folder in names.items()}
 
 

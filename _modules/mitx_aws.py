@@ -32,7 +32,16 @@ _TRANSIENT_CODES = {
 }  # fmt: skip
 _TRANSIENT_STATUS = {429, 500, 502, 503, 504}
 # What names the object of a call, in the order in which it is looked for.
-_OBJECT_KEYS = ("LoadBalancerName", "LoadBalancerNames", "HostedZoneId", "DistributionId", "Id", "Bucket", "InstanceIds", "ImageIds")
+_OBJECT_KEYS = (
+    "LoadBalancerName",
+    "LoadBalancerNames",
+    "HostedZoneId",
+    "DistributionId",
+    "Id",
+    "Bucket",
+    "InstanceIds",
+    "ImageIds",
+)
 
 
 def __virtual__():
@@ -138,7 +147,9 @@ def _translate_answer(what, parameters, err):
     shown = code or f"HTTP {status}"
     if status == 403:
         message += "; the credentials do not allow it"
-    return _failure(f"{what}{_object(parameters)}: {shown}: {message}", code, status, code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS)
+    return _failure(
+        f"{what}{_object(parameters)}: {shown}: {message}", code, status, code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS
+    )
 
 
 def _translate_silence(what, parameters, err):

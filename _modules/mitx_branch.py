@@ -269,7 +269,9 @@ def _tracking(release):
 
 
 def _is_commit(release, sha):
-    return __salt__["mitx_git.run"](release, "cat-file", "-t", sha, repo=release["mirror"], ok=(0, 128))["out"].strip() == "commit"
+    return (
+        __salt__["mitx_git.run"](release, "cat-file", "-t", sha, repo=release["mirror"], ok=(0, 128))["out"].strip() == "commit"
+    )
 
 
 def _push(release, updates_):
@@ -296,7 +298,9 @@ def _wanted(release, refs, names):
 
 def _unpeeled(release, ref):
     """An annotated tag is copied as the tag object that it is; ``refs`` knows only its commit."""
-    return __salt__["mitx_git.run"](release, "rev-parse", "--verify", f"refs/mitx/upstream/{ref[5:]}", repo=release["mirror"])["out"].strip()
+    return __salt__["mitx_git.run"](release, "rev-parse", "--verify", f"refs/mitx/upstream/{ref[5:]}", repo=release["mirror"])[
+        "out"
+    ].strip()
 
 
 def _held(release, refs, ref):

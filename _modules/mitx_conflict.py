@@ -214,7 +214,9 @@ def check_solved(release, state):
     last = state["stops"][-1]
     here = __salt__["mitx_rebase.is_stopped"](path) and __salt__["mitx_rebase.head"](path) == last["head"]
     if here and _git(release, path, "diff", "--cached", "--quiet", "HEAD", ok=(0, 1))["code"] == 0:
-        raise CommandExecutionError(f"In {path} nothing is left of {last['sha'][:12]}. If it is to be dropped, say so: {how['skip']}")
+        raise CommandExecutionError(
+            f"In {path} nothing is left of {last['sha'][:12]}. If it is to be dropped, say so: {how['skip']}"
+        )
 
 
 def commands(release):

@@ -11,7 +11,6 @@ ChangeResourceRecordSets, then GetChange until INSYNC. On the way back DescribeL
 for the load balancers' exact names. Nothing to do: the list alone.
 """
 
-import datetime
 import re
 
 from salt.exceptions import CommandExecutionError
@@ -99,11 +98,13 @@ def send(settings, planned):
         sent["id"] = answer["ChangeInfo"]["Id"].rpartition("/")[2]
         return True, sent["id"]
 
-    _wait(
-        settings,
-        change,
-        f"The change of {len(planned['batch']['Changes'])} records in zone {settings['dns']['zone_id']} accepted",
-    )
+    try:
+        _wait(settings, change, f"The change of {len(planned['changes'])} records in zone {settings['dns']['zone_id']} accepted")
+    except CommandExecutionError as err:
+        if getattr(err, "transient", None) is False:
+            # A clear no. Of a deadline it is not known whether the last try arrived.
+            __salt__["mitx_run.journal"]("dns", stage="refused", **note)
+        raise
     __salt__["mitx_run.journal"]("dns", stage="sent", id=sent["id"], **note)
     return sent["id"]
 
@@ -138,7 +139,7 @@ def wait_insync(settings, change_id):
 def point(settings, to):
     """
     Make every public name show ``to`` (``maintenance`` or ``site``) and wait until Route 53 says INSYNC. Returns
-    ``{changes, ttl}``; :py:func:`finish` then waits for the public.
+    ``{changes, ttl}``; ``mitx_maintenance.finish`` then waits for the public.
 
     CLI Example:
 
@@ -151,27 +152,6 @@ def point(settings, to):
     if planned["batch"]:
         wait_insync(settings, send(settings, planned))
     return {"changes": planned["changes"], "ttl": planned["ttl"]}
-
-
-def finish(settings, to):
-    """
-    Prove that the public sees ``to``: what an earlier command left unfinished is waited for first, and nothing is
-    believed before the time to live of the old records is over. Returns what ``mitx_check.public`` found.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run mitx.maintenance on
-    """
-    last = _unfinished(to)
-    if last.get("id") and last["stage"] == "sent":
-        wait_insync(settings, last["id"])
-    left = _seconds_left(last) if last else 0
-    found = __salt__["mitx_check.public"](expect=to, not_before=left)
-    if last:
-        __salt__["mitx_run.journal"]("dns", stage="shown", to=to)
-    return found
 
 
 def restore(settings, saved):
@@ -372,30 +352,6 @@ def _batch(settings, what, sets):
 
 def _record_set(name, target, ttl):
     return {"Name": f"{_plain(name)}.", "Type": "CNAME", "TTL": ttl, "ResourceRecords": [{"Value": target}]}
-
-
-def _unfinished(to):
-    """
-    Return the journal's last line about these names if it says that they were moved to ``to`` and not yet that the
-    public has seen it, else ``{}``.
-    """
-    lines = __salt__["mitx_run.entries"](event="dns")
-    begun = [line for line in lines if line.get("stage") == "sending"]
-    after = [line for line in lines if begun and line["time"] >= begun[-1]["time"]]
-    if not begun or begun[-1]["to"] != to or after[-1]["stage"] == "shown":
-        return {}
-    sent = [line for line in after if line.get("id")]
-    return {
-        "began": begun[-1]["time"],
-        "ttl": begun[-1]["ttl"],
-        "id": sent[-1]["id"] if sent else None,
-        "stage": after[-1]["stage"],
-    }
-
-
-def _seconds_left(unfinished):
-    began = datetime.datetime.fromisoformat(unfinished["began"].replace("Z", "+00:00"))
-    return max(0.0, unfinished["ttl"] - (datetime.datetime.now(datetime.timezone.utc) - began).total_seconds())
 
 
 def _wait(settings, check, what):

@@ -30,8 +30,9 @@ from salt.exceptions import CommandExecutionError
 LIVE = ("pending", "running", "stopping", "stopped")
 WEB, WORKER = "edx", "edx-worker"
 _COMPARED = ("name", "role", "purpose", "codename", "release", "environment")
-# DescribeInstances takes at most 200 values in a filter.
+# DescribeInstances takes at most 200 values in a filter, and answers at most 1000 instances a page.
 _FILTER_VALUES = 200
+_PAGE = 1000
 
 
 def __virtual__():
@@ -312,7 +313,7 @@ def label(instance):
 
 def _describe(filters):
     asked = [{"Name": key, "Values": list(values)} for key, values in filters.items()]
-    answer = __salt__["mitx_aws.call"]("ec2", "describe_instances", Filters=asked)
+    answer = __salt__["mitx_aws.call"]("ec2", "describe_instances", Filters=asked, MaxResults=_PAGE)
     found = [_instance(raw) for group in answer["Reservations"] for raw in group["Instances"]]
     return sorted(found, key=lambda one: (one["name"] or "", one["id"]))
 

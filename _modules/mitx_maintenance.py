@@ -1,9 +1,11 @@
 """
-What must be there before names are moved to show it
-====================================================
+Before and after the names are moved: what they will show is there, and the public sees it
+==========================================================================================
 
-The phases of a window have established it already; ``salt-run mitx.maintenance on`` and ``off`` come without a run.
+The phases of a window have established the first already; ``salt-run mitx.maintenance on`` and ``off`` come without a run.
 """
+
+import datetime
 
 from salt.exceptions import CommandExecutionError
 
@@ -61,3 +63,48 @@ def require_healthy(settings=None):
             + "\nWhen it is: salt-run mitx.maintenance off"
         )
     return serving
+
+
+def finish(settings, to):
+    """
+    Prove that the public sees ``to``: what an earlier command left unfinished is waited for first, and nothing is
+    believed before the time to live of the old records is over. Returns what ``mitx_check.public`` found.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.maintenance on
+    """
+    last = _unfinished(to)
+    if last.get("id") and last["stage"] == "sent":
+        __salt__["mitx_dns.wait_insync"](settings, last["id"])
+    left = _seconds_left(last) if last else 0
+    found = __salt__["mitx_check.public"](expect=to, not_before=left)
+    if last:
+        __salt__["mitx_run.journal"]("dns", stage="shown", to=to)
+    return found
+
+
+def _unfinished(to):
+    """
+    Return the journal's last line about these names if it says that they were moved to ``to`` and not yet that the
+    public has seen it, else ``{}``.
+    """
+    lines = __salt__["mitx_run.entries"](event="dns")
+    begun = [line for line in lines if line.get("stage") == "sending"]
+    after = [line for line in lines if begun and line["time"] >= begun[-1]["time"]]
+    if not begun or begun[-1]["to"] != to or after[-1]["stage"] in ("shown", "refused"):
+        return {}
+    sent = [line for line in after if line.get("id")]
+    return {
+        "began": begun[-1]["time"],
+        "ttl": begun[-1]["ttl"],
+        "id": sent[-1]["id"] if sent else None,
+        "stage": after[-1]["stage"],
+    }
+
+
+def _seconds_left(unfinished):
+    began = datetime.datetime.fromisoformat(unfinished["began"].replace("Z", "+00:00"))
+    return max(0.0, unfinished["ttl"] - (datetime.datetime.now(datetime.timezone.utc) - began).total_seconds())

@@ -18,6 +18,7 @@ from salt.exceptions import CommandExecutionError
 # On the host, below the home of services.user: lock and output of a run's migrations.
 _HOME = "~/.mitx-upgrade"
 _BUSY = 75
+_MARK = "@@ "
 # Bytes of output that are mirrored into the run's folder: the last so many.
 _MIRRORED = 1 << 20
 
@@ -66,19 +67,13 @@ def pending(fleet, settings=None):
             "mitx:…:migrate:pending names no command, so nobody can tell what is unapplied. Nothing was run."
         )
     chosen = hosts(fleet)
-    found = {purpose: {} for purpose in chosen}
-    for name, command in settings["migrate"]["pending"].items():
-        said = __salt__["mitx_minions.shell"](
-            list(chosen.values()),
-            command,
-            timeout=settings["services"]["timeout"],
-            runas=settings["services"]["user"],
-            change=False,
-            label=f"unapplied migrations, {name}",
-        )
-        for purpose, minion in chosen.items():
-            found[purpose][name] = _unapplied(said[minion])
-    return found
+    commands = settings["migrate"]["pending"]
+    # One job for all lists; the first that fails ends it.
+    script = " && ".join(f"echo {shlex.quote(_MARK + name)} && (\n{command}\n)" for name, command in commands.items())
+    said = _ask(
+        list(chosen.values()), script, settings, f"unapplied migrations ({', '.join(commands)})", settings["services"]["timeout"]
+    )
+    return {purpose: _lists(said[minion], commands) for purpose, minion in chosen.items()}
 
 
 def migrate(old, new, settings=None):
@@ -114,8 +109,9 @@ def migrate(old, new, settings=None):
 
 def back_up(old, new, settings=None):
     """
-    Do what must have been done before the first migration of a run: record the id of the databases' snapshot, and run the
-    orchestration ``migrate.before``, once, while every service of both fleets is stopped.
+    Do what must have been done before the first migration of a run, if anything is unapplied: record the id of the
+    databases' snapshot, and run the orchestration ``migrate.before``, once, while every service of both fleets is
+    stopped.
 
     Raises ``CommandExecutionError`` if a snapshot is required and none was said, and if that orchestration fails.
 
@@ -127,10 +123,14 @@ def back_up(old, new, settings=None):
     """
     settings = settings or __salt__["mitx_settings.get"]()
     wanted = settings["migrate"]
+    if not (wanted["snapshot_required"] or wanted["snapshot_id"] or wanted["before"]):
+        return
+    if not any(some for lists in pending(new, settings).values() for some in lists.values()):
+        return
     if wanted["snapshot_required"] and not wanted["snapshot_id"]:
         raise CommandExecutionError(
-            "A snapshot of the databases is required before they are migrated. Nothing was migrated. Take it, then run again with "
-            f"pillar='{{mitx: {{environments: {{{settings['environment']}: {{migrate: {{snapshot_id: …}}}}}}}}}}'"
+            "A snapshot of the databases is required before they are migrated. Nothing was migrated. Take it, then run again "
+            f"with pillar='{{mitx: {{environments: {{{settings['environment']}: {{migrate: {{snapshot_id: …}}}}}}}}}}'"
         )
     if wanted["snapshot_id"]:
         __salt__["mitx_run.journal"]("snapshot", id=wanted["snapshot_id"])
@@ -200,33 +200,38 @@ def command_line(step, settings):
     return (
         f"mkdir -p {folder} && exec 9>{folder}/lock || exit 1; "
         f"flock -n 9 || {{ echo 'another migration is at work here'; exit {_BUSY}; }}; "
-        f'{{ date -u +"# %FT%TZ"; {work}; status=$?; echo "# exit status $status"; }} >>{log} 2>&1; exit $status'
+        f'{{ date -u +"# %FT%TZ"; {work}; status=$?; echo "# exit status $status"; }} >>{log} 2>&1; '
+        f"tail -c {_MIRRORED} {log}; exit $status"
     )
 
 
 def _run(todo, step, settings):
     """One command, on the host of each purpose at once."""
-    limit = settings["migrate"]["timeout"]
+    # `timeout` on the host ends it before this.
+    limit = settings["migrate"]["timeout"] + 60 + settings["timeouts"]["minions"]
+    label = f"migration {step['name']} of {', '.join(todo)}"
+    user = settings["services"]["user"]
+    kwarg = {"python_shell": True, **({"runas": user} if user else {})}
     try:
-        __salt__["mitx_minions.run"](
+        said = __salt__["mitx_minions.run"](
             list(todo.values()),
             "cmd.run_all",
             [command_line(step, settings)],
-            _kwarg(settings),
-            # `timeout` on the host ends it before this.
-            timeout=limit + 60 + settings["timeouts"]["minions"],
-            label=f"migration {step['name']} of {', '.join(todo)}",
+            kwarg,
+            timeout=limit,
+            label=label,
             meanwhile=lambda: _mirror(todo, step, settings),
         )
     except CommandExecutionError as err:
         kept = _mirror(todo, step, settings)
-        ends = "".join(f"\n{purpose}: the whole output is in {path}, its end:\n{end}" for purpose, (path, end) in kept.items())
         raise CommandExecutionError(
-            f"{err}{ends}\nWhat was applied stays applied. The site stays on the maintenance page, both fleets stay stopped. "
-            f"Repair it, then run again, it goes on with what is unapplied: {__salt__['mitx_phase.next_command']()}\n"
+            f"{err}\nThe whole output: {', '.join(kept) or 'could not be fetched'}. What was applied stays applied. The site stays on "
+            "the maintenance page, both fleets stay stopped. Repair it, then run again, it goes on with what is unapplied: "
+            f"{__salt__['mitx_phase.next_command']()}\n"
             "Or go back: salt-run mitx.rollback, with database_restored=True or accept_new_schema=True"
         ) from err
-    _mirror(todo, step, settings)
+    for purpose, minion in todo.items():
+        _keep(purpose, step, said[minion]["stdout"])
 
 
 def _await_earlier(chosen, settings):
@@ -250,30 +255,26 @@ def _await_earlier(chosen, settings):
 
 def _mirror(todo, step, settings):
     """
-    Copy what the command has written so far into the run's folder: ``{purpose: (path, its last lines)}``. Best effort:
-    what it cannot read now it reads next time.
+    Copy what the command has written so far into the run's folder; returns the paths. Best effort: what it cannot read
+    now it reads next time.
     """
-    log, kept = _log(step["name"]), {}
+    log = _log(step["name"])
     try:
         said = _ask(
             list(todo.values()), f"[ ! -e {log} ] || tail -c {_MIRRORED} {log}", settings, f"output of migration {step['name']}"
         )
     except CommandExecutionError:
-        return kept
-    for purpose, minion in todo.items():
-        if said[minion]:
-            path = __salt__["mitx_run.capture"](f"migrate/{purpose}-{step['name']}.log", f"{said[minion]}\n")
-            kept[purpose] = (path, "\n".join(said[minion].splitlines()[-12:]))
-    return kept
+        return []
+    return [_keep(purpose, step, said[minion]) for purpose, minion in todo.items() if said[minion]]
 
 
-def _ask(minions, command, settings, label):
-    return __salt__["mitx_minions.shell"](minions, command, runas=settings["services"]["user"], change=False, label=label)
+def _keep(purpose, step, text):
+    return __salt__["mitx_run.capture"](f"migrate/{purpose}-{step['name']}.log", f"{text}\n")
 
 
-def _kwarg(settings):
-    user = settings["services"]["user"]
-    return {"python_shell": True, **({"runas": user} if user else {})}
+def _ask(minions, command, settings, label, timeout=None):
+    runas = settings["services"]["user"]
+    return __salt__["mitx_minions.shell"](minions, command, timeout, runas=runas, change=False, label=label)
 
 
 def _commands(settings):
@@ -290,6 +291,18 @@ def _folder():
 
 def _log(name):
     return f"{_folder()}/{shlex.quote(name)}.log"
+
+
+def _lists(text, names):
+    """What each command of ``migrate.pending`` printed, after the line that names it."""
+    printed = dict.fromkeys(names, "")
+    name = None
+    for line in text.splitlines():
+        if line.removeprefix(_MARK) in names and line.startswith(_MARK):
+            name = line.removeprefix(_MARK)
+        elif name:
+            printed[name] += f"{line}\n"
+    return {one: _unapplied(lines) for one, lines in printed.items()}
 
 
 def _unapplied(text):

@@ -153,7 +153,7 @@ def impostors(instances):
 
     .. code-block:: bash
 
-        salt-run salt.cmd mitx_minions.impostors '[{name: edx-mitx-qa-next-residential-draft-0-v1, purpose: next-residential-draft}]' with_pillar=True
+        salt-run salt.cmd mitx_minions.impostors '[{name: edx-mitx-qa-p-0-v1, purpose: p}]' with_pillar=True
     """
     grains = {"environment": "environment", "purpose": "purpose", "codename": "edx_codename", "release": "release-version"}
     names = [one["name"] for one in instances]
@@ -237,12 +237,9 @@ def _require(label, wanted, answers, job, fun, limit):
     if not wrong:
         return
     lines = "".join(f"\n  - {minion}: {fault}" for minion, fault in wrong.items())
-    rest = len(wanted) - len([minion for minion in wanted if minion in wrong])
-    raise CommandExecutionError(
-        __salt__["mitx_run.redact"](
-            f"{label}: {len(wrong)} of {len(wanted)} minions did not do it ({rest} did):{lines}\nLook: salt -L {','.join(wrong)} test.ping"
-        )
-    )
+    rest = len([minion for minion in wanted if minion not in wrong])
+    told = f"{label}: {len(wrong)} of {len(wanted)} minions did not do it ({rest} did):{lines}"
+    raise CommandExecutionError(__salt__["mitx_run.redact"](f"{told}\nLook: salt -L {','.join(wrong)} test.ping"))
 
 
 def _fault(minion, answers, job, fun, limit):

@@ -10,7 +10,16 @@ import contextlib
 import os
 
 # What the existing orchestrations read (salt-ops, December 2020). Whatever of it lies around in the shell is not ours.
-VARIABLES = ("ENVIRONMENT", "PURPOSE", "PURPOSES", "RUN_MIGRATIONS", "ANSIBLE_FLAGS", "VPC_NAME", "BUSINESS_UNIT", "PURPOSE_PREFIX")
+VARIABLES = (
+    "ENVIRONMENT",
+    "PURPOSE",
+    "PURPOSES",
+    "RUN_MIGRATIONS",
+    "ANSIBLE_FLAGS",
+    "VPC_NAME",
+    "BUSINESS_UNIT",
+    "PURPOSE_PREFIX",
+)
 
 
 def __virtual__():
@@ -52,7 +61,9 @@ def inherited(run=None):
 
         salt-run salt.cmd mitx_orchestrate.inherited with_pillar=True
     """
-    masked = __salt__["mitx_run.redact"]({key: value for key, value in __pillar__.get("mitx", {}).items() if key != "environments"})
+    masked = __salt__["mitx_run.redact"](
+        {key: value for key, value in __pillar__.get("mitx", {}).items() if key != "environments"}
+    )
     mine = _without_masks(masked)
     mine["environment"] = __salt__["mitx_settings.environment"]()
     if run:

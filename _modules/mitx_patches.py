@@ -226,7 +226,7 @@ def _decide(release, patches, tip, onto, drop, rebased):
         elif one["sha"] in same and mark != "carry":
             one["fate"] = "upstream"
         elif one["sha"] in same:
-            one["note"] = "upstream has the same change; kept because its subject says so"
+            one["note"] = "upstream has, or had, the same change; carried because its subject says so"
 
 
 def _in_upstream(release, tip, onto):

@@ -7,7 +7,12 @@ import os
 
 from salt.exceptions import CommandExecutionError
 
-EXISTING = ("orchestrate.edx.build_ami", "orchestrate.edx.update_edxapp_ami_sdb", "orchestrate.edx.deploy", "orchestrate.aws.mitx_elb")
+EXISTING = (
+    "orchestrate.edx.build_ami",
+    "orchestrate.edx.update_edxapp_ami_sdb",
+    "orchestrate.edx.deploy",
+    "orchestrate.aws.mitx_elb",
+)
 # What the existing orchestrations call (salt-ops, December 2020). Salt 3008 ships none of the boto modules.
 FUNCTIONS = ("boto_ec2.find_images", "boto_ec2.get_id", "cloud.destroy", "sdb.get", "sdb.set")
 
@@ -61,14 +66,18 @@ def _existing(settings):
 
 
 def _modules(settings):
-    return [f"this master does not load {name}, which the existing orchestrations call" for name in FUNCTIONS if name not in __salt__]
+    return [
+        f"this master does not load {name}, which the existing orchestrations call" for name in FUNCTIONS if name not in __salt__
+    ]
 
 
 def _account(settings):
     identity = __salt__["mitx_aws.account"]()
     wanted = settings["aws"]["account"]
     if wanted and identity["account"] != wanted:
-        return [f"these credentials belong to the account {identity['account']}, not to {wanted} (endpoint {identity['endpoint']})"]
+        return [
+            f"these credentials belong to the account {identity['account']}, not to {wanted} (endpoint {identity['endpoint']})"
+        ]
     return []
 
 
@@ -82,7 +91,11 @@ def _source(settings):
     if not settings["source"]:
         return []
     keys = settings["source"]["sdb"]["ami"].values()
-    return [f"{key} holds no AMI of {settings['release']['from']}" for key in keys if not str(__salt__["sdb.get"](key)).startswith("ami-")]
+    return [
+        f"{key} holds no AMI of {settings['release']['from']}"
+        for key in keys
+        if not str(__salt__["sdb.get"](key)).startswith("ami-")
+    ]
 
 
 def _load_balancers(settings):
@@ -109,7 +122,9 @@ def _records(settings):
 
 
 def _page(settings):
-    return [f"{one['point']}: {one['found']}. {one['fix']}" for one in __salt__["mitx_distribution.check"](settings) if not one["ok"]]
+    return [
+        f"{one['point']}: {one['found']}. {one['fix']}" for one in __salt__["mitx_distribution.check"](settings) if not one["ok"]
+    ]
 
 
 _SUBJECTS = {

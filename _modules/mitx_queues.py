@@ -2,8 +2,8 @@
 The queues of the workers: how deep, and empty
 ==============================================
 
-Each purpose has its own. ``drain.command``, a shell command of pillar that prints a number, is asked of one host of each purpose: a
-worker where there is one.
+Each purpose has its own. ``drain.command``, a shell command of pillar that prints a number, is asked of one host of
+each purpose: a worker where there is one.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -37,8 +37,8 @@ def depths(fleet, settings=None):
 
 def drain(fleet, settings=None):
     """
-    Wait until the queue of each purpose of a fleet is empty, and return what happened as a sentence. With ``drain.waive`` jobs may
-    be left after ``drain.timeout`` seconds; how many is journaled. Otherwise that is an error.
+    Wait until the queue of each purpose of a fleet is empty, and return what happened as a sentence. With
+    ``drain.waive`` jobs may be left after ``drain.timeout`` seconds; how many is journaled. Otherwise that is an error.
 
     CLI Example:
 

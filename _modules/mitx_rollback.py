@@ -22,7 +22,9 @@ def needed():
     record = __salt__["mitx_phase.record"]()
     lines = __salt__["mitx_run.entries"](event="phase")
     unfinished = [line["status"] for line in lines if line["phase"] == "rollback"][-1:] in (["started"], ["failed"])
-    return unfinished or any(phase in record for phase in ("close", "stop", "migrate", "start", "attach", "detach", "verify", "open"))
+    return unfinished or any(
+        phase in record for phase in ("close", "stop", "migrate", "start", "attach", "detach", "verify", "open")
+    )
 
 
 def refusals(database_restored=False, accept_new_schema=False):

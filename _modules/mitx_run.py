@@ -390,7 +390,15 @@ def lock(why="", phase=""):
         raise CommandExecutionError(_refusal(holder())) from err
     _write_holder(
         descriptor,
-        {"pid": os.getpid(), "fd": descriptor, "by": _who(), "host": socket.gethostname(), "since": _now(), "why": why, "phase": phase},
+        {
+            "pid": os.getpid(),
+            "fd": descriptor,
+            "by": _who(),
+            "host": socket.gethostname(),
+            "since": _now(),
+            "why": why,
+            "phase": phase,
+        },
     )
     return holder()
 

@@ -99,13 +99,16 @@ def environment(environment=None):
     name = environment or _mitx().get("environment") or os.environ.get("ENVIRONMENT")
     if not known:
         raise CommandExecutionError(
-            "Pillar has no mitx:environments: the pillar top file must serve it to the master's own pillar, "
-            f"{__opts__.get('id')}"
+            f"Pillar has no mitx:environments: the pillar top file must serve it to the master's own pillar, {__opts__.get('id')}"
         )
     if not name:
-        raise CommandExecutionError(f"Which environment? Say environment=…, or set pillar mitx:environment. In pillar: {', '.join(known)}")
+        raise CommandExecutionError(
+            f"Which environment? Say environment=…, or set pillar mitx:environment. In pillar: {', '.join(known)}"
+        )
     if name not in known:
-        raise CommandExecutionError(f"There is no environment {name!r} in pillar mitx:environments. In pillar: {', '.join(known)}")
+        raise CommandExecutionError(
+            f"There is no environment {name!r} in pillar mitx:environments. In pillar: {', '.join(known)}"
+        )
     return name
 
 
@@ -241,7 +244,9 @@ def _identity(name, mine, settings, problems):
     for purpose in settings["purposes"]:
         where = f"{path}:purposes:{purpose}"
         if not isinstance(known.get(purpose), dict):
-            problems.append(f"mitx:environments:{name}:purposes: {purpose!r} is not in {path}:purposes: {', '.join(sorted(known))}")
+            problems.append(
+                f"mitx:environments:{name}:purposes: {purpose!r} is not in {path}:purposes: {', '.join(sorted(known))}"
+            )
             continue
         hosts[purpose] = _purpose(where, known[purpose], settings["maintenance"]["domains"], problems)
         codenames[purpose] = (known[purpose].get("versions") or {}).get("codename")
@@ -250,7 +255,11 @@ def _identity(name, mine, settings, problems):
     if len(set(map(str, codenames.values()))) > 1:
         problems.append(f"{path}:purposes: one run goes to one codename, these name several: {codenames}")
     codename = next(iter(codenames.values()), None)
-    pinned = json.dumps({key: mine.get(key) for key in ("business_unit", "vpc_name")} | {p: known.get(p) for p in settings["purposes"]}, sort_keys=True, default=str)
+    pinned = json.dumps(
+        {key: mine.get(key) for key in ("business_unit", "vpc_name")} | {p: known.get(p) for p in settings["purposes"]},
+        sort_keys=True,
+        default=str,
+    )
     return {
         "environment": name,
         "business_unit": mine.get("business_unit"),
@@ -353,7 +362,9 @@ def _check_values(name, settings, problems):
             problems.append(f"{path}:dns:zone: {record['name']} does not lie in {zone}.")
     for elb in settings.get("elbs", ()):
         if [other["name"] for other in settings["elbs"]].count(elb["name"]) > 1:
-            problems.append(f"environments:{name}: two load balancers would be called {elb['name']}, their names cut to 32 characters")
+            problems.append(
+                f"environments:{name}: two load balancers would be called {elb['name']}, their names cut to 32 characters"
+            )
     for key in ("branch", "onto"):
         value = settings["release"][key]
         if isinstance(value, str) and not _BRANCH.match(value):

@@ -150,4 +150,8 @@ def _told_members(settings):
 
 
 def _told_fleets(settings):
-    return [f"{side} fleet: {len(_fleet(side))} instances exist" for side in ("old", "new") if __salt__["mitx_run.pinned"](f"{side}_fleet")]
+    return [
+        f"{side} fleet: {len(_fleet(side))} instances exist"
+        for side in ("old", "new")
+        if __salt__["mitx_run.pinned"](f"{side}_fleet")
+    ]

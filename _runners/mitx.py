@@ -93,7 +93,10 @@ def page_preview(environment=None, until=None):
     call = _functions(environment)
     settings = call["mitx_settings.get"]()
     until = _text(until)
-    return {"path": call["mitx_page.preview"](settings, until=until), "request": call["mitx_window.request"](settings, until=until)}
+    return {
+        "path": call["mitx_page.preview"](settings, until=until),
+        "request": call["mitx_window.request"](settings, until=until),
+    }
 
 
 @_spoken
@@ -147,7 +150,9 @@ def status(environment=None):
         "environment": settings["environment"],
         "purposes": settings["purposes"],
         "run": f"{run['id']}, begun by {run['by']} at {run['began']}" if run else "not begun",
-        "held by": f"{held['by']}, process {held['pid']}, since {held['since']} ({held['why']} {held['phase']})" if held else "nobody",
+        "held by": f"{held['by']}, process {held['pid']}, since {held['since']} ({held['why']} {held['phase']})"
+        if held
+        else "nobody",
         "phases": [f"{phase:<10} {_phase_line(record.get(phase))}" for phase in call["mitx_phase.names"]()],
         "now": call["mitx_world.summary"](),
         "next": call["mitx_phase.next_command"](),
@@ -177,7 +182,11 @@ def watch(environment=None, seconds=None):
             salt.utils.stringutils.print_cli(f"{line['time']}  {line['phase']:<10} {line['status']}{took}")
         told = len(lines)
         time.sleep(1 if held else 0)
-    return {"run": run["id"] if run else "not begun", "held by": held["by"] if held else "nobody", "next": call["mitx_phase.next_command"]()}
+    return {
+        "run": run["id"] if run else "not begun",
+        "held by": held["by"] if held else "nobody",
+        "next": call["mitx_phase.next_command"](),
+    }
 
 
 @_spoken

@@ -52,7 +52,7 @@ def pointed(name, to, guarded=False):
             change = __salt__["mitx_dns.send"](settings, planned)
             done = ret["changes"]
             __salt__["mitx_dns.wait_insync"](settings, change)
-        __salt__["mitx_dns.finish"](settings, to)
+        __salt__["mitx_maintenance.finish"](settings, to)
         ret["comment"] = _sentence(settings, to, planned, "were changed") + "; the public sees it"
     except CommandExecutionError as err:
         ret.update(result=False, changes=done, comment=str(err))

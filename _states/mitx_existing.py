@@ -54,7 +54,9 @@ def _run(ret, name, sls, environ, check):
     answer = __salt__["mitx_orchestrate.run"](sls, environ=environ, pillar=pillar)
     kept = __salt__["mitx_existing.keep"](name, answer)
     seconds = round(time.monotonic() - started, 1)
-    __salt__["mitx_run.journal"]("existing", stage="failed" if answer["failures"] else "after", sls=name, seconds=seconds, output=kept)
+    __salt__["mitx_run.journal"](
+        "existing", stage="failed" if answer["failures"] else "after", sls=name, seconds=seconds, output=kept
+    )
     if answer["failures"]:
         ret.update(result=False, comment="\n".join([f"{name} failed; its whole output: {kept}", *answer["failures"]]))
         return ret

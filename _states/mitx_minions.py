@@ -19,6 +19,10 @@ instances). An instance that EC2 has stopped runs nothing: it counts as stopped,
 from salt.exceptions import CommandExecutionError
 
 
+class _NotYet(CommandExecutionError):
+    """What a dry run cannot know: a phase before this one would have recorded it."""
+
+
 def __virtual__():
     if "mitx_minions.run" not in __salt__:
         return False, "The mitx_minions execution module is not loaded"
@@ -99,7 +103,8 @@ def restarted(name, fleet="current"):
 
 def drained(name):
     """
-    Wait until the queue of each purpose is empty (``drain.command`` prints its depth, asked of one worker of the old fleet).
+    Wait until the queue of each purpose is empty (``drain.command`` prints its depth, asked of one worker of the old
+    fleet).
 
     With ``drain.waive`` the wait ends after ``drain.timeout`` too, and the depths are recorded in the run.
     """
@@ -129,8 +134,7 @@ def migrated(name):
         if __opts__["test"]:
             found = __salt__["mitx_migrations.pending"](new, settings)
             return _would(ret, _some(found), "Would be applied")
-        if _some(__salt__["mitx_migrations.pending"](new, settings)):
-            __salt__["mitx_migrations.back_up"](old, new, settings)
+        __salt__["mitx_migrations.back_up"](old, new, settings)
         ret["changes"] = _some(__salt__["mitx_migrations.migrate"](old, new, settings))
         ret["comment"] = f"Migrated: {', '.join(ret['changes'])}" if ret["changes"] else "Nothing was unapplied"
     except CommandExecutionError as err:
@@ -200,6 +204,7 @@ def at_commit(name, fleet="new", sha=None):
     try:
         sha = sha or __salt__["mitx_run.pinned"]("release_sha")
         if not sha:
+            _require_recorded("release_sha")
             raise CommandExecutionError("This run has not recorded the commit of its release (release_sha)")
         heads = __salt__["mitx_hosts.heads"]([one["name"] for one in _running(_instances(fleet))])
         wrong = [f"{minion} is at {head}" for minion, head in heads.items() if head != sha]
@@ -240,7 +245,7 @@ def _result(name):
 
 
 def _failed(ret, err):
-    ret.update(result=False, changes={}, comment=str(err))
+    ret.update(result=None if isinstance(err, _NotYet) else False, changes={}, comment=str(err))
 
 
 def _would(ret, changes, comment):
@@ -278,7 +283,13 @@ def _instances(fleet):
         if missing:
             raise CommandExecutionError(f"The base instances {', '.join(missing)} do not exist: there is no build to resume")
         return there
+    _require_recorded(f"{fleet}_fleet")
     return __salt__["mitx_fleet.recorded"](fleet)
+
+
+def _require_recorded(fact):
+    if __opts__["test"] and __salt__["mitx_run.pinned"](fact) is None:
+        raise _NotYet(f"Not known before {fact} is recorded by an earlier phase")
 
 
 def _serving(instances):

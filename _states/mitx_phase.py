@@ -64,7 +64,11 @@ def _run(ret, name, run, undo):
     pillar = __salt__["mitx_orchestrate.inherited"](run)
     if __opts__["test"]:
         answer = __salt__["mitx_orchestrate.run"](sls, pillar=pillar)
-        ret.update(result=False if answer["failures"] else None, changes=_shown(answer), comment=_lines(f"{name} would run", answer["failures"]))
+        ret.update(
+            result=False if answer["failures"] else None,
+            changes=_shown(answer),
+            comment=_lines(f"{name} would run", answer["failures"]),
+        )
         return ret
     __salt__["mitx_run.lock"](why=f"upgrade {run}", phase=name)
     __salt__["mitx_world.forget"]()
@@ -101,7 +105,13 @@ def _failed(name, failures, undone):
         truth = [f"it could not be found out: {err}"]
     return _lines(
         f"{name} failed:",
-        [*failures, *undone, "Now true:", *[f"  {line}" for line in truth], f"Next, when that is put right: {__salt__['mitx_phase.next_command']()}"],
+        [
+            *failures,
+            *undone,
+            "Now true:",
+            *[f"  {line}" for line in truth],
+            f"Next, when that is put right: {__salt__['mitx_phase.next_command']()}",
+        ],
     )
 
 

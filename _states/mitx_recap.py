@@ -25,7 +25,13 @@ def clean(name):
         if found:
             lines = [f"{base}: {line}" for base, wrong in found.items() for line in wrong]
             raise CommandExecutionError(
-                "\n".join(["The base instances were not configured:", *lines, "Put it right and configure them again with: salt-run mitx.resume_build"])
+                "\n".join(
+                    [
+                        "The base instances were not configured:",
+                        *lines,
+                        "Put it right and configure them again with: salt-run mitx.resume_build",
+                    ]
+                )
             )
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err))

@@ -65,8 +65,14 @@ def copied(name, names=None):
     ret["changes"] = {branch: {"old": None, "new": sha} for branch, sha in answer["created"].items()}
     ret["changes"] |= {branch: {"old": old, "new": new} for branch, (old, new) in answer["updated"].items()}
     if answer["diverged"]:
-        told = ", ".join(f"{branch} (origin {old[:12]}, upstream {new[:12]})" for branch, (old, new) in answer["diverged"].items())
-        return {**ret, "result": False, "comment": f"diverged, left alone: {told}. What origin has was pushed by someone, or upstream rewrote it"}
+        told = ", ".join(
+            f"{branch} (origin {old[:12]}, upstream {new[:12]})" for branch, (old, new) in answer["diverged"].items()
+        )
+        return {
+            **ret,
+            "result": False,
+            "comment": f"diverged, left alone: {told}. What origin has was pushed by someone, or upstream rewrote it",
+        }
     if not ret["changes"]:
         return {**ret, "comment": f"origin has all of it: {', '.join(answer['same']) or 'upstream has no such branch'}"}
     if __opts__["test"]:
@@ -134,7 +140,9 @@ def _comment(answer):
         told = "; ".join(f"{one['sha'][:12]} {one['subject']}: {', '.join(one['paths'])}" for one in answer["conflicts"])
         lines.append(f"{answer['branch']}: in conflict with {answer['onto']['ref']}: {told}")
     else:
-        lines.append(f"{answer['branch']}: {answer['old'][:12]} -> {(answer['new'] or 'unknown')[:12]} onto {answer['onto']['ref']}")
+        lines.append(
+            f"{answer['branch']}: {answer['old'][:12]} -> {(answer['new'] or 'unknown')[:12]} onto {answer['onto']['ref']}"
+        )
     if answer.get("report"):
         lines.append(f"Every patch, old and new: {answer['report']}")
     return "\n".join([*lines, *answer["notes"]])

@@ -23,7 +23,9 @@ def allowed(name, database_restored=False, accept_new_schema=False):
         if found:
             raise CommandExecutionError("\n".join(["Not rolled back, nothing was changed:", *found]))
         if not __opts__["test"]:
-            __salt__["mitx_phase.mark"]("rollback", "started", database_restored=database_restored, accept_new_schema=accept_new_schema)
+            __salt__["mitx_phase.mark"](
+                "rollback", "started", database_restored=database_restored, accept_new_schema=accept_new_schema
+            )
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err))
     return ret

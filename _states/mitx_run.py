@@ -25,7 +25,9 @@ def opened(name, begin=True):
         if record:
             ret["comment"] = f"Going on with the run {run}, begun by {record['by']} at {record['began']}"
         elif not begin:
-            raise CommandExecutionError(f"The run {run} has not begun: nothing is recorded that this could work on. Nothing was changed.")
+            raise CommandExecutionError(
+                f"The run {run} has not begun: nothing is recorded that this could work on. Nothing was changed."
+            )
         else:
             ret["changes"] = {"run": {"old": None, "new": run}}
             ret["comment"] = f"The run {run} begins"

@@ -25,6 +25,8 @@ import salt.config  # noqa: E402
 import salt.loader  # noqa: E402
 import salt.utils.yaml  # noqa: E402
 from fleets import QUICK, World  # noqa: E402
+from moto.ec2.models.core import TaggedEC2Resource  # noqa: E402
+from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix  # noqa: E402
 
 from sandbox.aws import FakeAWS  # noqa: E402
 
@@ -35,7 +37,10 @@ BOTO = "[Boto]\nis_secure = False\nproxy = 127.0.0.1\nproxy_port = {port}\nnum_r
 
 
 class Bench:
-    """``count`` old web instances behind two load balancers, as many new ones launched, and Salt's loader with our modules in it."""
+    """
+    ``count`` old web instances behind two load balancers, as many new ones launched, both recorded as in the window (without
+    workers: no load balancer holds them), and Salt's loader with our modules in it.
+    """
 
     def __init__(self, aws, folder, count):
         self.aws = aws
@@ -44,29 +49,31 @@ class Bench:
         self.settings = self.salt.modules["mitx_settings.get"]()
         self.world = World(aws, self.settings)
         self.world.balancers()
-        self.old, self.new = self.world.fleet("juniper", 3), self.world.fleet("koa", 1)
+        self.old, self.new = self._web("juniper", 3), self._web("koa", 1)
         self.world.register(self.old)
         # Making boto3's clients takes longer than the calls; it is done once a process, and not what is compared.
-        self.salt.modules["mitx_fleet.current"]()
+        there = self.salt.modules["mitx_fleet.current"]()
+        self.salt.modules["mitx_run.begin"]("bench")
+        self.salt.modules["mitx_run.pin"]("old_fleet", there)
+        self.salt.modules["mitx_run.pin"]("new_fleet", self.salt.modules["mitx_fleet.new"](release=1)["instances"])
+
+    def _web(self, codename, release):
+        names = {
+            one["name"].format(release=release): one["purpose"] for one in self.settings["instances"] if one["role"] == "edx"
+        }
+        return {name: self.world.launch(name, "edx", purpose, codename, release) for name, purpose in names.items()}
 
     def ours(self):
         """The swap as our state makes it."""
-        ret = self.salt.states["mitx_elb.swapped"]("swap", release=1)
+        ret = self.salt.states["mitx_elb.swapped"]("swap")
         if not ret["result"]:
             raise SystemExit(ret["comment"])
 
     def salts(self):
         """The same with the functions that Salt ships: look up each name, register, look at health, deregister."""
+        new = [self.salt.modules["boto_ec2.get_id"](name=name, **REGION) for name in self.new]
         for elb in self.settings["elbs"]:
-            self._salts_swap(elb["name"], self._salts_ids(elb["purpose"]))
-
-    def _salts_ids(self, purpose):
-        names = [
-            one["name"].format(release=1)
-            for one in self.settings["instances"]
-            if (one["role"], one["purpose"]) == ("edx", purpose)
-        ]
-        return [self.salt.modules["boto_ec2.get_id"](name=name, **REGION) for name in names]
+            self._salts_swap(elb["name"], new)
 
     def _salts_swap(self, elb, new):
         modules = self.salt.modules
@@ -104,12 +111,19 @@ class Bench:
         self.world.register(self.old)
 
 
+def quick_tags(resource):
+    """Tags of one resource. moto looks for them among those of all others, each time: hours for 1000 instances."""
+    kind = EC2_PREFIX_TO_RESOURCE.get(get_prefix(resource.id))
+    tags = resource.ec2_backend.tags.get(resource.id, {})
+    return [{"resource_id": resource.id, "key": key, "value": value, "resource_type": kind} for key, value in tags.items()]
+
+
 def load(folder, count):
     """Salt's loader over this package: mitx-production's live purpose, with ``count`` web instances and one worker."""
     pillar = {}
     for name in ("environments.sls", "mitx.sls"):
         pillar |= salt.utils.yaml.safe_load((ROOT / "pillar_examples" / name).read_text())
-    pillar["mitx"] |= {"run_dir": str(folder / "runs"), "environment": "mitx-production"}
+    pillar["mitx"] |= {"run_dir": str(folder / "runs"), "environment": "mitx-production", "run": "bench"}
     pillar["mitx"]["environments"]["mitx-production"] |= {"purposes": ["residential-live"], "elb": QUICK["elb"]}
     instances = pillar["environments"]["mitx-production"]["purposes"]["residential-live"]["instances"]
     instances["edx"]["number"], instances["edx-worker"]["number"] = count, 1
@@ -135,6 +149,7 @@ def load(folder, count):
 def run(folder, sizes):
     """Measure everything; returns a list of rows."""
     rows = []
+    TaggedEC2Resource.get_tags = quick_tags
     with FakeAWS(folder / "aws", health={"*": True}, drain=0.2) as aws:
         (folder / "boto.cfg").write_text(BOTO.format(port=aws.url.rpartition(":")[2]))
         os.environ |= {"AWS_ENDPOINT_URL": aws.url, "BOTO_CONFIG": str(folder / "boto.cfg")}

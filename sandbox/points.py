@@ -1,6 +1,5 @@
 """The named points of an upgrade at which a sandbox can be brought up, each reached by running the real phases."""
 
-import contextlib
 import json
 import pathlib
 
@@ -54,16 +53,3 @@ def _run(config, last):
     if status or last not in finished(config):
         text = log.read_text(errors="replace")
         raise SandboxError(f"{last} was not reached (salt-run ended with {status}); {log} ends:\n{text[-3000:]}")
-
-
-@contextlib.contextmanager
-def at(directory, point, size="qa"):
-    """A sandbox in ``directory`` at a point, for a test: taken down at the end. Yields its config."""
-    from sandbox import assembly
-
-    config = assembly.up(directory, size, say=lambda _: None)
-    try:
-        go(config, point, say=lambda _: None)
-        yield config
-    finally:
-        assembly.down(directory, say=lambda _: None)

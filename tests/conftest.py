@@ -22,7 +22,17 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True)
 def _no_leftovers(monkeypatch):
     """A developer's own environment decides nothing; AWS is never reached by mistake."""
-    for name in ("ENVIRONMENT", "PURPOSE", "PURPOSES", "RUN_MIGRATIONS", "ANSIBLE_FLAGS", "VPC_NAME", "BUSINESS_UNIT", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
+    for name in (
+        "ENVIRONMENT",
+        "PURPOSE",
+        "PURPOSES",
+        "RUN_MIGRATIONS",
+        "ANSIBLE_FLAGS",
+        "VPC_NAME",
+        "BUSINESS_UNIT",
+        "AWS_PROFILE",
+        "AWS_ENDPOINT_URL",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")

@@ -94,7 +94,13 @@ def build(folder):
     """
     world = World(folder)
     up = world.upstream
-    start = {"lms/a.py": lines("a"), "lms/b.py": lines("b"), "cms/c.py": lines("c"), "README.rst": "Open edX\n", "lms/d/e.py": lines("e")}
+    start = {
+        "lms/a.py": lines("a"),
+        "lms/b.py": lines("b"),
+        "cms/c.py": lines("c"),
+        "README.rst": "Open edX\n",
+        "lms/d/e.py": lines("e"),
+    }
     root = world.commit(up, [], start, "feat: Open edX", EDX)
     juniper = world.commit(up, root, {"cms/c.py": lines("c", l20="juniper")}, "fix: Juniper's own", EDX)
     main = world.commit(up, root, {"lms/new.py": lines("new")}, "feat: Koa", EDX)
@@ -104,7 +110,9 @@ def build(folder):
     for name, sha in {"juniper.master": juniper, "koa.rc2": rc2, "koa.rc3": rc3, "koa.master": rc3}.items():
         world.set(up, f"open-release/{name}", sha)
     one = world.commit(world.origin, rc2, {"lms/a.py": lines("a", l5="mit one")}, "feat: one\n\nWith a body.\n# and a hash line")
-    two = world.commit(world.origin, one, {"lms/b.py": lines("b", l5="mit two", l25="rc2")}, "feat: two", "Ann Other <ann@mit.edu>")
+    two = world.commit(
+        world.origin, one, {"lms/b.py": lines("b", l5="mit two", l25="rc2")}, "feat: two", "Ann Other <ann@mit.edu>"
+    )
     three = world.commit(world.origin, two, {"lms/mit/three.py": lines("three", 5)}, "feat: three")
     world.patches = [one, two, three]
     world.set(world.origin, BRANCH, three)

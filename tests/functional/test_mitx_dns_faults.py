@@ -109,9 +109,9 @@ def test_after_a_pending_change_the_same_command_waits_for_that_very_change(site
 
 def test_a_403_with_an_empty_code_is_told_as_missing_permission(site, load):
     site.aws.fault(service="route53", operation="change_resource_record_sets", error="", status=403, times=None)
-    before = site.records()
+    before, mitx = site.records(), load()
 
-    ret = load().pointed("maintenance")
+    ret = mitx.pointed("maintenance")
 
     assert ret["result"] is False
     assert "403" in ret["comment"]
@@ -119,6 +119,7 @@ def test_a_403_with_an_empty_code_is_told_as_missing_permission(site, load):
     assert ret["changes"] == {}
     assert site.records() == before
     assert site.writes() == [CHANGE]
+    assert mitx.modules["mitx_run.entries"](event="dns")[-1]["stage"] == "refused"
 
 
 def test_a_throttled_list_says_so_and_changes_nothing(site, load):

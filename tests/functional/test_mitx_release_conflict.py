@@ -36,7 +36,13 @@ def _stop(modules, **arguments):
 
 def _human(folder, *command, check=True):
     """What a person types in the folder, with nothing of ours in the environment."""
-    who = {"GIT_AUTHOR_NAME": "Hu", "GIT_AUTHOR_EMAIL": "h@x", "GIT_COMMITTER_NAME": "Hu", "GIT_COMMITTER_EMAIL": "h@x", "GIT_EDITOR": "true"}
+    who = {
+        "GIT_AUTHOR_NAME": "Hu",
+        "GIT_AUTHOR_EMAIL": "h@x",
+        "GIT_COMMITTER_NAME": "Hu",
+        "GIT_COMMITTER_EMAIL": "h@x",
+        "GIT_EDITOR": "true",
+    }
     env = {"PATH": os.environ["PATH"], "HOME": str(folder.parent), **who}
     return subprocess.run(["git", "-C", str(folder), *command], env=env, capture_output=True, text=True, check=check)
 
@@ -56,7 +62,14 @@ def test_a_content_conflict_is_reported_with_its_hunk_and_origin_is_untouched(wo
 
     folder, error = _stop(modules)
     assert world.refs(world.origin) == before
-    for said in (world.patches[0][:12], "feat: one", "lms/a.py", str(folder), "mitx.rebase resume=True", "mitx.rebase abort=True"):
+    for said in (
+        world.patches[0][:12],
+        "feat: one",
+        "lms/a.py",
+        str(folder),
+        "mitx.rebase resume=True",
+        "mitx.rebase abort=True",
+    ):
         assert said in str(error)
     assert modules["mitx_release.plan"]()["waiting"] == str(folder)
 
@@ -194,7 +207,9 @@ def test_what_was_solved_once_is_solved_by_itself_the_second_time(world, load):
     modules["mitx_release.resume"]()
 
     # The next candidate, from the old tip again, as after a restore.
-    rc4 = world.commit(world.upstream, world.tip("open-release/koa.rc3", world.upstream), {"cms/c.py": lines("c", l2="rc4")}, "rc4", EDX)
+    rc4 = world.commit(
+        world.upstream, world.tip("open-release/koa.rc3", world.upstream), {"cms/c.py": lines("c", l2="rc4")}, "rc4", EDX
+    )
     world.set(world.upstream, "open-release/koa.rc4", rc4)
     modules["mitx_branch.restore"](backup=old)
     later = load(onto="open-release/koa.rc4")

@@ -41,7 +41,7 @@ def test_origin_moves_between_plan_and_push(world, load, tmp_path):
     colleague = world.commit(world.origin, world.tip(), {"z.txt": "z\n"}, "feat: a colleague's")
     # pre-receive runs after git has read origin's refs and before it compares them with the lease.
     once = tmp_path / "once"
-    move = f'test -e {once} || {{ touch {once}; unset GIT_QUARANTINE_PATH; git update-ref refs/heads/{BRANCH} {colleague}; }}'
+    move = f"test -e {once} || {{ touch {once}; unset GIT_QUARANTINE_PATH; git update-ref refs/heads/{BRANCH} {colleague}; }}"
     hook = _hook(world, "pre-receive", move)
     with pytest.raises(CommandExecutionError, match="nothing of it landed"):
         modules["mitx_release.sync"]()
@@ -150,7 +150,9 @@ def test_create_makes_the_branch_once(world, load):
 def test_copy_brings_upstreams_branches_and_never_forces(world, load):
     modules = load()
     answer = modules["mitx_branch.copy"]()
-    assert answer["created"] == {f"open-release/koa.{name}": sha for name, sha in (("master", world.rc3), ("rc2", world.rc2), ("rc3", world.rc3))}
+    assert answer["created"] == {
+        f"open-release/koa.{name}": sha for name, sha in (("master", world.rc3), ("rc2", world.rc2), ("rc3", world.rc3))
+    }
     assert world.tip("open-release/koa.rc3") == world.rc3
     assert modules["mitx_branch.copy"]()["changed"] is False
 
@@ -348,7 +350,9 @@ def test_the_state_stops_on_a_conflict_and_predicts_it(world, mitx):
 
 
 def test_the_state_copied(world, mitx):
-    dry = mitx(test=True, release=release_world.settings(world)).states["mitx_release.copied"]("branches", names=["open-release/koa.rc3"])
+    dry = mitx(test=True, release=release_world.settings(world)).states["mitx_release.copied"](
+        "branches", names=["open-release/koa.rc3"]
+    )
     assert (dry["result"], dry["changes"]) == (None, {"open-release/koa.rc3": {"old": None, "new": world.rc3}})
     states = mitx(release=release_world.settings(world)).states
     done = states["mitx_release.copied"]("branches", names=["open-release/koa.rc3"])
@@ -358,3 +362,16 @@ def test_the_state_copied(world, mitx):
     diverged = states["mitx_release.copied"]("branches", names=["open-release/koa.rc3"])
     assert diverged["result"] is False
     assert "diverged" in diverged["comment"]
+
+
+def test_ctrl_c_stops_git_too(world, load, syncing):
+    """Nothing goes on behind the operator's back: the push ends with the command, and the mirror is free again."""
+    reached = world.folder / "reached"
+    _hook(world, "pre-receive", f"touch {reached}; exec sleep 60")
+    before, process = world.refs(world.origin), syncing()
+    _wait(reached.exists)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) != 0
+    (world.origin / "hooks/pre-receive").unlink()
+    assert world.refs(world.origin) == before
+    assert load()["mitx_release.sync"]()["new"] == world.tip()

@@ -1,5 +1,6 @@
 """The release branch: what becomes of each patch, and what the rebased branch is. Real git, real loader."""
 
+import pathlib
 import subprocess
 
 import pytest
@@ -97,9 +98,12 @@ def test_patches_that_upstream_has_are_left_out_and_told(world, load):
     assert fates == {
         "feat: one": "upstream", "feat: two": "empty", "feat: three": "carry", "feat: four": "empty", "chore: empty on purpose": "carry",
     }  # fmt: skip
-    assert world.log(f"refs/heads/open-release/koa.rc3..{BRANCH}", repo=_both(world)) == ["feat: three", "chore: empty on purpose"]
+    assert world.log(f"refs/heads/open-release/koa.rc3..{BRANCH}", repo=_both(world)) == [
+        "feat: three",
+        "chore: empty on purpose",
+    ]
     assert answer["counts"]["absorbed"] == 3
-    report = open(answer["report"]).read()
+    report = pathlib.Path(answer["report"]).read_text()
     for sha in (one, two, extra):
         assert f"absorbed  {sha[:12]}" in report
 
@@ -112,7 +116,9 @@ def _both(world):
 
 def test_subjects_that_say_carry_or_drop_are_obeyed(world, load):
     drop = world.commit(world.origin, world.tip(), {"cms/c.py": lines("c", l3="hot fix")}, "UPSTREAM: <drop>: hot fix")
-    carry = world.commit(world.origin, drop, {"cms/c.py": lines("c", l3="hot fix", l12="kept")}, "UPSTREAM: <carry>: ours for ever")
+    carry = world.commit(
+        world.origin, drop, {"cms/c.py": lines("c", l3="hot fix", l12="kept")}, "UPSTREAM: <carry>: ours for ever"
+    )
     world.set(world.origin, BRANCH, carry)
 
     answer = load()["mitx_release.sync"]()
@@ -144,7 +150,9 @@ def test_a_patch_that_the_operator_drops_is_left_out(world, load):
 
 def test_a_jump_to_the_next_codename_leaves_upstreams_backports_behind(world, load):
     up = world.upstream
-    backport = world.commit(up, world.juniper, {"cms/c.py": lines("c", l20="juniper", l22="backport")}, "fix: backport by edX", EDX)
+    backport = world.commit(
+        up, world.juniper, {"cms/c.py": lines("c", l20="juniper", l22="backport")}, "fix: backport by edX", EDX
+    )
     world.set(up, "open-release/juniper.master", backport)
     mine = world.commit(world.origin, backport, {"cms/c.py": lines("c", l2="mit", l20="juniper", l22="backport")}, "feat: ours")
     world.set(world.origin, BRANCH, mine)
@@ -221,7 +229,17 @@ def test_upstream_rewrote_its_candidate(world, load):
 
 
 def test_onto_a_tag(world, load):
-    world.git(world.upstream, "tag", "-a", "-m", "Koa.1", "open-release/koa.1", world.rc3, GIT_COMMITTER_NAME="x", GIT_COMMITTER_EMAIL="x@y")
+    world.git(
+        world.upstream,
+        "tag",
+        "-a",
+        "-m",
+        "Koa.1",
+        "open-release/koa.1",
+        world.rc3,
+        GIT_COMMITTER_NAME="x",
+        GIT_COMMITTER_EMAIL="x@y",
+    )
     answer = load(onto="open-release/koa.1")["mitx_release.sync"]()
     assert answer["onto"] == {"ref": "refs/tags/open-release/koa.1", "sha": world.rc3}
     assert world.git(world.origin, "merge-base", BRANCH, world.rc3) == world.rc3
@@ -277,7 +295,9 @@ def test_a_latin_1_message_and_author_survive(world, load):
     tip = world.commit(world.origin, world.tip(), {"x.txt": "x\n"}, message, "Zoé <zoe@mit.edu>", encoding="ISO-8859-1")
     # And one that is wrong about its encoding, as old tools wrote them.
     good = world.commit(world.origin, tip, {"y.txt": "y\n"}, "fix: bXta\n")
-    raw = subprocess.run(["git", "--git-dir", str(world.origin), "cat-file", "commit", good], capture_output=True, check=True).stdout
+    raw = subprocess.run(
+        ["git", "--git-dir", str(world.origin), "cat-file", "commit", good], capture_output=True, check=True
+    ).stdout
     bad = world.git(world.origin, "hash-object", "-t", "commit", "-w", "--stdin", stdin=raw.replace(b"bXta", b"b\xe9ta"))
     world.set(world.origin, BRANCH, bad)
 
@@ -304,6 +324,24 @@ def test_a_tree_that_a_merge_would_not_give_stops_until_a_human_accepts_it(world
     assert plan["check"]["unexplained"] == ["cms/c.py"]
     assert f"accept={plan['new']}" in str(refusal.value)
     assert modules["mitx_release.sync"](accept=plan["new"])["new"] == world.tip()
+
+
+def test_what_upstream_took_and_took_back_is_not_lost_in_silence(world, load):
+    """Its patch id says that upstream has it, and upstream has it no more: left out, the branch would lose the change."""
+    up = world.upstream
+    taken = world.commit(up, world.rc3, {"lms/a.py": lines("a", l5="mit one", l25="rc3")}, "feat: one, by edX", EDX)
+    world.set(up, "open-release/koa.rc3", world.commit(up, taken, {"lms/a.py": lines("a", l25="rc3")}, "Revert: one", EDX))
+    before = world.refs(world.origin)
+    with pytest.raises(CommandExecutionError, match=r"another tree than a merge would have, in: lms/a\.py"):
+        load()["mitx_release.sync"]()
+    assert world.refs(world.origin) == before
+
+    one = world.commit(world.origin, world.rc2, {"lms/a.py": lines("a", l5="mit one")}, "UPSTREAM: <carry>: one")
+    world.set(world.origin, BRANCH, one)
+    answer = load()["mitx_release.sync"]()
+    assert answer["patches"][0]["fate"] == "carry"
+    assert "had, the same change" in answer["patches"][0]["note"]
+    assert world.show("lms/a.py") == lines("a", l5="mit one", l25="rc3")
 
 
 def test_signatures_are_told_lost_or_made_anew_and_stay_the_same(world, load, tmp_path):

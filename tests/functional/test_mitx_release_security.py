@@ -58,7 +58,22 @@ def _program(path, text):
     return path
 
 
-NAMES = ["--upload-pack={canary}", "-x", "a b", "a..b", "a//b", "open-release/koa.lock", "x@{{1}}", "open-release/../../x", "a\nb", "", ".x/y", "x:y", "^x", "x~1"]
+NAMES = [
+    "--upload-pack={canary}",
+    "-x",
+    "a b",
+    "a..b",
+    "a//b",
+    "open-release/koa.lock",
+    "x@{{1}}",
+    "open-release/../../x",
+    "a\nb",
+    "",
+    ".x/y",
+    "x:y",
+    "^x",
+    "x~1",
+]
 URLS = [
     "ext::{canary}", "--upload-pack={canary}", "-u{canary}", "ssh://-oProxyCommand={canary}/x", "-oProxyCommand={canary}:x", "fd::0",
     "git://host/x", "http://host/x", "https://host/x;{canary}", "https://ho st/x", "file:///x\n-c", "host::x", "", "relative/path",
@@ -105,7 +120,16 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(load):
 
 def test_hooks_configuration_and_environment_of_others_do_not_run(load, world, canary, tmp_path, monkeypatch):
     hooks = tmp_path / "hooks"
-    for name in ("post-checkout", "reference-transaction", "pre-push", "post-rewrite", "pre-rebase", "post-commit", "pre-commit", "post-index-change"):
+    for name in (
+        "post-checkout",
+        "reference-transaction",
+        "pre-push",
+        "post-rewrite",
+        "pre-rebase",
+        "post-commit",
+        "pre-commit",
+        "post-index-change",
+    ):
         _program(hooks / name, str(canary))
     home = tmp_path / "home"
     home.mkdir()
@@ -234,7 +258,9 @@ class _Forge(http.server.BaseHTTPRequestHandler):
             "CONTENT_LENGTH": str(len(body)), "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""), "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull, "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
         }  # fmt: skip
-        head, _, answer = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True, check=False).stdout.partition(b"\r\n\r\n")
+        head, _, answer = subprocess.run(
+            ["git", "http-backend"], input=body, env=env, capture_output=True, check=False
+        ).stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
         self.send_response(int(headers.pop("Status", "200 OK").split()[0]))
         for name, value in headers.items():
@@ -310,7 +336,13 @@ def test_ssh_uses_the_key_file_and_nothing_else(load, world, argv, tmp_path):
     lines = [line for line in argv().splitlines() if line.startswith("ssh ")]
     assert lines
     for line in lines:
-        for option in ("BatchMode=yes", "IdentitiesOnly=yes", f"-i {key}", f"UserKnownHostsFile={hosts}", "StrictHostKeyChecking=yes"):
+        for option in (
+            "BatchMode=yes",
+            "IdentitiesOnly=yes",
+            f"-i {key}",
+            f"UserKnownHostsFile={hosts}",
+            "StrictHostKeyChecking=yes",
+        ):
             assert option in line
 
 

@@ -55,7 +55,14 @@ class Master:
     def start(self, *arguments, **environ):
         self.write("pillar/all.sls", self.pillar)
         command = [str(SALT_RUN), "-c", str(self.folder), "--out=json", "-l", "quiet", *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **environ}, start_new_session=True)
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **environ},
+            start_new_session=True,
+        )
 
     def run(self, *arguments, **environ):
         process = self.start(*arguments, **environ)
@@ -176,7 +183,10 @@ def test_the_existing_orchestration_sees_exactly_its_own_variables(master, tmp_p
         "{% do seen.update({name: salt.environ.get(name)}) %}{% endfor %}\n"
         f"write:\n  file.managed:\n    - name: {seen}\n    - contents: '{{{{ seen | json }}}}'\n",
     )
-    master.write("mods/fake_check.py", f"import os\ndef missing():\n    return [] if os.path.exists({str(seen)!r}) else ['nothing is deployed']\n")
+    master.write(
+        "mods/fake_check.py",
+        f"import os\ndef missing():\n    return [] if os.path.exists({str(seen)!r}) else ['nothing is deployed']\n",
+    )
     config = salt.utils.yaml.safe_load((master.folder / "master").read_text())
     config["module_dirs"].append(str(master.folder / "mods"))
     master.write("master", config)

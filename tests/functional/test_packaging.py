@@ -65,7 +65,18 @@ def wheel(tmp_path_factory):
         if (ROOT / name).is_file() and not name.startswith(("tests/", "sandbox/")):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(target), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(target),
+        str(source),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return probe(config(folder), target, folder)
 

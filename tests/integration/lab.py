@@ -16,7 +16,7 @@ PURPOSE = "next-residential-draft"
 PROGRAMS = {WEB: ["lms", "cms"], WORKER: ["lms_worker"]}
 BIN = pathlib.Path(sys.executable).parent
 # What systemd is on a real host: units of a file, and one of them cannot be started.
-SERVICE_MODULE = '''
+SERVICE_MODULE = """
 import json, os, pathlib
 from salt.exceptions import CommandExecutionError
 def _file(): return pathlib.Path(os.environ["HOME"]) / "units.json"
@@ -28,7 +28,7 @@ def _set(name, running):
     return True
 def start(name): return _set(name, True)
 def stop(name): return _set(name, False)
-'''
+"""
 SUPERVISORD = """[supervisord]
 logfile={home}/supervisord.log
 pidfile={home}/supervisord.pid
@@ -66,7 +66,7 @@ class Host:
     def supervise(self, programs=None, **commands):
         """supervisord anew, with these programs, all running; ``commands`` adds programs of another command."""
         self.unsupervise()
-        names = {name: ("sleep 1000", 0) for name in programs or PROGRAMS[self.name]}
+        names = dict.fromkeys(programs or PROGRAMS[self.name], ("sleep 1000", 0))
         names |= {name: (command, 1) for name, command in commands.items()}
         text = SUPERVISORD.format(home=self.home, socket=self.socket, user="user=root" if os.getuid() == 0 else "")
         text += "".join(PROGRAM.format(name=name, command=command, startsecs=secs) for name, (command, secs) in names.items())

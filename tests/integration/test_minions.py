@@ -14,7 +14,7 @@ BOTH = [WEB, WORKER]
 
 
 def minions_lines(loaded):
-    return [line for line in loaded.modules["mitx_run.entries"](event="minions")]
+    return loaded.modules["mitx_run.entries"](event="minions")
 
 
 # ---- the door
@@ -176,7 +176,10 @@ def test_a_dead_supervisord_is_neither_stopped_nor_running(supervised, salt):
         with pytest.raises(CommandExecutionError, match=rf"supervisord does not answer.*\n  - {WORKER}: .*no such file"):
             modules[f"mitx_services.{verb}"](BOTH)
     assert set(supervised.hosts[WEB].status().values()) == {"RUNNING"}, "nothing is touched before everything is known"
-    assert any("supervisord does not answer" in line for line in modules["mitx_services.problems"](modules["mitx_services.status"](BOTH), "stopped"))
+    assert any(
+        "supervisord does not answer" in line
+        for line in modules["mitx_services.problems"](modules["mitx_services.status"](BOTH), "stopped")
+    )
 
 
 def test_one_program_that_is_fatal_is_told_at_once(supervised, salt):
@@ -231,8 +234,8 @@ def test_the_schedule_stays_held_when_the_minion_is_started_again(supervised, sa
 
 
 def test_a_highstate_under_way_is_told_since_it_may_start_what_was_stopped(supervised, salt):
-    loaded = salt(services={"timeout": 2})
-    loaded.modules["mitx_services.stop"](BOTH)
+    salt().modules["mitx_services.stop"](BOTH)
+    loaded = salt(services={"timeout": 8})
     home = supervised.hosts[WEB].home
     (home / "ansible").write_text("touch ~/at-work; while [ ! -e ~/go-on ]; do sleep 0.1; done; rm ~/go-on ~/at-work")
     with LocalClient(c_path=supervised.master.config_file) as client:

@@ -68,7 +68,9 @@ def test_the_recap_that_an_image_brought_along_is_not_this_times(salt, log):
 
 def test_configure_passes_the_runbooks_flags_and_its_failure_is_seen_in_the_recap_only(salt, lab, log):
     for minion in BOTH:
-        (lab.hosts[minion].home / "ansible").write_text(f"echo \"$1\" > ~/flags; cat <<EOF\n{RECAP.format(failed=int(minion == WORKER))}\nEOF\nexit 2\n")
+        (lab.hosts[minion].home / "ansible").write_text(
+            f'echo "$1" > ~/flags; cat <<EOF\n{RECAP.format(failed=int(minion == WORKER))}\nEOF\nexit 2\n'
+        )
     loaded = salt()
     loaded.modules["mitx_hosts.configure"](BOTH)
     assert {(lab.hosts[m].home / "flags").read_text() for m in BOTH} == {"--tags install:configuration\n"}

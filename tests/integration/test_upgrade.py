@@ -66,7 +66,9 @@ def test_nothing_of_open_edx_lives_on_the_old_fleet(world, fleets):
 
 
 def test_the_purposes_beside_it_were_not_touched(world, upgraded):
-    current = {id_ for id_, one in world.instances(environment="mitx-qa").items() if one["tags"].get("purpose", "").startswith("current")}
+    current = {
+        id_ for id_, one in world.instances(environment="mitx-qa").items() if one["tags"].get("purpose", "").startswith("current")
+    }
     assert len(current) == 4
     stopped = [line for line in world.log("processes") if line["host"] in current and line["event"] == "stopped"]
     assert stopped == []
@@ -94,7 +96,11 @@ def test_the_release_branch_is_rebased_and_its_old_tip_kept(world, upgraded):
     backups = git("for-each-ref", "--format=%(objectname)", "refs/mitx/backup").split()
     assert len(backups) == 1
     assert backups != [tip]
-    deployed = {line["release"] for line in world.log("processes") if line["purpose"] in OURS and line["event"] == "started" and "koa" in line["release"]}
+    deployed = {
+        line["release"]
+        for line in world.log("processes")
+        if line["purpose"] in OURS and line["event"] == "started" and "koa" in line["release"]
+    }
     assert deployed == {f"koa@{tip}"}
 
 
@@ -110,7 +116,11 @@ def test_each_migration_ran_once_while_nothing_of_its_purpose_lived(world, upgra
 
 def test_no_old_process_began_after_stop_and_no_new_worker_worked_before_start(world, fleets):
     stop, start = world.phase("stop", "finished"), world.phase("start", "started")
-    revived = [line for line in world.log("processes") if line["host"] in fleets["old"] and line["event"] == "started" and line["time"] > stop]
+    revived = [
+        line
+        for line in world.log("processes")
+        if line["host"] in fleets["old"] and line["event"] == "started" and line["time"] > stop
+    ]
     assert revived == []
     jobs = world.log("jobs")
     assert any(line["host"] in fleets["old"] for line in jobs)
@@ -119,7 +129,9 @@ def test_no_old_process_began_after_stop_and_no_new_worker_worked_before_start(w
 
 
 def test_dns_moved_twice_in_one_batch_each_and_by_us_alone(world, upgraded):
-    changes = [call for call in world.writes() if call["operation"] == "change_resource_record_sets" and "sandbox" not in call["agent"]]
+    changes = [
+        call for call in world.writes() if call["operation"] == "change_resource_record_sets" and "sandbox" not in call["agent"]
+    ]
     assert len(changes) == 2
     assert world.phase("close", "started") < changes[0]["time"] < world.phase("close", "finished")
     assert world.phase("open", "started") < changes[1]["time"] < world.phase("open", "finished")
@@ -178,7 +190,9 @@ def test_a_new_commit_is_redeployed_to_every_host(world, fleets):
     origin = str(world.folder / "git" / "origin.git")
 
     def git(*words, **more):
-        return subprocess.run(["git", "--git-dir", origin, *words], capture_output=True, text=True, check=True, **more).stdout.strip()
+        return subprocess.run(
+            ["git", "--git-dir", origin, *words], capture_output=True, text=True, check=True, **more
+        ).stdout.strip()
 
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     commit = git(*identity, "commit-tree", "refs/heads/mitx/koa^{tree}", "-p", "refs/heads/mitx/koa", "-m", "One more patch")
@@ -189,7 +203,9 @@ def test_a_new_commit_is_redeployed_to_every_host(world, fleets):
     for line in world.log("processes"):
         if line["event"] == "started":
             began[line["host"], line["process"]] = line["release"]
-    assert {began[key] for key in began if key[0] in fleets["new"] and key[1] in ("lms", "cms", "lms_worker")} == {f"koa@{commit}"}
+    assert {began[key] for key in began if key[0] in fleets["new"] and key[1] in ("lms", "cms", "lms_worker")} == {
+        f"koa@{commit}"
+    }
 
 
 def test_a_dry_run_of_retiring_destroys_nothing_and_the_real_one_exactly_the_old_fleet(world, fleets):

@@ -71,7 +71,9 @@ def test_a_migration_that_fails_leaves_the_page_up_and_nothing_after_it_happens(
     assert "migrate failed" in output
     assert "see the maintenance page" in output
     assert "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.window" in output
-    assert "start" not in {line["phase"] for line in world.journal() if line["event"] == "phase" and line["time"] > world.phase("migrate", "started")}
+    assert "start" not in {
+        line["phase"] for line in world.journal() if line["event"] == "phase" and line["time"] > world.phase("migrate", "started")
+    }
 
 
 def test_after_migrate_a_rollback_asks_about_the_databases(world):
@@ -87,7 +89,11 @@ def test_kill_9_in_the_middle_and_the_same_command_ends_where_it_should(world, v
     deadline = time.monotonic() + 300
     seen = world.phase("migrate", "failed")
     while time.monotonic() < deadline:
-        started = [line["phase"] for line in world.journal() if line["event"] == "phase" and line["status"] == "started" and line["time"] > seen]
+        started = [
+            line["phase"]
+            for line in world.journal()
+            if line["event"] == "phase" and line["status"] == "started" and line["time"] > seen
+        ]
         if "attach" in started or process.poll() is not None:
             break
         time.sleep(0.1)
@@ -102,4 +108,3 @@ def test_kill_9_in_the_middle_and_the_same_command_ends_where_it_should(world, v
     assert len(done) == len({(line["purpose"], line["database"], line["migration"]) for line in done})
     launched = [call for call in world.writes() if call["operation"] == "run_instances" and call["agent"] == "sandbox-cloud"]
     assert len(launched) == 7
-

@@ -24,7 +24,9 @@ class World:
     def sandbox(self, *words, timeout=900):
         """Run ``python -m sandbox …``; returns ``(exit status, output)``."""
         command = [sys.executable, "-m", "sandbox", "--dir", str(self.folder), *words]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False
+        )
         return done.returncode, done.stdout
 
     def salt_run(self, *words, timeout=600):
@@ -62,7 +64,11 @@ class World:
 
     def phase(self, name, status):
         """When a phase last came to a status."""
-        times = [line["time"] for line in self.journal() if line["event"] == "phase" and (line["phase"], line["status"]) == (name, status)]
+        times = [
+            line["time"]
+            for line in self.journal()
+            if line["event"] == "phase" and (line["phase"], line["status"]) == (name, status)
+        ]
         return times[-1]
 
     def summary(self):

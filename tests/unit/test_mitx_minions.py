@@ -115,7 +115,9 @@ def test_what_is_to_go_on_meanwhile_is_called_every_few_seconds_of_a_long_job(mi
 
 
 def test_a_password_in_an_answer_is_not_told(mitx, client):
-    client.incoming = [{WEB: {"ret": {"retcode": 128, "stdout": "", "stderr": "fatal: https://me:secret@git.example.org/"}, "retcode": 128}}]
+    client.incoming = [
+        {WEB: {"ret": {"retcode": 128, "stdout": "", "stderr": "fatal: https://me:secret@git.example.org/"}, "retcode": 128}}
+    ]
     with pytest.raises(CommandExecutionError) as told:
         mitx().modules["mitx_minions.run"]([WEB], "cmd.run_all", ["git fetch"], change=False)
     assert "secret" not in str(told.value)
@@ -143,7 +145,10 @@ def problems(mitx, client, wanted, *lines):
 
 
 def test_stopped_means_no_process_and_none_to_come(mitx, client):
-    lines = [f"edxapp:{state.lower():20} {state}   Dec 20 09:00 PM" for state in ("STOPPED", "EXITED", "FATAL", "BACKOFF", "STARTING", "UNKNOWN")]
+    lines = [
+        f"edxapp:{state.lower():20} {state}   Dec 20 09:00 PM"
+        for state in ("STOPPED", "EXITED", "FATAL", "BACKOFF", "STARTING", "UNKNOWN")
+    ]
     assert problems(mitx, client, "stopped", *lines) == [
         "edxapp:backoff is BACKOFF", "edxapp:starting is STARTING", "edxapp:unknown is UNKNOWN"
     ]  # fmt: skip
@@ -151,10 +156,20 @@ def test_stopped_means_no_process_and_none_to_come(mitx, client):
 
 def test_the_name_of_a_program_that_does_not_run_is_kept(mitx, client):
     """Salt's own supervisord.status calls it ERROR:."""
-    assert "edxapp:lms is FATAL" in problems(mitx, client, "running", "edxapp:lms   FATAL     Exited too quickly (process log may have details)")
+    assert "edxapp:lms is FATAL" in problems(
+        mitx, client, "running", "edxapp:lms   FATAL     Exited too quickly (process log may have details)"
+    )
 
 
-@pytest.mark.parametrize("said", ["unix:///var/run/supervisor.sock no such file", "unix:///tmp/s.sock refused connection", "", "error: <class 'socket.error'>"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "unix:///var/run/supervisor.sock no such file",
+        "unix:///tmp/s.sock refused connection",
+        "",
+        "error: <class 'socket.error'>",
+    ],
+)
 def test_an_answer_without_a_list_is_neither_stopped_nor_running(mitx, client, said):
     for wanted in ("stopped", "running"):
         assert any("supervisord does not answer" in line for line in problems(mitx, client, wanted, said))

@@ -19,7 +19,8 @@ class World:
     """Stands for the execution modules: what they were asked, what they answer."""
 
     def __init__(self):
-        self.called, self.pinned, self.journal = [], {}, []
+        self.called, self.journal = [], []
+        self.pinned = {"old_fleet": FLEET, "new_fleet": FLEET}
         self.ec2 = {"i-1": "running", "i-2": "running"}
         self.fleet = [dict(one) for one in FLEET]
         self.depths = [0]
@@ -38,8 +39,8 @@ class World:
             "mitx_fleet.current": lambda settings: self.fleet,
             "mitx_fleet.find": self.find,
             "mitx_phase.next_command": lambda: "salt-run state.orchestrate orchestrate.mitx.window",
-            "mitx_run.pinned": self.pinned.get,
-            "mitx_run.pin": self.pinned.__setitem__,
+            "mitx_run.pinned": lambda name: self.pinned.get(name),
+            "mitx_run.pin": lambda name, value: self.pinned.update({name: value}),
             "mitx_run.journal": lambda event, **fields: self.journal.append((event, fields)),
             "mitx_run.wait_until": self.wait_until,
             "mitx_minions.shell": self.shell,
@@ -109,7 +110,12 @@ def states(world):
     def loaded(test=False):
         queues = load(ROOT / "_modules" / "mitx_queues.py", world, test)
         migrations = load(ROOT / "_modules" / "mitx_migrations.py", world, test)
-        world.answers |= {"mitx_queues.depths": queues.depths, "mitx_queues.drain": queues.drain, "mitx_migrations.back_up": migrations.back_up}
+        migrations.pending = world["mitx_migrations.pending"]
+        world.answers |= {
+            "mitx_queues.depths": queues.depths,
+            "mitx_queues.drain": queues.drain,
+            "mitx_migrations.back_up": migrations.back_up,
+        }
         return load(ROOT / "_states" / "mitx_minions.py", world, test)
 
     return loaded
@@ -155,7 +161,9 @@ def test_a_leftover_of_an_earlier_upgrade_is_stopped_and_never_started(world, st
     assert world.asked("mitx_services.start") == [([WEB], None)]
 
 
-@pytest.mark.parametrize("function", ["running", "configured", "restarted", "answering", "at_commit", "redeployed", "configured_only"])
+@pytest.mark.parametrize(
+    "function", ["running", "configured", "restarted", "answering", "at_commit", "redeployed", "configured_only"]
+)
 def test_an_empty_fleet_is_no_success(world, states, function):
     world.fleet = []
     world.pinned["release_sha"] = "a" * 40
@@ -164,8 +172,18 @@ def test_an_empty_fleet_is_no_success(world, states, function):
     assert "the fleet is empty" in ret["comment"]
 
 
+@pytest.mark.parametrize("function", ["stopped", "running", "drained", "migrated", "configured", "at_commit", "answering"])
+def test_a_dry_run_before_anything_is_recorded_is_no_failure(world, states, function):
+    world.pinned.clear()
+    ret = getattr(states(test=True), function)("x")
+    assert (ret["result"], ret["changes"]) == (None, {})
+    assert "recorded by an earlier phase" in ret["comment"]
+
+
 def test_a_failure_below_fails_the_state_without_changes(world, states):
-    world.says("mitx_services.stop", CommandExecutionError(f"stop: 1 of 2 minions did not do it (1 did):\n  - {WORKER}: no answer"))
+    world.says(
+        "mitx_services.stop", CommandExecutionError(f"stop: 1 of 2 minions did not do it (1 did):\n  - {WORKER}: no answer")
+    )
     ret = states().stopped("s")
     assert (ret["result"], ret["changes"]) == (False, {})
     assert WORKER in ret["comment"]
@@ -250,7 +268,9 @@ def test_the_backup_comes_first_once_in_a_run_and_its_failure_ends_it(world, sta
     assert states().migrated("m")["result"] is True
     assert states().migrated("m")["result"] is True
     assert len(world.asked("mitx_orchestrate.run")) == 2
-    order = [name for name, _ in world.called if name in ("mitx_services.status", "mitx_orchestrate.run", "mitx_migrations.migrate")]
+    order = [
+        name for name, _ in world.called if name in ("mitx_services.status", "mitx_orchestrate.run", "mitx_migrations.migrate")
+    ]
     assert order[2:5] == ["mitx_services.status", "mitx_orchestrate.run", "mitx_migrations.migrate"]
 
 
@@ -264,11 +284,12 @@ def test_a_host_at_another_commit_is_named(world, states):
 
 
 def test_before_anything_is_launched_there_is_no_date_to_set(world, states):
+    world.pinned.clear()
     assert states().launch_date_set("l")["comment"] == "Nothing of the new fleet is there yet"
 
 
 def test_the_date_of_another_day_is_set_on_what_an_interrupted_deploy_launched(world, states):
-    world.pinned["release_number"] = 1
+    world.pinned = {"release_number": 1}
     world.says("mitx_fleet.new", {"instances": FLEET})
     world.says("mitx_hosts.launch_dates", {WEB: "2026-12-19", WORKER: "2026-12-20"})
     world.says("mitx_hosts.set_launch_date", None)

@@ -37,13 +37,36 @@ def git(salt):
     return _load("mitx_git", salt)
 
 
-@pytest.mark.parametrize("name", ["koa", "open-release/koa.rc3", "mitx/koa", "open-release/koa.1", "open-release/eucalyptus.1rc2", "a_b/c-d"])
+@pytest.mark.parametrize(
+    "name", ["koa", "open-release/koa.rc3", "mitx/koa", "open-release/koa.1", "open-release/eucalyptus.1rc2", "a_b/c-d"]
+)
 def test_plain_names_pass(git, name):
     assert git.check_name(name) == name
 
 
 @pytest.mark.parametrize(
-    "name", ["-x", "--upload-pack=x", "a/-x", "a//b", "/a", "a/", "a..b", "a.", "a.lock", "a.lock/b", "a@{1}", "a b", "a\n", "é", "a:b", "", None, 7, "x" * 201]
+    "name",
+    [
+        "-x",
+        "--upload-pack=x",
+        "a/-x",
+        "a//b",
+        "/a",
+        "a/",
+        "a..b",
+        "a.",
+        "a.lock",
+        "a.lock/b",
+        "a@{1}",
+        "a b",
+        "a\n",
+        "é",
+        "a:b",
+        "",
+        None,
+        7,
+        "x" * 201,
+    ],
 )
 def test_other_names_do_not(git, name):
     with pytest.raises(CommandExecutionError, match="git was not called with it"):
@@ -90,7 +113,9 @@ def test_the_environment_is_built_from_nothing_and_holds_the_token_for_origin_al
     assert found["GIT_CONFIG_GLOBAL"] == found["GIT_CONFIG_SYSTEM"] == "/dev/null"
     config = {found[f"GIT_CONFIG_KEY_{n}"]: found[f"GIT_CONFIG_VALUE_{n}"] for n in range(int(found["GIT_CONFIG_COUNT"]))}
     headers = {key: value for key, value in config.items() if key.startswith("http.")}
-    assert headers == {f"http.{RELEASE['origin']}.extraHeader": f"Authorization: Basic {base64.b64encode(b'x-access-token:t0ken').decode()}"}
+    assert headers == {
+        f"http.{RELEASE['origin']}.extraHeader": f"Authorization: Basic {base64.b64encode(b'x-access-token:t0ken').decode()}"
+    }
     assert config["core.hooksPath"] == "/dev/null"
 
 
@@ -145,7 +170,10 @@ def test_a_push_leases_each_ref_explicitly_and_never_forces(mirror):
 
 def test_gits_reasons_for_a_refusal_are_read(mirror):
     out = f"To /x\n!\t{NEW}:refs/heads/mitx/koa\t[rejected] (stale info)\n*\t{OLD}:refs/y\t[new reference]\n!\t:refs/z\t[remote rejected] (hook declined)\nDone\n"
-    assert mirror.refused(out) == {"refs/heads/mitx/koa": "[rejected] (stale info)", "refs/z": "[remote rejected] (hook declined)"}
+    assert mirror.refused(out) == {
+        "refs/heads/mitx/koa": "[rejected] (stale info)",
+        "refs/z": "[remote rejected] (hook declined)",
+    }
 
 
 def test_upstreams_releases_are_fetched_of_the_family_of_onto_too(mirror):
@@ -158,7 +186,9 @@ def test_upstreams_releases_are_fetched_of_the_family_of_onto_too(mirror):
 def test_what_merge_tree_says_is_read(salt):
     conflict = _load("mitx_conflict", salt)
     stages = "100644 aaa 1\tlms/a b.py\x00100644 bbb 3\tlms/a b.py\x00\x00"
-    messages = "1\x00c.py\x00Auto-merging\x00Auto-merging c.py\n\x002\x00x\x00y\x00CONFLICT (rename/delete)\x00CONFLICT: x renamed\n\x00"
+    messages = (
+        "1\x00c.py\x00Auto-merging\x00Auto-merging c.py\n\x002\x00x\x00y\x00CONFLICT (rename/delete)\x00CONFLICT: x renamed\n\x00"
+    )
     assert conflict.parse(f"{NEW}\x00{stages}{messages}") == {
         "tree": NEW,
         "stages": {"lms/a b.py": [1, 3]},
