@@ -41,6 +41,7 @@ KEYS = {
         "public_timeout": ((int, float), 300), "interval": ((int, float), 5),
     },
     "maintenance": {
+        "name": (str, "Residential MITx"),
         "domains": (list, ["lms", "cms", "preview"]),
         "distribution": {"id": (str, REQUIRED), "domain_name": (str, REQUIRED)},
         "bucket": (str, REQUIRED), "key": (str, "index.html"), "template": (str, None), "marker": (str, "data-mitx-maintenance"),

@@ -12,10 +12,10 @@ def __virtual__():
     return True
 
 
-def opened(name, begin=True):
+def opened(name, begin=True, lock=True):
     """
     Begin the run that the settings name, or go on with it, and hold its environment until this process ends. With ``begin: False``
-    it must have begun.
+    it must have begun. With ``lock: False`` somebody else may hold it, the window that this is said about.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
@@ -34,7 +34,8 @@ def opened(name, begin=True):
         if __opts__["test"]:
             ret["result"] = None if ret["changes"] else True
             return ret
-        __salt__["mitx_run.lock"](why=f"upgrade {run}")
+        if lock:
+            __salt__["mitx_run.lock"](why=f"upgrade {run}")
         __salt__["mitx_run.begin"](run, why=settings["window"].get("reason") or "")
         __salt__["mitx_run.pin"]("environments_digest", settings["environments_digest"])
     except CommandExecutionError as err:

@@ -28,6 +28,7 @@ mitx:
       interval: 5                # s between two looks
 
     maintenance:
+      name: Residential MITx         # what is down: on the page and in the 3down request
       domains: [lms, cms, preview]   # which host names of a purpose go to the page; gitreload does not
       bucket: upgrading.mitx.mit.edu
       key: index.html

@@ -1,7 +1,10 @@
 """What lands on origin, and what never does: races, refusals, kills, backups, copies. Real git, real loader."""
 
+import hashlib
+import json
 import multiprocessing
 import os
+import pathlib
 import random
 import signal
 import subprocess
@@ -198,13 +201,11 @@ _SYNC = """
 @pytest.fixture
 def syncing(world, mitx, tmp_path):
     """Start ``mitx_release.sync`` in a process of its own, git and all in one process group."""
-    import json
-
     opts = mitx(release=release_world.settings(world)).opts
     path = tmp_path / "opts.json"
     path.write_text(json.dumps(opts, default=str))
     script = tmp_path / "sync.py"
-    script.write_text(textwrap.dedent(_SYNC.format(root=str(release_world.pathlib.Path(__file__).parents[2]))))
+    script.write_text(textwrap.dedent(_SYNC.format(root=str(pathlib.Path(__file__).parents[2]))))
     started = []
 
     def start():
@@ -246,7 +247,35 @@ def test_killed_anywhere_the_next_run_ends_right(world, load, syncing, seed, tmp
     assert world.tip() == answer["new"]
     assert world.log(f"{world.rc3}..{BRANCH}") == ["feat: one", "feat: two", "feat: three"]
     assert [sha for ref, sha in world.refs(world.origin).items() if ref.startswith("refs/mitx/backup")] == [old]
-    assert not list(release_world.pathlib.Path("/dev/shm").glob(_scratch_of(mirror)))
+    assert not list(pathlib.Path("/dev/shm").glob(_scratch_of(mirror)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_while_it_takes_a_fix_back_the_fix_is_not_lost(world, load, syncing, seed):
+    clash = world.commit(world.upstream, world.rc3, {"lms/a.py": None}, "chore: remove", EDX)
+    world.set(world.upstream, "open-release/koa.rc3", clash)
+    with pytest.raises(CommandExecutionError) as stopped:
+        load()["mitx_release.sync"]()
+    folder = pathlib.Path(stopped.value.conflict["folder"])
+    # A decision that rerere does not remember.
+    (folder / "lms/a.py").write_text("kept by hand\n")
+    subprocess.run(["git", "-C", str(folder), "add", "lms/a.py"], check=True)
+    _slow_push(world)
+    process = syncing()
+    _wait(
+        lambda: (
+            list(pathlib.Path("/dev/shm").glob(_scratch_of(world.folder / "git/edx-platform.git"))) or process.poll() is not None
+        )
+    )
+    time.sleep(random.Random(seed).uniform(0, 0.8))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    answer = load()["mitx_release.sync"]()
+
+    assert world.tip() == answer["new"]
+    assert world.show("lms/a.py") == "kept by hand\n"
+    assert load()["mitx_release.plan"]()["changed"] is False
 
 
 def _slow_push(world):
@@ -259,8 +288,6 @@ def _possible(world):
 
 
 def _scratch_of(mirror):
-    import hashlib
-
     return f"mitx-release-{hashlib.sha256(str(mirror).encode()).hexdigest()[:12]}-*"
 
 
@@ -309,59 +336,6 @@ def test_whoever_waits_too_long_is_told_who_holds_the_mirror(world, load, monkey
         done.set()
         other.join()
     assert modules["mitx_release.plan"]()["changed"] is True
-
-
-def test_the_states_pin_predict_and_repeat(world, mitx):
-    dry = mitx(test=True, begin=True, release=release_world.settings(world))
-    before = world.refs(world.origin)
-    predicted = dry.states["mitx_release.rebased"]("release")
-    assert predicted["result"] is None
-    change = predicted["changes"][BRANCH]
-    assert change["old"] == world.patches[-1]
-    assert world.refs(world.origin) == before
-
-    wet = mitx(release=release_world.settings(world))
-    done = wet.states["mitx_release.rebased"]("release")
-    assert done["result"] is True
-    assert done["changes"][BRANCH]["new"] == change["new"] == world.tip()
-    assert wet.modules["mitx_run.pinned"]("release_sha") == world.tip()
-    pushes = [line for line in wet.modules["mitx_run.entries"](event="git") if "push" in line["command"]]
-    assert [line["stage"] for line in pushes] == ["before", "after"]
-
-    again = wet.states["mitx_release.rebased"]("release")
-    assert (again["result"], again["changes"]) == (True, {})
-    assert len([line for line in wet.modules["mitx_run.entries"](event="git") if "push" in line["command"]]) == 2
-
-
-def test_the_state_stops_on_a_conflict_and_predicts_it(world, mitx):
-    clash = world.commit(world.upstream, world.rc3, {"lms/a.py": lines("a", l5="edX", l25="rc3")}, "clash", EDX)
-    world.set(world.upstream, "open-release/koa.rc3", clash)
-    before = world.refs(world.origin)
-    dry = mitx(test=True, release=release_world.settings(world)).states["mitx_release.rebased"]("release")
-    assert dry["result"] is None
-    assert "lms/a.py" in dry["comment"]
-    assert "1 conflict" in dry["warnings"][0]
-    wet = mitx(release=release_world.settings(world))
-    stopped = wet.states["mitx_release.rebased"]("release")
-    assert (stopped["result"], stopped["changes"]) == (False, {})
-    assert "mitx.rebase resume=True" in stopped["comment"]
-    assert wet.modules["mitx_run.pinned"]("release_sha") is None
-    assert world.refs(world.origin) == before
-
-
-def test_the_state_copied(world, mitx):
-    dry = mitx(test=True, release=release_world.settings(world)).states["mitx_release.copied"](
-        "branches", names=["open-release/koa.rc3"]
-    )
-    assert (dry["result"], dry["changes"]) == (None, {"open-release/koa.rc3": {"old": None, "new": world.rc3}})
-    states = mitx(release=release_world.settings(world)).states
-    done = states["mitx_release.copied"]("branches", names=["open-release/koa.rc3"])
-    assert (done["result"], done["changes"]) == (True, dry["changes"])
-    assert states["mitx_release.copied"]("branches", names=["open-release/koa.rc3"])["changes"] == {}
-    world.set(world.upstream, "open-release/koa.rc3", world.commit(world.upstream, world.main, {}, "rewritten", EDX))
-    diverged = states["mitx_release.copied"]("branches", names=["open-release/koa.rc3"])
-    assert diverged["result"] is False
-    assert "diverged" in diverged["comment"]
 
 
 def test_ctrl_c_stops_git_too(world, load, syncing):
