@@ -225,9 +225,10 @@ def swap_elb(environment=None, test=False):
 
 
 @_spoken
-def rebase(environment=None, test=False):
+def rebase(environment=None, resume=False, abort=False, test=False):
     """
-    Rebase MIT's patches onto the new release and push, the old tip kept.
+    Rebase MIT's patches onto the new release and push, the old tip kept. After a conflict that was solved by hand the same command,
+    or ``resume=True``, goes on; ``abort=True`` throws the half-done rebase away, origin was never touched.
 
     CLI Example:
 
@@ -235,7 +236,27 @@ def rebase(environment=None, test=False):
 
         salt-run mitx.rebase test=True
     """
+    if abort:
+        if test:
+            return {"would remove": "the rebase that waits for a human, if there is one"}
+        call = _functions(environment)
+        call["mitx_run.lock"](why="mitx.rebase abort=True")
+        return call["mitx_release.abort"]()
     return _orchestrate("rebase", environment, test)
+
+
+@_spoken
+def copy_release(environment=None, test=False):
+    """
+    Copy edX's release branches of this codename into origin under the same names, never by force: for pull requests against them.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.copy_release test=True
+    """
+    return _orchestrate("copy_release", environment, test)
 
 
 @_spoken
