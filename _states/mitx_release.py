@@ -37,7 +37,9 @@ def rebased(name, onto_sha=None, drop=None, accept=None):
         answer = __salt__["mitx_release.sync"](onto_sha=onto_sha, drop=drop or (), accept=accept)
         ret["changes"] = _changes(answer)
         ret["comment"] = _comment(answer)
-        __salt__["mitx_run.pin"]("release_sha", answer["new"])
+        if __salt__["mitx_run.read"]():
+            # By itself, outside of any run, there is nowhere to record it and nobody to act on it.
+            __salt__["mitx_run.pin"]("release_sha", answer["new"])
     except CommandExecutionError as err:
         # What was pushed stays in changes: only recording it can still have failed.
         ret |= {"result": False, "comment": str(err)}
