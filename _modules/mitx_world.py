@@ -92,8 +92,8 @@ def _dns(settings, side):
 def _fleet(which):
     """The recorded instances that still exist; a retired fleet is no fleet."""
     pinned = __salt__["mitx_run.pinned"](f"{which}_fleet") or []
-    there = {one["id"] for one in _seen("instances", lambda: __salt__["mitx_fleet.instances"]())}
-    return [one for one in pinned if one["id"] in there]
+    now = {one["id"]: one["state"] for one in _seen("instances", lambda: __salt__["mitx_fleet.instances"]())}
+    return [{**one, "state": now[one["id"]]} for one in pinned if one["id"] in now]
 
 
 def _new_fleet_there():
@@ -103,11 +103,15 @@ def _new_fleet_there():
 
 
 def _services(which, wanted):
-    fleet = [one["name"] for one in _fleet(which)]
+    # What EC2 has stopped has no minion to ask: it is quiet, and it does not run.
+    off = [f"{one['name']} ({one['id']}) is {one['state']}" for one in _fleet(which) if one["state"] != "running"]
+    fleet = [one["name"] for one in _fleet(which) if one["state"] == "running"]
+    if wanted == "running" and off:
+        return off
     if not fleet:
         return []
     # One job for both fleets: each costs a second, and the answer to it holds for all phases.
-    everyone = sorted({one["name"] for side in ("old", "new") for one in _fleet(side)})
+    everyone = sorted({one["name"] for side in ("old", "new") for one in _fleet(side) if one["state"] == "running"})
     try:
         status = _seen("services", lambda: __salt__["mitx_services.status"](everyone))
     except CommandExecutionError as err:

@@ -15,7 +15,7 @@ import time
 
 import pytest
 import release_world
-from release_world import BRANCH, EDX, lines
+from release_world import BRANCH, EDX
 from salt.exceptions import CommandExecutionError
 
 
