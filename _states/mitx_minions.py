@@ -151,7 +151,7 @@ def configured(name, fleet="new", since=None):
     """
     ret = _result(name)
     try:
-        minions = [one["name"] for one in _running(_instances(fleet))]
+        minions = [one["name"] for one in _running(_serving(_instances(fleet)))]
         since = since or __salt__["mitx_hosts.last_configured"]()
         problems = __salt__["mitx_hosts.unconfigured"](minions, since)
         if problems:
