@@ -260,9 +260,10 @@ def copy_release(environment=None, test=False):
 
 
 @_spoken
-def retire(environment=None, test=False):
+def retire(environment=None, force=False, test=False):
     """
-    Destroy the old fleet, by exact name and recorded instance id, ``retire.after`` hours after the site was opened.
+    Destroy the old fleet, by exact name and recorded instance id, ``retire.after`` hours after the site was opened; with
+    ``force=True`` without waiting for that.
 
     CLI Example:
 
@@ -270,7 +271,7 @@ def retire(environment=None, test=False):
 
         salt-run mitx.retire test=True
     """
-    return _orchestrate("retire", environment, test)
+    return _orchestrate("retire", environment, test, retire_force=bool(force))
 
 
 @_spoken

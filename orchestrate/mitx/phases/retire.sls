@@ -1,2 +1,4 @@
+# pillar mitx:retire_force: `salt-run mitx.retire force=True`, without waiting for retire:after.
 old fleet:
-  mitx_fleet.retired: []
+  mitx_fleet.retired:
+    - force: {{ pillar['mitx'].get('retire_force', False) }}
