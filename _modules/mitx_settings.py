@@ -51,7 +51,8 @@ KEYS = {
     "release": {
         "from": (str, None), "branch": (str, None), "onto": (str, None), "upstream": (str, "https://github.com/edx/edx-platform.git"),
         "origin": (str, "https://github.com/mitodl/edx-platform.git"), "mirror": (str, "/var/lib/mitx/git/edx-platform.git"),
-        "protocols": (list, ["https", "ssh"]), "runas": (str, None), "credentials": (dict, {}), "flatten": (bool, False),
+        "protocols": (list, ["https", "ssh"]), "runas": (str, None), "credentials": (dict, {}), "sha": (str, None), "committer": (dict, {"name": "MITx release", "email": "mitx-release@mit.edu"}),
+        "flatten": (bool, False),
         "signing_key": (str, None), "timeout": ((int, float), 900),
     },
     "build": {"run_migrations": (bool, False), "purpose": (str, None)},

@@ -225,10 +225,13 @@ def swap_elb(environment=None, test=False):
 
 
 @_spoken
-def rebase(environment=None, resume=False, abort=False, test=False):
+def rebase(environment=None, resume=False, abort=False, accept=None, drop=None, test=False):
     """
     Rebase MIT's patches onto the new release and push, the old tip kept. After a conflict that was solved by hand the same command,
     or ``resume=True``, goes on; ``abort=True`` throws the half-done rebase away, origin was never touched.
+
+    accept, drop
+        What a refusal or a plan has named: see ``docs/release.md``.
 
     CLI Example:
 
@@ -236,13 +239,61 @@ def rebase(environment=None, resume=False, abort=False, test=False):
 
         salt-run mitx.rebase test=True
     """
-    if abort:
-        if test:
-            return {"would remove": "the rebase that waits for a human, if there is one"}
-        call = _functions(environment)
-        call["mitx_run.lock"](why="mitx.rebase abort=True")
-        return call["mitx_release.abort"]()
-    return _orchestrate("rebase", environment, test)
+    if not abort:
+        return _orchestrate("rebase", environment, test, release_accept=accept, release_drop=drop)
+    if test:
+        return {"would remove": "the rebase that waits for a human, if there is one"}
+    call = _functions(environment)
+    call["mitx_run.lock"](why="mitx.rebase abort=True")
+    return call["mitx_release.abort"]()
+
+
+@_spoken
+def backups(environment=None):
+    """
+    List where the release branch was before each of its last changes, the latest first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.backups
+    """
+    return {"backups": _functions(environment)["mitx_branch.backups"]()}
+
+
+@_spoken
+def restore(backup=None, environment=None, test=False):
+    """
+    Put the release branch back to one of ``mitx.backups``, by its name or sha; where it is now becomes a backup itself.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.restore backup=20201220T014502Z-0123456789abcdef0123456789abcdef01234567 test=True
+    """
+    call = _functions(environment, test=test)
+    if not test:
+        call["mitx_run.lock"](why=f"mitx.restore {backup}")
+    return call["mitx_branch.restore"](backup=_text(backup))
+
+
+@_spoken
+def create_release(environment=None, test=False):
+    """
+    Create the release branch ``mitx/<codename>`` on origin from edX's first ``open-release/<codename>.master``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.create_release test=True
+    """
+    call = _functions(environment, test=test)
+    if not test:
+        call["mitx_run.lock"](why="mitx.create_release")
+    return call["mitx_branch.create"]()
 
 
 @_spoken
@@ -398,7 +449,7 @@ def _orchestrate(name, environment, test, **said):
     return __salt__["state.orchestrate"](f"orchestrate.mitx.{name}", pillar={"mitx": mine}, test=test or None)
 
 
-def _functions(environment=None):
+def _functions(environment=None, test=False):
     """
     The execution modules, with the master's own pillar, compiled once: what ``salt.cmd … with_pillar=True`` does, and a choice of
     the environment.
@@ -406,6 +457,7 @@ def _functions(environment=None):
     opts = copy.deepcopy(__opts__)
     opts["grains"] = salt.loader.grains(opts)
     opts["file_client"] = "local"
+    opts["test"] = bool(test)
     override = {"mitx": {"environment": environment}} if environment else {}
     opts["pillar"] = salt.pillar.get_pillar(opts, opts["grains"], opts["id"], "base", pillar_override=override).compile_pillar()
     if opts["pillar"].get("_errors"):

@@ -53,9 +53,11 @@ mitx:
       mirror: /var/lib/mitx/git/edx-platform.git   # bare, made at the first use; owned by the user that runs git
       protocols: [https, ssh]
       # runas: mitx                         # a user without a home is fine
-      # credentials: {token: …}             # or {ssh_key: /path}; never seen in a command line or log
-      flatten: false                        # true: rebase although a merge commit's own edits would be lost
-      # signing_key: …                      # sign the rebased commits
+      # credentials: {token: …}             # or {username: …, password: …}, or {ssh_key: /path, known_hosts: /path}; never in a command line or log
+      # sha: …                              # with `from`: that environment's commit, where it has a master of its own
+      committer: {name: MITx release, email: mitx-release@mit.edu}   # fixed, so that a rerun gives the same shas
+      flatten: false                        # true: a merge commit's own edits become a patch; else such a commit stops the rebase
+      # signing_key: /path                  # sign the rebased commits: a path is an ssh key, anything else a GPG key id
       timeout: 900                          # s for one git command
 
     build:
