@@ -6,6 +6,8 @@ VENV ?= .venv$(if $(SALT),-$(SALT))
 PY := $(VENV)/bin/python
 SIZE ?= qa
 TESTS ?= tests
+# Two files at a time; the long ones begin first (tests/conftest.py).
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 CHOSEN = $(if $(SALT),salt~=$(SALT).0,$(shell $(PYTHON) -c 'import sys; print("salt~=3006.0" if sys.version_info < (3, 13) else "salt")'))
 
 .PHONY: upgrade test down lint bench clean
@@ -14,7 +16,7 @@ upgrade: $(VENV)/ready
 	$(PY) -m sandbox upgrade --size $(SIZE)
 
 test: $(VENV)/ready
-	$(PY) -m pytest $(TESTS)
+	$(PY) -m pytest $(PARALLEL) $(TESTS)
 
 down: $(VENV)/ready
 	$(PY) -m sandbox down

@@ -17,6 +17,7 @@ TESTS = [
     "pytest>=8",
     "pytest-salt-factories>=1.0.5",
     "pytest-timeout",
+    "pytest-xdist",
     "aiosmtpd",
     "axe-playwright-python",
     "ruff==0.17.6",

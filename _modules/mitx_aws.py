@@ -52,7 +52,8 @@ def __virtual__():
 
 def call(service, operation, absent=(), **parameters):
     """
-    Call one operation of AWS and return its answer without ``ResponseMetadata``; all pages of it if it has pages.
+    Call one operation of AWS and return its answer without ``ResponseMetadata``; all pages of it if it has pages. A change in a
+    rehearsal (``mitx_run.rehearse``) is only noted, and its answer is empty.
 
     service
         As boto3 names it: ``route53``, ``elb``, ``ec2``, ``cloudfront``, ``s3``, ``acm``, ``sts``.
@@ -75,6 +76,8 @@ def call(service, operation, absent=(), **parameters):
     what = f"{service}.{operation}"
     client = _client(service)
     change = not operation.startswith(_READS)
+    if change and __salt__["mitx_run.rehearsed"]("aws", service=service, operation=operation, parameters=parameters):
+        return {}
     with __salt__["mitx_run.journaled"]("aws", change=change, service=service, operation=operation, parameters=parameters):
         try:
             return _send(client, operation, parameters)
@@ -115,18 +118,21 @@ def _send(client, operation, parameters):
 
 def _client(service):
     """
-    Return boto3's client. Making one costs 50 ms, so it is kept for the life of the loader.
+    Return boto3's client, kept for the life of the loader. boto3's default session has the descriptions of the services read already,
+    which otherwise cost 50 ms a client; every nested orchestration has a loader, and so clients, of its own.
     """
     aws = __salt__["mitx_settings.aws"]()
     key = f"mitx_aws.client.{service}.{json.dumps(aws, sort_keys=True, default=str)}"
     if key not in __context__:
-        session = boto3.session.Session(
+        __context__[key] = boto3.client(
+            service,
             aws_access_key_id=aws.get("keyid"),
             aws_secret_access_key=aws.get("key"),
             aws_session_token=aws.get("token"),
             region_name=aws.get("region"),
+            endpoint_url=aws.get("endpoint_url"),
+            config=_config(aws),
         )
-        __context__[key] = session.client(service, endpoint_url=aws.get("endpoint_url"), config=_config(aws))
     return __context__[key]
 
 

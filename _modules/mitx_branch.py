@@ -132,8 +132,7 @@ def tip(release, refs):
     sha = refs.get(_tracking(release))
     if not sha:
         raise CommandExecutionError(
-            f"origin has no branch {release['branch']}. salt-run salt.cmd mitx_branch.create with_pillar=True makes it from "
-            f"open-release/{_codename(release)}.master"
+            f"origin has no branch {release['branch']}. salt-run mitx.create_release makes it from open-release/{_codename(release)}.master"
         )
     return sha
 

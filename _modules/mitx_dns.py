@@ -16,6 +16,7 @@ import re
 from salt.exceptions import CommandExecutionError
 
 SHOWS = ("maintenance", "site")
+_FORECAST = "mitx_dns.forecast"
 _HIGH_TTL = "visitors would keep the old address that long. salt-run mitx.announce lowers it; then wait for the old TTL to pass"
 
 
@@ -62,12 +63,14 @@ def plan(settings, to):
     if to not in SHOWS:
         raise CommandExecutionError(f"Names can show {' or '.join(SHOWS)}, not {to!r}")
     settings = _settings(settings)
-    found = records(settings)
+    found = _forecast(records(settings))
     _refuse(settings, found)
     moving = [record for record in found.values() if record["shows"] != to]
     if not moving:
         return {"to": to, "changes": {}, "batch": None, "ttl": 0}
     targets = _targets(settings, to)
+    if __opts__.get("test"):
+        __context__[_FORECAST] = {name: {"value": targets[name], "shows": to} for name in found}
     return {
         "to": to,
         "changes": _differences(found, {name: {**record, "value": targets[name]} for name, record in found.items()}),
@@ -95,7 +98,8 @@ def send(settings, planned):
         answer = __salt__["mitx_aws.call"](
             "route53", "change_resource_record_sets", HostedZoneId=settings["dns"]["zone_id"], ChangeBatch=planned["batch"]
         )
-        sent["id"] = answer["ChangeInfo"]["Id"].rpartition("/")[2]
+        # No answer: a rehearsal.
+        sent["id"] = answer["ChangeInfo"]["Id"].rpartition("/")[2] if answer else None
         return True, sent["id"]
 
     try:
@@ -318,6 +322,12 @@ def _targets(settings, to):
     if missing:
         raise CommandExecutionError(f"No record was changed: these load balancers do not exist: {', '.join(missing)}")
     return {record["name"]: found[record["elb"]] for record in settings["records"]}
+
+
+def _forecast(found):
+    """In a dry run: where an earlier step of it would have sent the names."""
+    ahead = __context__.get(_FORECAST) or {} if __opts__.get("test") else {}
+    return {name: {**record, **ahead.get(name, {})} for name, record in found.items()}
 
 
 def _with_lower_ttl(settings, found):

@@ -273,7 +273,8 @@ def _vpcs(name):
 def _change(operation, name, ids):
     asked = [{"InstanceId": id_} for id_ in ids]
     answer = __salt__["mitx_aws.call"]("elb", operation, LoadBalancerName=name, Instances=asked)
-    return [one["InstanceId"] for one in answer.get("Instances") or ()]
+    # No answer: a rehearsal.
+    return [one["InstanceId"] for one in answer.get("Instances") or ()] if answer else ids
 
 
 def _count_streaks(elb, ids, streaks, polls, names):

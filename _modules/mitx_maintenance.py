@@ -31,9 +31,27 @@ def guard(settings, to):
         return {}
     __salt__["mitx_distribution.require"](settings)
     do = "mitx_page.plan" if __opts__.get("test") else "mitx_page.publish"
-    announced = settings["window"].get("force") or __salt__["mitx_window.inside"](settings)
-    changes = __salt__[do](settings, unannounced=not announced)["changes"]
+    changes = __salt__[do](settings, unannounced=_unannounced(settings))["changes"]
     return {"page": changes} if changes else {}
+
+
+def rehearse(settings, to):
+    """
+    Ask the doors for what :py:func:`guard` would change; for ``mitx_run.rehearse``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.maintenance on test=True
+    """
+    planned = __salt__["mitx_page.plan"](settings, unannounced=_unannounced(settings)) if to == "maintenance" else {}
+    if planned.get("changed"):
+        __salt__["mitx_page.write"](settings, planned)
+
+
+def _unannounced(settings):
+    return not (settings["window"].get("force") or __salt__["mitx_window.inside"](settings))
 
 
 def require_healthy(settings=None):

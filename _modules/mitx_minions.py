@@ -63,6 +63,8 @@ def run(minions, fun, arg=(), kwarg=None, timeout=None, change=True, label=None,
     """
     label = label or (fun if isinstance(fun, str) else ", ".join(fun))
     wanted = _names(minions, label)
+    if change and __salt__["mitx_run.rehearsed"]("minions", label=label, minions=wanted):
+        return {}
     patience = __salt__["mitx_settings.get"]()["timeouts"]["minions"]
     limit = float(timeout or patience)
     request = {"fun": fun, "arg": _arguments(fun, arg, kwarg)}

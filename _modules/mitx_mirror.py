@@ -117,7 +117,7 @@ def refs(release, prefix="refs/mitx", repo=None):
 
     .. code-block:: bash
 
-        salt-run mitx.backups
+        salt-run mitx.release_backups
     """
     shape = "--format=%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end) %(refname)"
     found = __salt__["mitx_git.run"](release, "for-each-ref", shape, prefix, repo=repo or release["mirror"])["out"]
@@ -146,7 +146,7 @@ def remote_refs(release, *patterns):
 
     .. code-block:: bash
 
-        salt-run mitx.backups
+        salt-run mitx.release_backups
     """
     where = __salt__["mitx_git.url"](release, "origin")
     found = __salt__["mitx_git.run"](release, "ls-remote", "--end-of-options", where, *patterns)["out"]

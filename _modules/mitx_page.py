@@ -134,8 +134,21 @@ def publish(settings, until=None, unannounced=False):
     if not planned["changed"]:
         return {**done, "previous": None, "invalidation": None, "notes": []}
     previous = _keep(settings) if planned["before"] else None
+    return {**done, "previous": previous, **write(settings, planned)}
+
+
+def write(settings, planned):
+    """
+    Put the page of a :py:func:`plan` into the bucket and have CloudFront forget the old one. Returns ``{invalidation, notes}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.announce
+    """
     _put(settings, planned["html"], planned["after"])
-    return {**done, "previous": previous, **_invalidate(settings, planned["after"]["sha256"])}
+    return _invalidate(settings, planned["after"]["sha256"])
 
 
 def restore(settings, path):
@@ -303,6 +316,8 @@ def _invalidate(settings, digest):
                 f"The page is published, but CloudFront's copies of the old one were not invalidated: {err}"
             ) from err
         return {"invalidation": None, "notes": [f"The page is published; visitors may see the old one for some minutes: {err}"]}
+    if not answer:  # a rehearsal
+        return {"invalidation": None, "notes": []}
     invalidation = {"id": answer["Invalidation"]["Id"], "status": answer["Invalidation"]["Status"]}
     return _await_invalidation(settings, distribution, invalidation)
 

@@ -8,6 +8,7 @@ phase is skipped when the same command runs again, as long as the world still ag
 
 import re
 
+import salt.utils.event
 from salt.exceptions import CommandExecutionError
 
 PREPARE = ("preflight", "announce", "rebase", "build", "images", "record", "deploy", "smoke", "quiesce")
@@ -54,6 +55,24 @@ def record(run=None):
             found = {phase: status for phase, status in found.items() if phase not in WINDOW}
         elif line["phase"] in names():
             found[line["phase"]] = {key: line.get(key) for key in ("status", "time", "seconds", "error")}
+    return found
+
+
+def expected():
+    """
+    Return how long each phase took when it last finished in this environment, in whatever run: ``{phase: seconds}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_phase.expected with_pillar=True
+    """
+    found = {}
+    for run in __salt__["mitx_run.runs"]():
+        for phase, entry in record(run["id"]).items():
+            if entry["status"] == "finished" and entry["seconds"] is not None:
+                found[phase] = entry["seconds"]
     return found
 
 
@@ -119,5 +138,7 @@ def mark(phase, status, **fields):
     if not __opts__.get("test"):
         run = re.sub(r".*/", "", __salt__["mitx_run.folder"]())
         tag = f"mitx/{__salt__['mitx_settings.environment']()}/{run}/{phase}/{status}"
-        __salt__["event.send"](tag, data=line)
+        # Not event.send: in an orchestration that speaks to the bus of a minion, and nobody hears it.
+        with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
+            bus.fire_event(line, tag)
     return line

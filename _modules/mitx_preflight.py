@@ -3,7 +3,11 @@ Everything that the phases of a run need, looked at before anything is changed
 ==============================================================================
 """
 
+import hashlib
+import importlib.util
 import os
+import pathlib
+import re
 
 from salt.exceptions import CommandExecutionError
 
@@ -13,8 +17,13 @@ EXISTING = (
     "orchestrate.edx.deploy",
     "orchestrate.aws.mitx_elb",
 )
-# What the existing orchestrations call (salt-ops, December 2020). Salt 3008 ships none of the boto modules.
-FUNCTIONS = ("boto_ec2.find_images", "boto_ec2.get_id", "cloud.destroy", "sdb.get", "sdb.set")
+# What this package itself calls of what a master may lack.
+FUNCTIONS = ("cloud.destroy", "sdb.get")
+_COMMENT = re.compile(r"{#.*?#}", re.DOTALL)
+# In the source of an SLS: functions called while it renders, its states, and the runners that it starts.
+_CALLED = re.compile(r"\bsalt(?:\.([a-z]\w+\.\w+)\(|\[['\"]([a-z]\w+\.\w+)['\"]\])")
+_STATES = re.compile(r"^ +([a-z]\w+\.[a-z]\w+): *$", re.MULTILINE)
+_RUNNERS = re.compile(r"salt\.runner: *\n +- name: *(\w+\.\w+)|saltutil\.runner *\n +- arg: *\n +- (\w+\.\w+)")
 
 
 def __virtual__():
@@ -66,9 +75,55 @@ def _existing(settings):
 
 
 def _modules(settings):
+    """
+    Salt 3007 and 3008 have not everything that the existing orchestrations use, and some 3006 do not load it. Their source says what
+    that is; what they run on minions is not looked at.
+    """
+    found = [f"this master does not load {name}" for name in FUNCTIONS if name not in __salt__]
+    for sls in EXISTING:
+        source = _source_of(sls)
+        called = {one or other for one, other in _CALLED.findall(source)}
+        missing = sorted(name for name in called if name not in __salt__)
+        missing += _not_listed("sys.list_state_functions", set(_STATES.findall(source)))
+        missing += _not_listed("sys.list_runner_functions", {one or other for one, other in _RUNNERS.findall(source)})
+        found += [f"this master does not load {name}, which {sls} uses" for name in missing]
+    return found
+
+
+def _source_of(sls):
+    path = sls.replace(".", "/")
+    texts = (__salt__["cp.get_file_str"](f"salt://{path}{end}") for end in (".sls", "/init.sls"))
+    return _COMMENT.sub("", next((text for text in texts if text), ""))
+
+
+def _not_listed(listing, names):
+    return sorted(names - set(__salt__[listing](*names))) if names else []
+
+
+def _installation(settings):
+    """Copies that were synced into extmods shadow those of pip: an old one would run, and nobody would know."""
+    here = pathlib.Path(__file__).parent
+    installed = next((folder for folder in _installed_by_pip() if folder.is_dir()), here)
+    mine, theirs = _digests(here), _digests(installed)
+    differing = sorted(name for name in mine | theirs if mine.get(name) != theirs.get(name))
+    if not differing:
+        return []
     return [
-        f"this master does not load {name}, which the existing orchestrations call" for name in FUNCTIONS if name not in __salt__
+        f"installed twice, and differently: Salt runs {here}, which shadows {installed}; other there: {', '.join(differing)}. "
+        "Uninstall the one, or bring both to the same version: salt-run saltutil.sync_all"
     ]
+
+
+def _installed_by_pip():
+    try:
+        package = importlib.util.find_spec("saltext.mitx.modules")
+    except ModuleNotFoundError:
+        return []
+    return [pathlib.Path(path).resolve() for path in (package.submodule_search_locations if package else None) or ()]
+
+
+def _digests(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("mitx_*.py")}
 
 
 def _account(settings):
@@ -133,6 +188,7 @@ _SUBJECTS = {
     "run record": _record,
     "existing orchestrations": _existing,
     "modules": _modules,
+    "installation": _installation,
     "AWS account": _account,
     "SDB": _sdb,
     "release": _source,

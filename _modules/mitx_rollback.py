@@ -27,10 +27,11 @@ def needed():
     )
 
 
-def refusals(database_restored=False, accept_new_schema=False):
+def refusals(database_restored=False, accept_new_schema=False, stop_only=False):
     """
     Return why the old fleet cannot be brought back, as sentences; empty when it can. Once ``migrate`` has begun, the databases may
     have the new schema, on which the old release answers 500: someone has to say that they were restored, or that he knows.
+    ``stop_only``: the old fleet is not to be brought back yet.
 
     CLI Example:
 
@@ -42,9 +43,10 @@ def refusals(database_restored=False, accept_new_schema=False):
     found = []
     if "retire" in record:
         found.append("the old fleet is retired, or was begun to be: there is nothing to go back to")
-    if "migrate" in record and not (database_restored or accept_new_schema):
+    if "migrate" in record and not (database_restored or accept_new_schema or stop_only):
         found.append(
-            f"migrate has {record['migrate']['status']}: the databases may have the new schema. Restore them and say database_restored=True, "
-            "or say accept_new_schema=True if the old release runs on it"
+            f"migrate has {record['migrate']['status']}: the databases may have the new schema. To restore them: salt-run mitx.rollback "
+            "stop_only=True puts up the page and stops the new fleet, and once they are restored, salt-run mitx.rollback "
+            "database_restored=True goes on. Or say accept_new_schema=True, if the old release runs on the new schema"
         )
     return found

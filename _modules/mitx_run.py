@@ -33,9 +33,11 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-_SECRET_NAME = re.compile(r"pass|secret|token|credential|^key$|^keyid$|private", re.IGNORECASE)
+# `key` is what Salt calls a secret access key; `Key` is the name of an object in S3.
+_SECRET_NAME = re.compile(r"(?i:pass|secret|token|credential|private)|^key$|^keyid$")
 _URL_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _LONGEST_TEXT = 2000
+_REHEARSED = "mitx_run.rehearsed"
 
 
 def __virtual__():
@@ -289,6 +291,56 @@ def journaled(door, change=True, **fields):
         _refuse_under_test(f"{door}: {' '.join(str(v) for v in list(fields.values())[:3])}")
     where = None if __opts__.get("test") else pathlib.Path(folder())
     return _journaled(where, {"event": door, **redact(fields)}, change)
+
+
+def rehearse(calls):
+    """
+    Return, as sentences of :py:func:`spoken`, the changes that these calls would ask of the doors; none is made. Only under
+    ``test=True``. ``calls`` is a list of ``[function of an execution module, argument, …]``.
+    """
+    if not __opts__.get("test"):
+        raise CommandExecutionError("Only a dry run is rehearsed")
+    noted = __context__[_REHEARSED] = []
+    try:
+        for function, *arguments in calls:
+            __salt__[function](*arguments)
+    finally:
+        __context__.pop(_REHEARSED)
+    return noted
+
+
+def rehearsed(door, **fields):
+    """
+    Return whether a rehearsal is on, and then note the change that a door is asked for. The door does not make it.
+    """
+    if not __opts__.get("test") or _REHEARSED not in __context__:
+        return False
+    __context__[_REHEARSED].append(spoken({"event": door, **redact(fields)}))
+    return True
+
+
+def spoken(line):
+    """
+    Return the call of a door's line of the journal as one sentence, the same for a call that was made and one that would be.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.rollback test=True
+    """
+    if line["event"] == "aws":
+        return f"aws {line['service']}.{line['operation']} {json.dumps(_without_tokens(line['parameters']), sort_keys=True)}"
+    if line["event"] == "minions":
+        return f"minions {line['label']}: {', '.join(line['minions'])}"
+    return f"{line['event']} {line.get('command') or line.get('sls') or ''}".strip()
+
+
+def _without_tokens(value):
+    """What makes a request unique is not part of what it asks for."""
+    if isinstance(value, dict):
+        return {key: _without_tokens(item) for key, item in value.items() if key != "CallerReference"}
+    return value
 
 
 @contextlib.contextmanager

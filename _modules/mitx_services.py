@@ -81,7 +81,7 @@ def stop(minions, parts=None, settings=None):
 
         salt-run salt.cmd mitx_services.stop '[edx-mitx-qa-next-residential-draft-0-v1]' with_pillar=True
     """
-    return _bring(minions, "stopped", _parts(parts), settings or __salt__["mitx_settings.get"](), _stop)
+    return _bring(minions, "stopped", _parts(parts), settings or __salt__["mitx_settings.get"]())
 
 
 def start(minions, parts=None, settings=None):
@@ -98,7 +98,21 @@ def start(minions, parts=None, settings=None):
 
         salt-run salt.cmd mitx_services.start '[edx-mitx-qa-next-residential-draft-0-v1]' with_pillar=True
     """
-    return _bring(minions, "running", _parts(parts), settings or __salt__["mitx_settings.get"](), _start)
+    return _bring(minions, "running", _parts(parts), settings or __salt__["mitx_settings.get"]())
+
+
+def act(wanted, before, parts=None, settings=None):
+    """
+    Ask these hosts for what makes them ``stopped`` or ``running``, without waiting until they are. ``before`` is their
+    status. For a rehearsal: :py:func:`stop` and :py:func:`start` are what proves it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.rollback test=True
+    """
+    return _ACTS[wanted](settings or __salt__["mitx_settings.get"](), before, _parts(parts))
 
 
 def restart(minions, settings=None):
@@ -132,7 +146,7 @@ def _parts(parts):
     return tuple(parts or PARTS)
 
 
-def _bring(minions, wanted, parts, settings, act):
+def _bring(minions, wanted, parts, settings):
     """Read; where it is not as wanted, act; read until it is."""
     minions = list(minions or ())
     concerned = [
@@ -150,10 +164,15 @@ def _bring(minions, wanted, parts, settings, act):
     def again(found):
         # A restart that was under way has started what was stopped meanwhile. While it goes on there is no use in it.
         if wanted == "stopped":
-            act(settings, {minion: one for minion, one in found.items() if check({minion: one}) and not one["busy"]}, parts)
+            act(
+                wanted,
+                {minion: one for minion, one in found.items() if check({minion: one}) and not one["busy"]},
+                parts,
+                settings,
+            )
 
     if wrong:
-        told = act(settings, {minion: before[minion] for minion in wrong}, parts)
+        told = act(wanted, {minion: before[minion] for minion in wrong}, parts, settings)
         _settle(settings, list(wrong), check, wanted, told, again)
     return wrong
 
@@ -173,6 +192,9 @@ def _start(settings, before, parts):
     hosts = [minion for minion in before if _supervised(minion, parts)]
     script = _then_status(settings, _ctl(settings, "start all"))
     return _job(settings, hosts, script, change=True, label="start", after="schedule.enable") if hosts else {}
+
+
+_ACTS = {"stopped": _stop, "running": _start}
 
 
 def _services(verb, before, running, settings):

@@ -162,8 +162,8 @@ def status(environment=None):
 @_spoken
 def watch(environment=None, seconds=None):
     """
-    Follow a run from a second terminal: every change of a phase, with the time since it began, until nobody holds the environment
-    (or for so many ``seconds``).
+    Follow a run from a second terminal: every change of a phase, how long it took and how long it took the last time, until nobody
+    holds the environment (or for so many ``seconds``).
 
     CLI Example:
 
@@ -174,12 +174,12 @@ def watch(environment=None, seconds=None):
     call = _functions(environment)
     run = _current_run(call, call["mitx_settings.get"]())
     began, told, held = time.monotonic(), 0, True
+    expected = call["mitx_phase.expected"]()
     while run and held and (seconds is None or time.monotonic() - began < float(seconds)):
         held = call["mitx_run.holder"]()
         lines = call["mitx_run.entries"](event="phase")
         for line in lines[told:]:
-            took = f" after {line['seconds']} s" if line.get("seconds") is not None else ""
-            salt.utils.stringutils.print_cli(f"{line['time']}  {line['phase']:<10} {line['status']}{took}")
+            salt.utils.stringutils.print_cli(f"{line['time']}  {line['phase']:<10} {line['status']}{_pace(line, expected)}")
         told = len(lines)
         time.sleep(1 if held else 0)
     return {
@@ -249,7 +249,7 @@ def rebase(environment=None, resume=False, abort=False, accept=None, drop=None, 
 
 
 @_spoken
-def backups(environment=None):
+def release_backups(environment=None):
     """
     List where the release branch was before each of its last changes, the latest first.
 
@@ -257,26 +257,23 @@ def backups(environment=None):
 
     .. code-block:: bash
 
-        salt-run mitx.backups
+        salt-run mitx.release_backups
     """
     return {"backups": _functions(environment)["mitx_branch.backups"]()}
 
 
 @_spoken
-def restore(backup=None, environment=None, test=False):
+def restore_release(backup=None, environment=None, test=False):
     """
-    Put the release branch back to one of ``mitx.backups``, by its name or sha; where it is now becomes a backup itself.
+    Put the release branch back to one of ``mitx.release_backups``, by its name or sha; where it is now becomes a backup itself.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-run mitx.restore backup=20201220T014502Z-0123456789abcdef0123456789abcdef01234567 test=True
+        salt-run mitx.restore_release backup=20201220T014502Z-0123456789abcdef0123456789abcdef01234567 test=True
     """
-    call = _functions(environment, test=test)
-    if not test:
-        call["mitx_run.lock"](why=f"mitx.restore {backup}")
-    return call["mitx_branch.restore"](backup=_text(backup))
+    return _orchestrate("restore_release", environment, test, release_backup=_text(backup))
 
 
 @_spoken
@@ -290,24 +287,26 @@ def create_release(environment=None, test=False):
 
         salt-run mitx.create_release test=True
     """
-    call = _functions(environment, test=test)
-    if not test:
-        call["mitx_run.lock"](why="mitx.create_release")
-    return call["mitx_branch.create"]()
+    return _orchestrate("create_release", environment, test)
 
 
 @_spoken
-def copy_release(environment=None, test=False):
+def copy_release(environment=None, names=None, test=False):
     """
     Copy edX's release branches of this codename into origin under the same names, never by force: for pull requests against them.
+
+    names
+        Which branches or tags instead, with commas between them.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run mitx.copy_release test=True
+        salt-run mitx.copy_release names=open-release/koa.rc3
     """
-    return _orchestrate("copy_release", environment, test)
+    names = [name.strip() for name in names.split(",")] if isinstance(names, str) else names
+    return _orchestrate("copy_release", environment, test, release_names=names)
 
 
 @_spoken
@@ -326,10 +325,11 @@ def retire(environment=None, force=False, test=False):
 
 
 @_spoken
-def rollback(environment=None, database_restored=False, accept_new_schema=False, test=False):
+def rollback(environment=None, database_restored=False, accept_new_schema=False, stop_only=False, test=False):
     """
     Go back to the old fleet, from wherever the window stands. After ``migrate`` say which is true: ``database_restored=True`` or
-    ``accept_new_schema=True``.
+    ``accept_new_schema=True``. To restore the databases while nothing runs on them, say ``stop_only=True`` first: that ends with the
+    page up and the new fleet stopped.
 
     CLI Example:
 
@@ -337,7 +337,8 @@ def rollback(environment=None, database_restored=False, accept_new_schema=False,
 
         salt-run mitx.rollback test=True
     """
-    said = {"database_restored": bool(database_restored), "accept_new_schema": bool(accept_new_schema)}
+    said = {"database_restored": database_restored, "accept_new_schema": accept_new_schema, "stop_only": stop_only}
+    said = {key: bool(value) for key, value in said.items()}
     return _orchestrate("rollback", environment, test, rollback=said)
 
 
@@ -474,6 +475,13 @@ def _maintenance_status(call):
     names = call["mitx_dns.status"](settings)
     distribution = call["mitx_distribution.check"](settings)
     return {"host names": names, "distribution": distribution}
+
+
+def _pace(line, expected):
+    if line.get("seconds") is not None:
+        return f" after {line['seconds']} s"
+    usual = expected.get(line["phase"])
+    return f" (the last time it took {usual} s)" if usual is not None and line["status"] == "started" else ""
 
 
 def _phase_line(entry):

@@ -46,7 +46,11 @@ def pointed(name, to, guarded=False):
         ret["changes"] = {**done, **planned["changes"]}
         if __opts__["test"]:
             ret["result"] = None if ret["changes"] else True
-            ret["comment"] = _sentence(settings, to, planned, "would be changed")
+            calls = [["mitx_dns.send", settings, planned]] if planned["batch"] else []
+            if guarded and planned["batch"]:
+                calls.insert(0, ["mitx_maintenance.rehearse", settings, to])
+            would = [f"Would call: {call}" for call in __salt__["mitx_run.rehearse"](calls)]
+            ret["comment"] = "\n".join([_sentence(settings, to, planned, "would be changed"), *would])
             return ret
         if planned["batch"]:
             change = __salt__["mitx_dns.send"](settings, planned)

@@ -49,17 +49,27 @@ def swapped(name, fleet="new", register=True, deregister=True, release=None):
             _refuse_unknown(plan)
         ret["changes"] = __salt__["mitx_swap.intended"](plan, register, deregister)
         if __opts__["test"]:
-            ret["result"] = None if ret["changes"] else True
-            ret["comment"] = _sentence(ret["changes"], "would be", f"The {fleet} fleet is registered") + _left_in(
-                plan, deregister
-            )
-            return ret
+            return _forecast(ret, fleet, plan, register, deregister)
         slow = _swap(settings, plan, register, deregister)
         ret["comment"] = _sentence(ret["changes"], "were", f"The {fleet} fleet is registered and healthy")
         ret["comment"] += _cut_off(slow) + _left_in(plan, deregister)
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err), changes=_really_done(plan, ret["changes"]))
     return ret
+
+
+def _forecast(ret, fleet, plan, register, deregister):
+    ret["result"] = None if ret["changes"] else True
+    ret["comment"] = _sentence(ret["changes"], "would be", f"The {fleet} fleet is registered") + _left_in(plan, deregister)
+    calls = []
+    for verb, said in (("register", register), ("deregister", deregister)):
+        calls += [[f"mitx_elb.{verb}", elb, step[verb]] for elb, step in plan.items() if said and step[verb]]
+    ret["comment"] = "\n".join([ret["comment"], *_would(calls)])
+    return ret
+
+
+def _would(calls):
+    return [f"Would call: {call}" for call in __salt__["mitx_run.rehearse"](calls)]
 
 
 def _swap(settings, plan, register, deregister):

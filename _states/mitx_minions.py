@@ -56,8 +56,8 @@ def stopped(name, fleet="old", parts=None):
     ret = _result(name)
     try:
         alive, halted = _alive(_instances(fleet))
-        wrong = _services(alive, "stopped", parts) if alive else {}
-        _tell_services(ret, wrong, "stopped", f"The {fleet} fleet is stopped{_only(parts)}")
+        wrong, calls = _services(alive, "stopped", parts) if alive else ({}, [])
+        _tell_services(ret, wrong, "stopped", f"The {fleet} fleet is stopped{_only(parts)}", calls)
         if halted:
             ret["comment"] += f". Stopped or gone in EC2, so nothing runs there: {', '.join(halted)}"
     except CommandExecutionError as err:
@@ -76,8 +76,8 @@ def running(name, fleet="new", parts=None):
     """
     ret = _result(name)
     try:
-        wrong = _services(_running(_serving(_instances(fleet))), "running", parts)
-        _tell_services(ret, wrong, "running", f"The {fleet} fleet runs{_only(parts)}")
+        wrong, calls = _services(_running(_serving(_instances(fleet))), "running", parts)
+        _tell_services(ret, wrong, "running", f"The {fleet} fleet runs{_only(parts)}", calls)
     except CommandExecutionError as err:
         _failed(ret, err)
     return ret
@@ -323,22 +323,25 @@ def _running(instances):
 
 
 def _services(instances, wanted, parts):
-    """``{minion: [what was not as wanted]}``; now it is, unless this is a dry run."""
+    """``({minion: [what was not as wanted]}, calls)``; now it is, unless this is a dry run, which tells the calls."""
     minions = [one["name"] for one in instances]
     if not __opts__["test"]:
-        return __salt__[{"stopped": "mitx_services.stop", "running": "mitx_services.start"}[wanted]](minions, parts)
+        return __salt__[{"stopped": "mitx_services.stop", "running": "mitx_services.start"}[wanted]](minions, parts), []
     found = __salt__["mitx_services.status"](minions)
     wrong = {minion: __salt__["mitx_services.problems"]({minion: one}, wanted, parts) for minion, one in found.items()}
-    return {minion: lines for minion, lines in wrong.items() if lines}
+    wrong = {minion: lines for minion, lines in wrong.items() if lines}
+    acted_on = {minion: found[minion] for minion in wrong}
+    return wrong, __salt__["mitx_run.rehearse"]([["mitx_services.act", wanted, acted_on, parts]] if wrong else [])
 
 
-def _tell_services(ret, wrong, wanted, comment):
+def _tell_services(ret, wrong, wanted, comment, calls):
     ret["changes"] = {
         minion: {"old": [line.removeprefix(f"{minion}: ") for line in lines], "new": wanted} for minion, lines in wrong.items()
     }
     ret["comment"] = comment
     if __opts__["test"] and wrong:
-        ret.update(result=None, comment=f"Would be {wanted}: {', '.join(wrong)}")
+        lines = [f"Would be {wanted}: {', '.join(wrong)}", *(f"Would call: {call}" for call in calls)]
+        ret.update(result=None, comment="\n".join(lines))
 
 
 def _some(found):

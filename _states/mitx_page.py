@@ -34,7 +34,9 @@ def published(name, until=None, unannounced=False):
             planned = __salt__["mitx_page.plan"](settings, until, unannounced)
             ret["changes"] = planned["changes"]
             ret["result"] = None if planned["changed"] else True
-            ret["comment"] = _sentence(settings, planned["changed"], "would be")
+            calls = [["mitx_page.write", settings, planned]] if planned["changed"] else []
+            would = [f"Would call: {call}" for call in __salt__["mitx_run.rehearse"](calls)]
+            ret["comment"] = "\n".join([_sentence(settings, planned["changed"], "would be"), *would])
             return ret
         done = __salt__["mitx_page.publish"](settings, until, unannounced)
         ret["changes"] = done["changes"]

@@ -82,6 +82,55 @@ def copied(name, names=None):
     return {**ret, "comment": f"{len(ret['changes'])} branches were copied"}
 
 
+def created(name):
+    """
+    Ensure that origin has the release branch ``mitx/<codename>``; where it has none, from upstream's first
+    ``open-release/<codename>.master``. One that is there is left alone.
+
+    .. code-block:: yaml
+
+        release branch:
+          mitx_release.created: []
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
+    try:
+        answer = __salt__["mitx_branch.create"]()
+    except CommandExecutionError as err:
+        return {**ret, "result": False, "comment": str(err)}
+    if not answer["changed"]:
+        return {**ret, "comment": f"origin has {answer['branch']} ({answer['old'][:12]}) already"}
+    onto = f"{answer['onto']['ref']} ({answer['onto']['sha']})"
+    ret["changes"] = {answer["branch"]: {"old": None, "new": answer["new"], "onto": onto, **_pushed(answer)}}
+    return _told(ret, f"{answer['branch']} {{}} created from {onto}")
+
+
+def restored(name, backup=None):
+    """
+    Ensure that the release branch on origin is where it was: at one of ``mitx_branch.backups``. Where it is now becomes a backup
+    itself, in the same push.
+
+    backup
+        Name or sha of the backup.
+
+    .. code-block:: yaml
+
+        release branch:
+          mitx_release.restored:
+            - backup: 20201220T014502Z-0123456789abcdef0123456789abcdef01234567
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
+    try:
+        answer = __salt__["mitx_branch.restore"](backup=backup)
+    except CommandExecutionError as err:
+        return {**ret, "result": False, "comment": str(err)}
+    if not answer["changed"]:
+        return {**ret, "comment": f"{answer['branch']} is at {answer['new'][:12]} already"}
+    ret["changes"] = {
+        answer["branch"]: {"old": answer["old"], "new": answer["new"], "backup": answer["backup"], **_pushed(answer)}
+    }
+    return _told(ret, f"{answer['branch']} {{}} put back to {answer['new'][:12]}; where it was is kept as {answer['backup']}")
+
+
 def proven(name):
     """
     Ensure that the release of the environment ``release:from`` is there to be used: its recorded commit on origin, both its AMIs
@@ -124,9 +173,16 @@ def _changes(answer):
     what["patches"] = {f"{one['sha'][:12]} {one['subject']}": _fate(one) for one in answer["patches"]}
     if answer["conflicts"]:
         what["conflicts"] = answer["conflicts"]
-    if answer["pushes"]:
-        what["push"] = [" ".join(["git", *push["command"]]) for push in answer["pushes"]]
-    return {answer["branch"]: what}
+    return {answer["branch"]: {**what, **_pushed(answer)}}
+
+
+def _pushed(answer):
+    return {"push": [" ".join(["git", *push["command"]]) for push in answer["pushes"]]} if answer["pushes"] else {}
+
+
+def _told(ret, text):
+    test = __opts__["test"]
+    return {**ret, "result": None if test else True, "comment": text.format("would be" if test else "was")}
 
 
 def _fate(patch):

@@ -12,11 +12,11 @@ import urllib.request
 
 from sandbox import config as settings
 from sandbox import git_history, master, processes, world
-from sandbox.hosts import databases, proc, watcher
+from sandbox.hosts import databases, proc, shims, watcher
 from sandbox.public import tls
 
 # The order of starting; stopped the other way round, so that nothing restarts what is going away.
-DAEMONS = ("aws", "dns", "edge", "salt-master", "salt-minion", "hosts")
+DAEMONS = ("aws", "dns", "edge", "salt-master", "salt-minion", "supervisorctl", "hosts")
 HOSTS_SECONDS = {"qa": 300, "production": 900}
 
 
@@ -140,6 +140,7 @@ def _assemble(config, say):
     for name, module in (("dns", "sandbox.public.dns"), ("edge", "sandbox.public.edge")):
         daemon(config, name, module, "--dir", directory)
     master.start(config)
+    daemon(config, "supervisorctl", "sandbox.hosts.ctl", shims.ctl_socket(config))
     daemon(config, "hosts", "sandbox.hosts", "--dir", directory)
     say("Waiting for the master, the hosts and the load balancers.")
     master.ready(config)

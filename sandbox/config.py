@@ -46,7 +46,7 @@ def create(directory, size):
         "account": ACCOUNT,
         "zone": ZONE,
         "addresses": dict.fromkeys(("aws", "dns", "edge", "master"), LOOPBACK),
-        "ports": _free_ports("aws", "dns", "edge", "edge_http", "master_publish", "master_return"),
+        "ports": free_ports("aws", "dns", "edge", "edge_http", "master_publish", "master_return"),
         "times": dict(TIMES),
         "paths": _paths(directory),
         "window": window(),
@@ -150,7 +150,7 @@ def unlink(config):
         short.unlink()
 
 
-def _free_ports(*names):
+def free_ports(*names):
     """A port for each name, free on loopback for TCP and UDP, below the range that clients' own sockets come from."""
     taken = {}
     for name in names:

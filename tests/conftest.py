@@ -13,10 +13,17 @@ import salt.loader
 import salt.utils.dictupdate
 import salt.utils.yaml
 
+import sandbox.config
+
 # Salt keeps early log records for a handler that never comes in a test.
 salt._logging.shutdown_temp_handler()
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items):
+    """A whole upgrade takes minutes: were it the last to begin, all other workers would wait for it."""
+    items.sort(key=lambda item: "/integration/" not in str(item.path))
 
 
 @pytest.fixture(autouse=True)
@@ -106,12 +113,18 @@ def _opts(tmp_path, pillar, test):
     return opts
 
 
+@pytest.fixture(scope="session")
+def aws_port():
+    """One for all tests: clients, which are slow to make, are kept."""
+    return sandbox.config.free_ports("aws")["aws"]
+
+
 @pytest.fixture
-def aws(tmp_path, monkeypatch):
+def aws(tmp_path, monkeypatch, aws_port):
     """A fake AWS of its own for each test; see sandbox/aws."""
     from sandbox.aws import FakeAWS
 
-    fake = FakeAWS(tmp_path / "aws")
+    fake = FakeAWS(tmp_path / "aws", port=aws_port)
     fake.start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", fake.url)
     yield fake

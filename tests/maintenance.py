@@ -3,12 +3,9 @@ A public site in a fake AWS: zone, load balancers, distribution and bucket as MI
 the maintenance page. Tests say ``pytest_plugins = ["tests.maintenance"]``.
 """
 
-import functools
 import json
-import marshal
 import types
 
-import botocore.loaders
 import pytest
 
 # Times of a test: as in the night, in hundredths of seconds. Nothing waits for longer than it must.
@@ -18,18 +15,6 @@ QUICK = {
     "maintenance": {"invalidation_timeout": 5},
 }
 AGENT = "saltext-mitx"
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _descriptions_of_aws_are_read_once():
-    """botocore reads them, 2 MB of JSON, for each new session: half of the time of a test that makes four of them."""
-    patch = pytest.MonkeyPatch()
-    real = botocore.loaders.JSONFileLoader().load_file
-    # Each session gets a copy of its own, since botocore changes them; marshal makes one in a fraction of the time.
-    read = functools.lru_cache(maxsize=None)(lambda path: marshal.dumps(json.loads(json.dumps(real(path)))))
-    patch.setattr(botocore.loaders.JSONFileLoader, "load_file", lambda self, path: marshal.loads(read(path)))
-    yield
-    patch.undo()
 
 
 class Site:

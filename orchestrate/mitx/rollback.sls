@@ -9,23 +9,19 @@ rollback:
   mitx_rollback.allowed:
     - database_restored: {{ said.get('database_restored', False) }}
     - accept_new_schema: {{ said.get('accept_new_schema', False) }}
+    - stop_only: {{ said.get('stop_only', False) }}
     - failhard: True
     - require:
       - mitx_run: run
 
-page:
-  mitx_page.published:
-    - unannounced: True
-    - failhard: True
-    - require:
-      - mitx_rollback: rollback
-
 visitors to the page:
   mitx_dns.pointed:
     - to: maintenance
+    # First the page is made fresh: once the site was opened, another one may be due.
+    - guarded: True
     - failhard: True
     - require:
-      - mitx_page: page
+      - mitx_rollback: rollback
 
 new fleet is stopped:
   mitx_minions.stopped:
@@ -34,6 +30,12 @@ new fleet is stopped:
     - require:
       - mitx_dns: visitors to the page
 
+{% if said.get('stop_only') %}
+databases can be restored:
+  mitx_rollback.halted:
+    - require:
+      - mitx_minions: new fleet is stopped
+{% else %}
 old fleet runs:
   mitx_minions.running:
     - fleet: old
@@ -66,4 +68,5 @@ window taken back:
   mitx_rollback.finished:
     - require:
       - mitx_dns: visitors to the site
+{% endif %}
 {% endif %}

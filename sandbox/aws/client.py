@@ -22,12 +22,23 @@ def _session():
     return boto3.Session()
 
 
+@functools.cache
+def _client(url, service, agent, region, config):
+    return _session().client(
+        service,
+        endpoint_url=url,
+        region_name=region,
+        aws_access_key_id="sandbox",
+        aws_secret_access_key="sandbox",
+        config=botocore.config.Config(user_agent_extra=agent, **json.loads(config)),
+    )
+
+
 class AWS:
     """The fake AWS that listens at ``url``."""
 
     def __init__(self, url):
         self.url = url
-        self._clients = {}
         self._http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def client(self, service, agent="sandbox-internal", region=REGION, **config):
@@ -36,17 +47,7 @@ class AWS:
 
         agent: who asks; calls of ``sandbox-internal`` are not logged and spared by faults. config: of botocore's Config.
         """
-        key = (self.url, service, region, agent, repr(sorted(config.items())))
-        if key not in self._clients:
-            self._clients[key] = _session().client(
-                service,
-                endpoint_url=self.url,
-                region_name=region,
-                aws_access_key_id="sandbox",
-                aws_secret_access_key="sandbox",
-                config=botocore.config.Config(user_agent_extra=agent, **config),
-            )
-        return self._clients[key]
+        return _client(self.url, service, agent, region, json.dumps(config, sort_keys=True))
 
     def calls(self, agent=None, writes=None, service=None, operation=None):
         """Return the logged calls, oldest first; writes: True only those that change something, False only the others."""

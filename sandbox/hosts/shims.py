@@ -3,7 +3,7 @@
 ==============================================  =======================================================================
 on the host                                     is
 ==============================================  =======================================================================
-``~/edx/bin/supervisorctl``                     ``bin/supervisorctl``: the real one, of this host's supervisord
+``~/edx/bin/supervisorctl``                     ``bin/supervisorctl``: the real one (:mod:`sandbox.hosts.ctl`), of this host's supervisord
 ``~/edx/bin/ansible-playbook``                  ``bin/ansible-playbook``: :mod:`sandbox.hosts.ansible`
 ``~/edx/app/edxapp/venvs/edxapp/bin/python``    ``bin/edxapp-python``: given ``manage.py``, :mod:`sandbox.hosts.manage`
 ==============================================  =======================================================================
@@ -22,7 +22,7 @@ LINKS = {
     "edx/app/edxapp/venvs/edxapp/bin/python": "edxapp-python",
 }
 SUPERVISORCTL = """#!/bin/sh
-exec {python} -m supervisor.supervisorctl -c "${{SANDBOX_HOST:-${{HOME%/root}}}}/supervisord.conf" "$@"
+exec {python} -I -S {client} {socket} -c "${{SANDBOX_HOST:-${{HOME%/root}}}}/supervisord.conf" "$@"
 """
 MODULE = """#!/bin/sh
 PYTHONPATH={repository}
@@ -42,11 +42,17 @@ def install(sandbox, config):
     bin_dir = pathlib.Path(sandbox) / "bin"
     bin_dir.mkdir(parents=True, exist_ok=True)
     words = {"python": shlex.quote(config["python"]), "repository": shlex.quote(config["repository"])}
-    _script(bin_dir / "supervisorctl", SUPERVISORCTL.format(**words))
+    client = shlex.quote(str(pathlib.Path(config["repository"]) / "sandbox" / "hosts" / "ctl.py"))
+    _script(bin_dir / "supervisorctl", SUPERVISORCTL.format(client=client, socket=shlex.quote(ctl_socket(config)), **words))
     _script(bin_dir / "ansible-playbook", MODULE.format(module="ansible", **words))
     _script(bin_dir / "manage.py", MODULE.format(module="manage", **words))
     _script(bin_dir / "queue-depth", MODULE.format(module="queue", **words).replace('"$@"', "depth"))
     _script(bin_dir / "edxapp-python", EDXAPP_PYTHON.format(manage=shlex.quote(str(bin_dir / "manage.py")), **words))
+
+
+def ctl_socket(config):
+    """Where :mod:`sandbox.hosts.ctl` answers."""
+    return str(pathlib.Path(config["paths"]["short"]) / "ctl")
 
 
 def link(sandbox, root):

@@ -210,7 +210,9 @@ def syncing(world, mitx, tmp_path):
 
     def start():
         with open(tmp_path / f"out{len(started)}", "w") as out:
-            started.append(subprocess.Popen([sys.executable, str(script), str(path)], stdout=out, stderr=out))
+            # Whoever runs the tests in the background has Ctrl-C ignored, and that is inherited.
+            command = ["env", "--default-signal=INT", sys.executable, str(script), str(path)]
+            started.append(subprocess.Popen(command, stdout=out, stderr=out))
         return started[-1]
 
     yield start

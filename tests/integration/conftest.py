@@ -9,6 +9,8 @@ import tempfile
 import pytest
 from lab import running
 
+from sandbox import assembly, processes
+
 
 @pytest.fixture(scope="session")
 def salt_factories_config():
@@ -49,3 +51,16 @@ def supervised(lab):
     for host in lab.hosts.values():
         host.supervise()
     return lab
+
+
+@pytest.fixture
+def visitor(world):
+    """Visitors all through one test; what they have seen is judged at its end."""
+    (world.folder / "visitor-summary.json").unlink(missing_ok=True)
+    # A rollback brings the earlier release back, behind the page: that alone is no violation here.
+    assembly.daemon(world.config, "visitor", "sandbox.public.visitor", "--dir", str(world.folder), "--rollback")
+    yield
+    processes.stop(world.folder, "visitor")
+    summary = world.summary()
+    assert summary["asked"] > 20
+    assert summary["violations"] == 0, summary

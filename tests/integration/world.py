@@ -95,6 +95,15 @@ class World:
         sets = self.aws.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
         return {one["Name"].rstrip("."): one["ResourceRecords"][0]["Value"].rstrip(".") for one in sets if one["Type"] == "CNAME"}
 
+    def fleet(self, codename):
+        """Ids of the instances of our purposes that run this release."""
+        found = self.instances(edx_codename=codename)
+        return {id_ for id_, one in found.items() if one["state"] == "running" and one["tags"].get("purpose") in OURS}
+
+    def serving(self):
+        """Ids that any of our load balancers holds."""
+        return set().union(*(ids for name, ids in self.members().items() if "next" in name))
+
     def writes(self):
         """Calls to AWS that changed something, by whomever."""
         return self.aws.calls(writes=True)

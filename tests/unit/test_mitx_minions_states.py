@@ -131,7 +131,9 @@ def test_stopped_tells_what_it_stopped(world, states):
 
 def test_a_dry_run_reads_and_forecasts(world, states):
     world.says("mitx_services.status", {WEB: [f"{WEB}: lms is RUNNING"], WORKER: []})
+    world.says("mitx_run.rehearse", [f"minions stop: {WEB}"])
     ret = states(test=True).stopped("s")
+    assert f"Would call: minions stop: {WEB}" in ret["comment"]
     assert (ret["result"], ret["changes"]) == (None, {WEB: {"old": ["lms is RUNNING"], "new": "stopped"}})
     assert world.asked("mitx_services.stop") == []
 

@@ -7,6 +7,7 @@ anybody has looked at the site. Whatever it renders to, ``cnames`` is taken out 
 expected is refused, because a name that was overlooked would be visible to everybody.
 """
 
+import json
 import os
 
 from salt.exceptions import CommandExecutionError
@@ -25,6 +26,9 @@ def run():
     stripped = sum(_strip(state) for state in present)
     if not stripped:
         raise CommandExecutionError(f"{EXISTING} has no cnames any more: look at how it changes DNS now, before it is used in the window")
+    left = json.dumps(rendered, default=str)
+    if "cnames" in left or "route53" in left:
+        raise CommandExecutionError(f"{EXISTING} changes DNS in another way than by cnames of boto_elb.present: not run in the window")
     _require_ours(settings, present)
     return rendered
 

@@ -1,0 +1,88 @@
+"""
+What stands in the way is told days before the window, all of it at once, and with a name that can be acted on.
+"""
+
+import pathlib
+import shutil
+
+import pytest
+import salt.loader
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+EXISTING = {
+    "orchestrate/edx/build_ami.sls": """
+{# salt.commented_out.function() #}
+{% set subnets = salt.boto_vpc.describe_subnets(subnet_names=['a']) %}
+{% set token = salt['vault.read']('x') %}
+base:
+  salt.runner:
+    - name: cloud.profile_of_long_ago
+snapshot:
+  boto_ec2.snapshot_created:
+    - name: x
+ok:
+  file.managed:
+    - name: /nowhere
+""",
+    "orchestrate/edx/deploy.sls": """
+deploy:
+  salt.function:
+    - tgt: 'roles:master'
+    - name: saltutil.runner
+    - arg:
+        - cloud.map_run_of_long_ago
+""",
+    "orchestrate/edx/update_edxapp_ami_sdb.sls": "{% set x = salt.sdb.get('sdb://consul/x') %}",
+}
+
+
+@pytest.fixture
+def problems(mitx, tmp_path):
+    """What preflight finds, with these of the existing orchestrations on the master."""
+    for name, text in EXISTING.items():
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def find(modules_from=ROOT / "_modules", **overrides):
+        # Nobody answers there, and it is told at once.
+        nowhere = {"endpoint_url": "http://127.0.0.1:9", "attempts": 1}
+        opts = {**mitx(aws=nowhere, **overrides).opts, "file_roots": {"base": [str(tmp_path / "tree")]}}
+        opts["module_dirs"] = [str(modules_from)]
+        return salt.loader.minion_mods(opts)["mitx_preflight.problems"]()
+
+    return find
+
+
+def test_what_the_existing_orchestrations_use_and_the_master_lacks_is_named(problems):
+    found = problems()
+    assert found["existing orchestrations"] == ["orchestrate.aws.mitx_elb is not in the master's file_roots"]
+    told = "\n".join(found["modules"])
+    for name, sls in (
+        ("boto_vpc.describe_subnets", "orchestrate.edx.build_ami"),
+        ("vault.read", "orchestrate.edx.build_ami"),
+        ("boto_ec2.snapshot_created", "orchestrate.edx.build_ami"),
+        ("cloud.profile_of_long_ago", "orchestrate.edx.build_ami"),
+        ("cloud.map_run_of_long_ago", "orchestrate.edx.deploy"),
+    ):
+        assert f"does not load {name}, which {sls} uses" in told
+    for there in ("commented_out", "file.managed", "sdb.get", "salt.runner", "salt.function"):
+        assert there not in told
+
+
+def test_a_silent_aws_hides_nothing_of_the_rest(problems):
+    found = problems(window={"start": "2019-12-20 21:00"})
+    assert {"window", "modules", "AWS account", "load balancers", "current fleet", "DNS records"} <= set(found)
+    assert "127.0.0.1:9" in "".join(found["AWS account"])
+
+
+def test_an_old_synced_copy_that_shadows_the_installed_one_is_told(problems, tmp_path):
+    synced = tmp_path / "synced"
+    shutil.copytree(ROOT / "_modules", synced, ignore=shutil.ignore_patterns("__pycache__"))
+    assert "installation" not in problems(synced)
+    with (synced / "mitx_dns.py").open("a") as module:
+        module.write("# of last year\n")
+    (told,) = problems(synced)["installation"]
+    assert str(synced) in told
+    assert told.count("mitx_dns.py") == 1
+    assert "mitx_elb.py" not in told
