@@ -53,7 +53,7 @@ def __virtual__():
 def call(service, operation, absent=(), **parameters):
     """
     Call one operation of AWS and return its answer without ``ResponseMetadata``; all pages of it if it has pages. A change in a
-    rehearsal (``mitx_run.rehearse``) is only noted, and its answer is empty.
+    rehearsal (``mitx_journal.rehearse``) is only noted, and its answer is empty.
 
     service
         As boto3 names it: ``route53``, ``elb``, ``ec2``, ``cloudfront``, ``s3``, ``acm``, ``sts``.
@@ -76,9 +76,9 @@ def call(service, operation, absent=(), **parameters):
     what = f"{service}.{operation}"
     client = _client(service)
     change = not operation.startswith(_READS)
-    if change and __salt__["mitx_run.rehearsed"]("aws", service=service, operation=operation, parameters=parameters):
+    if change and __salt__["mitx_journal.rehearsed"]("aws", service=service, operation=operation, parameters=parameters):
         return {}
-    with __salt__["mitx_run.journaled"]("aws", change=change, service=service, operation=operation, parameters=parameters):
+    with __salt__["mitx_journal.door"]("aws", change=change, service=service, operation=operation, parameters=parameters):
         try:
             return _send(client, operation, parameters)
         except botocore.exceptions.ClientError as err:
@@ -173,7 +173,7 @@ def _translate_silence(what, parameters, err):
 
 
 def _failure(message, code, status, transient):
-    failure = CommandExecutionError(__salt__["mitx_run.redact"](message))
+    failure = CommandExecutionError(__salt__["mitx_journal.redact"](message))
     failure.code, failure.status, failure.transient = code, status, transient
     return failure
 

@@ -61,7 +61,8 @@ def public(expect="maintenance", hostnames=None, settings=None, not_before=0):
         return not wrong, "; ".join(wrong)
 
     timeout = settings["dns"]["public_timeout"] + not_before
-    _wait(settings, look, timeout, f"{what} seen by everybody at {_count(names, 'name')}", "salt-run mitx.maintenance status")
+    everybody = f"{what} seen by everybody at {_count(names, 'name')}"
+    _wait(settings, look, timeout, everybody, "salt-run mitx.maintenance status", waits_for="DNS")
     return {name: _described(settings, *found[name]) for name in names}
 
 
@@ -176,7 +177,8 @@ def watch(settings=None, seconds=None):
         return time.monotonic() - started >= seconds, "still watching"
 
     # Ended by look(); the timeout is for one round that takes very long.
-    __salt__["mitx_run.wait_until"](look, seconds + 600, settings["checks"]["interval"], f"The site watched for {seconds} s")
+    interval = settings["checks"]["interval"]
+    __salt__["mitx_run.wait_until"](look, seconds + 600, interval, f"The site watched for {seconds} s", waits_for="health")
     failed = [
         f"{name}: {counts[name]['failed']} of {counts[name]['asked']}, the first: {first}" for name, first in firsts.items()
     ]
@@ -206,9 +208,9 @@ def _count_answer(counts, firsts, name, problem):
         firsts.setdefault(name, problem)
 
 
-def _wait(settings, look, timeout, what, next_command):
+def _wait(settings, look, timeout, what, next_command, waits_for="health"):
     try:
-        __salt__["mitx_run.wait_until"](look, timeout, settings["checks"]["interval"], what)
+        __salt__["mitx_run.wait_until"](look, timeout, settings["checks"]["interval"], what, waits_for=waits_for)
     except CommandExecutionError as err:
         raise CommandExecutionError(f"{err}. Look again: {next_command}") from err
 

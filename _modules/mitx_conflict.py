@@ -165,7 +165,7 @@ def hand_over(release, scratch, state, conflict):
         # Or else git refuses to add them: they lie outside of what is checked out.
         names = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in above)
         _git(release, scratch, "sparse-checkout", "add", "--stdin", stdin=names.encode())
-    with __salt__["mitx_run.journaled"]("git", change=True, command=f"hand the conflict over in {path}", sha=conflict["sha"]):
+    with __salt__["mitx_journal.door"]("git", change=True, command=f"hand the conflict over in {path}", sha=conflict["sha"]):
         _replace(release, scratch, path, state)
     failure = CommandExecutionError(_instructions(release, state, conflict))
     failure.conflict = {**conflict, "folder": path}
@@ -255,7 +255,7 @@ def remove(release):
     there = [one for one in (path, f"{path}.new", f"{path}.old") if os.path.isdir(one)]
     if not there:
         return None
-    with __salt__["mitx_run.journaled"]("git", change=True, command=f"remove {path}"):
+    with __salt__["mitx_journal.door"]("git", change=True, command=f"remove {path}"):
         for one in there:
             _throw_away(one)
     return path

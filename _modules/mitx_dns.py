@@ -91,7 +91,7 @@ def send(settings, planned):
         salt-run mitx.maintenance on
     """
     note = {"to": planned["to"], "ttl": planned["ttl"], "changes": planned["changes"]}
-    __salt__["mitx_run.journal"]("dns", stage="sending", **note)
+    __salt__["mitx_journal.write"]("dns", stage="sending", **note)
     sent = {}
 
     def change():
@@ -107,9 +107,9 @@ def send(settings, planned):
     except CommandExecutionError as err:
         if getattr(err, "transient", None) is False:
             # A clear no. Of a deadline it is not known whether the last try arrived.
-            __salt__["mitx_run.journal"]("dns", stage="refused", **note)
+            __salt__["mitx_journal.write"]("dns", stage="refused", **note)
         raise
-    __salt__["mitx_run.journal"]("dns", stage="sent", id=sent["id"], **note)
+    __salt__["mitx_journal.write"]("dns", stage="sent", id=sent["id"], **note)
     return sent["id"]
 
 
@@ -136,7 +136,7 @@ def wait_insync(settings, change_id):
             f"{err}. The change was accepted and is on its way: nothing is to be undone. The same command goes on waiting "
             "for it; until then visitors may see the old or the new."
         ) from err
-    __salt__["mitx_run.journal"]("dns", stage="insync", id=change_id)
+    __salt__["mitx_journal.write"]("dns", stage="insync", id=change_id)
     return seen
 
 
@@ -366,7 +366,7 @@ def _record_set(name, target, ttl):
 
 def _wait(settings, check, what):
     return __salt__["mitx_run.wait_until"](
-        check, timeout=settings["dns"]["timeout"], interval=settings["dns"]["interval"], what=what
+        check, timeout=settings["dns"]["timeout"], interval=settings["dns"]["interval"], what=what, waits_for="DNS"
     )
 
 

@@ -168,7 +168,7 @@ def wait_in_service(wanted, timeout, settings=None, polls=None, names=None):
         return not behind, "; ".join(behind) or "all InService"
 
     what = f"{len(streaks)} registrations InService {polls} times in a row"
-    return __salt__["mitx_run.wait_until"](check, timeout, settings["elb"]["interval"], what)
+    return __salt__["mitx_run.wait_until"](check, timeout, settings["elb"]["interval"], what, waits_for="health")
 
 
 def wait_drained(leaving, settings=None, timeouts=None):
@@ -201,7 +201,8 @@ def wait_drained(leaving, settings=None, timeouts=None):
 
     # The membership may lag behind the answer to the deregistration by some polls.
     longest = max(timeouts.values(), default=0) + 10 * settings["elb"]["interval"]
-    __salt__["mitx_run.wait_until"](check, longest, settings["elb"]["interval"], "Old instances out of the load balancers")
+    what = "Old instances out of the load balancers"
+    __salt__["mitx_run.wait_until"](check, longest, settings["elb"]["interval"], what, waits_for="drain")
     return overran
 
 

@@ -72,8 +72,8 @@ def keep(sls, answer):
     """
     Keep the whole output of an orchestration in the run's folder. Returns its path.
     """
-    text = json.dumps(__salt__["mitx_run.redact"](answer["data"]), indent=1, default=str)
-    count = len(__salt__["mitx_run.entries"](event="existing"))
+    text = json.dumps(__salt__["mitx_journal.redact"](answer["data"]), indent=1, default=str)
+    count = len(__salt__["mitx_journal.entries"](event="existing"))
     return __salt__["mitx_run.capture"](f"{count:03d}-{sls}.json", text)
 
 
@@ -191,7 +191,7 @@ def deploy_missing():
     settings = __salt__["mitx_settings.get"]()
     number = release_number()
     missing = [f"there is no instance {name}" for name in __salt__["mitx_fleet.new"](settings, number)["missing"]]
-    lines = __salt__["mitx_run.entries"](event="existing")
+    lines = __salt__["mitx_journal.entries"](event="existing")
     if not any(line["sls"] == "orchestrate.edx.deploy" and line["stage"] == "after" for line in lines):
         missing.append("orchestrate.edx.deploy has not run to its end in this run")
     return missing
@@ -219,6 +219,6 @@ def attach_missing():
 
 
 def _set_sdb(uri, value):
-    with __salt__["mitx_run.journaled"]("sdb", change=True, uri=uri, value=value):
+    with __salt__["mitx_journal.door"]("sdb", change=True, uri=uri, value=value):
         if not __salt__["sdb.set"](uri, value):
             raise CommandExecutionError(f"{uri} could not be set to {value}")

@@ -109,7 +109,7 @@ def run(release, *arguments, repo=None, change=False, ok=(0,), stdin=None, varia
     """
     version()
     shown = redact(release, shlex.join(("git", *arguments)))
-    with __salt__["mitx_run.journaled"]("git", change=change, command=shown, repo=repo or ""):
+    with __salt__["mitx_journal.door"]("git", change=change, command=shown, repo=repo or ""):
         log.debug("%s in %s", shown, repo)
         answer = _execute(release, arguments, repo, stdin, variables, shown)
         if not raw:
@@ -192,7 +192,7 @@ def check_url(url, protocols, what="url"):
     shapes = {name: _URLS[name] for name in protocols if name in _URLS}
     if isinstance(url, str) and any(shape.match(url) for shape in shapes.values()):
         return url
-    shown = __salt__["mitx_run.redact"](str(url))
+    shown = __salt__["mitx_journal.redact"](str(url))
     hint = " Credentials belong in release:credentials." if re.match(r"https?://[^/]*@", str(url)) else ""
     raise CommandExecutionError(
         f"release:{what}: {shown!r} is no plain URL of a protocol in release:protocols ({', '.join(protocols)}).{hint} git was not called with it"

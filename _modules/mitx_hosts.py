@@ -60,8 +60,10 @@ def last_configured():
 
         salt-run salt.cmd mitx_hosts.last_configured with_pillar=True
     """
-    deploys = [line for line in __salt__["mitx_run.entries"](event="existing") if line["sls"] == "orchestrate.edx.deploy"]
-    jobs = [line for line in __salt__["mitx_run.entries"](event="minions") if line.get("label") in ("configuration", "highstate")]
+    deploys = [line for line in __salt__["mitx_journal.entries"](event="existing") if line["sls"] == "orchestrate.edx.deploy"]
+    jobs = [
+        line for line in __salt__["mitx_journal.entries"](event="minions") if line.get("label") in ("configuration", "highstate")
+    ]
     return max((line["time"] for line in deploys + jobs if line["stage"] == "before"), default=None)
 
 

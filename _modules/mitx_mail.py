@@ -90,7 +90,7 @@ def send(announce, subject, text, to=None):
         raise CommandExecutionError("No mail was sent: " + "; ".join(found))
     smtp, message = announce["smtp"], compose(announce, subject, text, to)
     recipients = list(to or announce["to"])
-    with __salt__["mitx_run.journaled"]("mail", change=True, host=smtp["host"], to=recipients, subject=subject):
+    with __salt__["mitx_journal.door"]("mail", change=True, host=smtp["host"], to=recipients, subject=subject):
         refused = _deliver(smtp, message, recipients)
     return {
         "to": [address for address in recipients if address not in refused],
@@ -116,7 +116,7 @@ def announce(settings, until=None):
         return None
     subject, text = _letter(settings, until)
     sent = send(settings["announce"], subject, text, to)
-    __salt__["mitx_run.journal"]("announced", digest=_digest(text), subject=subject, **sent)
+    __salt__["mitx_journal.write"]("announced", digest=_digest(text), subject=subject, **sent)
     if sent["refused"]:
         raise CommandExecutionError(
             f"Mailed to {', '.join(sent['to'])}, but these were refused: {sent['refused']}. Correct announce.to; the same "
@@ -138,7 +138,7 @@ def unmailed(settings, until=None):
     if not settings["announce"]["smtp"]:
         return []
     digest = _digest(_letter(settings, until)[1])
-    lines = __salt__["mitx_run.entries"](event="announced")
+    lines = __salt__["mitx_journal.entries"](event="announced")
     had = {address for line in lines if line.get("digest") == digest for address in line.get("to") or ()}
     return [address for address in settings["announce"]["to"] if address not in had]
 

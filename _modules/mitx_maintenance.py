@@ -37,7 +37,7 @@ def guard(settings, to):
 
 def rehearse(settings, to):
     """
-    Ask the doors for what :py:func:`guard` would change; for ``mitx_run.rehearse``.
+    Ask the doors for what :py:func:`guard` would change; for ``mitx_journal.rehearse``.
 
     CLI Example:
 
@@ -100,7 +100,7 @@ def finish(settings, to):
     left = _seconds_left(last) if last else 0
     found = __salt__["mitx_check.public"](expect=to, not_before=left)
     if last:
-        __salt__["mitx_run.journal"]("dns", stage="shown", to=to)
+        __salt__["mitx_journal.write"]("dns", stage="shown", to=to)
     return found
 
 
@@ -109,7 +109,7 @@ def _unfinished(to):
     Return the journal's last line about these names if it says that they were moved to ``to`` and not yet that the
     public has seen it, else ``{}``.
     """
-    lines = __salt__["mitx_run.entries"](event="dns")
+    lines = __salt__["mitx_journal.entries"](event="dns")
     begun = [line for line in lines if line.get("stage") == "sending"]
     after = [line for line in lines if begun and line["time"] >= begun[-1]["time"]]
     if not begun or begun[-1]["to"] != to or after[-1]["stage"] in ("shown", "refused"):

@@ -133,7 +133,7 @@ def back_up(old, new, settings=None):
             f"with pillar='{{mitx: {{environments: {{{settings['environment']}: {{migrate: {{snapshot_id: …}}}}}}}}}}'"
         )
     if wanted["snapshot_id"]:
-        __salt__["mitx_run.journal"]("snapshot", id=wanted["snapshot_id"])
+        __salt__["mitx_journal.write"]("snapshot", id=wanted["snapshot_id"])
     if wanted["before"] and not __salt__["mitx_run.pinned"]("backed_up"):
         # A backup of databases that are still written to restores to nothing in particular.
         prove_stopped([*old, *new], settings)
@@ -176,10 +176,10 @@ def keep(unapplied):
         salt-run salt.cmd mitx_migrations.keep '{}' with_pillar=True
     """
     lines = [f"{purpose} {name}: {one}" for purpose, lists in unapplied.items() for name, some in lists.items() for one in some]
-    attempts = len(__salt__["mitx_run.entries"](event="migrations"))
+    attempts = len(__salt__["mitx_journal.entries"](event="migrations"))
     path = __salt__["mitx_run.capture"](f"migrate/{attempts:02d}-unapplied.txt", "".join(f"{line}\n" for line in lines))
     counts = {purpose: {name: len(some) for name, some in lists.items()} for purpose, lists in unapplied.items()}
-    __salt__["mitx_run.journal"]("migrations", unapplied=counts, output=path)
+    __salt__["mitx_journal.write"]("migrations", unapplied=counts, output=path)
     return path
 
 
@@ -250,7 +250,8 @@ def _await_earlier(chosen, settings):
         return not busy, f"it runs on {', '.join(busy)}"
 
     limit = settings["migrate"]["timeout"] + 60
-    __salt__["mitx_run.wait_until"](look, limit, 2, "End of the migration that an interrupted command has begun")
+    what = "End of the migration that an interrupted command has begun"
+    __salt__["mitx_run.wait_until"](look, limit, 2, what, waits_for="migration")
 
 
 def _mirror(todo, step, settings):

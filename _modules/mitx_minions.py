@@ -63,12 +63,12 @@ def run(minions, fun, arg=(), kwarg=None, timeout=None, change=True, label=None,
     """
     label = label or (fun if isinstance(fun, str) else ", ".join(fun))
     wanted = _names(minions, label)
-    if change and __salt__["mitx_run.rehearsed"]("minions", label=label, minions=wanted):
+    if change and __salt__["mitx_journal.rehearsed"]("minions", label=label, minions=wanted):
         return {}
     patience = __salt__["mitx_settings.get"]()["timeouts"]["minions"]
     limit = float(timeout or patience)
     request = {"fun": fun, "arg": _arguments(fun, arg, kwarg)}
-    with __salt__["mitx_run.journaled"](
+    with __salt__["mitx_journal.door"](
         "minions", change=change, label=label, function=fun, minions=wanted, arguments=request["arg"]
     ):
         answers, job = _ask(wanted, request, limit, min(limit, patience), meanwhile)
@@ -241,7 +241,7 @@ def _require(label, wanted, answers, job, fun, limit):
     lines = "".join(f"\n  - {minion}: {fault}" for minion, fault in wrong.items())
     rest = len([minion for minion in wanted if minion not in wrong])
     told = f"{label}: {len(wrong)} of {len(wanted)} minions did not do it ({rest} did):{lines}"
-    raise CommandExecutionError(__salt__["mitx_run.redact"](f"{told}\nLook: salt -L {','.join(wrong)} test.ping"))
+    raise CommandExecutionError(__salt__["mitx_journal.redact"](f"{told}\nLook: salt -L {','.join(wrong)} test.ping"))
 
 
 def _fault(minion, answers, job, fun, limit):

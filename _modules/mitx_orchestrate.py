@@ -61,7 +61,7 @@ def inherited(run=None):
 
         salt-run salt.cmd mitx_orchestrate.inherited with_pillar=True
     """
-    masked = __salt__["mitx_run.redact"](
+    masked = __salt__["mitx_journal.redact"](
         {key: value for key, value in __pillar__.get("mitx", {}).items() if key != "environments"}
     )
     mine = _without_masks(masked)

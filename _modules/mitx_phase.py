@@ -25,9 +25,9 @@ def __virtual__():
     return True
 
 
-def names():
+def names(part=None):
     """
-    Return the names of all phases, in order.
+    Return the names of all phases, in order; of one ``part`` only, ``prepare`` or ``window``, if given.
 
     CLI Example:
 
@@ -35,7 +35,7 @@ def names():
 
         salt-run salt.cmd mitx_phase.names
     """
-    return [*PREPARE, *WINDOW, *LATER]
+    return list({"prepare": PREPARE, "window": WINDOW}.get(part, (*PREPARE, *WINDOW, *LATER)))
 
 
 def record(run=None):
@@ -50,12 +50,41 @@ def record(run=None):
         salt-run salt.cmd mitx_phase.record with_pillar=True
     """
     found = {}
-    for line in __salt__["mitx_run.entries"](run=run, event="phase"):
+    for line in __salt__["mitx_journal.entries"](run=run, event="phase"):
         if line["phase"] == "rollback" and line["status"] == "finished":
             found = {phase: status for phase, status in found.items() if phase not in WINDOW}
         elif line["phase"] in names():
             found[line["phase"]] = {key: line.get(key) for key in ("status", "time", "seconds", "error")}
     return found
+
+
+def durations(run=None):
+    """
+    Return where the time of each phase went: ``{phase: {seconds, waited: {what for: seconds}}}``, all its attempts together.
+    What is waited for: ``drain``, ``health``, ``DNS``, ``queue``, ``migration``, ``approval``; the rest is the upgrade's own.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.report
+    """
+    found, now = {}, None
+    for line in __salt__["mitx_journal.entries"](run=run):
+        if line["event"] == "phase" and line["phase"] in names():
+            now = found.setdefault(line["phase"], {"seconds": 0.0, "waited": {}})
+            now["seconds"] = round(now["seconds"] + (line.get("seconds") or 0), 1)
+        reason = _waited_for(line)
+        if now and reason:
+            now["waited"][reason] = round(now["waited"].get(reason, 0) + line["seconds"], 1)
+    return found
+
+
+def _waited_for(line):
+    if line["event"] == "wait":
+        return line["waits_for"]
+    migrates = line["event"] == "minions" and str(line.get("label")).startswith("migration ") and line.get("stage") != "before"
+    return "migration" if migrates else None
 
 
 def expected():
@@ -134,7 +163,7 @@ def mark(phase, status, **fields):
 
         salt-run salt.cmd mitx_phase.mark smoke failed error='seen by eye' with_pillar=True
     """
-    line = __salt__["mitx_run.journal"]("phase", phase=phase, status=status, **fields)
+    line = __salt__["mitx_journal.write"]("phase", phase=phase, status=status, **fields)
     if not __opts__.get("test"):
         run = re.sub(r".*/", "", __salt__["mitx_run.folder"]())
         tag = f"mitx/{__salt__['mitx_settings.environment']()}/{run}/{phase}/{status}"

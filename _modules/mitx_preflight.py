@@ -22,7 +22,7 @@ FUNCTIONS = ("cloud.destroy", "sdb.get")
 _COMMENT = re.compile(r"{#.*?#}", re.DOTALL)
 # In the source of an SLS: functions called while it renders, its states, and the runners that it starts.
 _CALLED = re.compile(r"\bsalt(?:\.([a-z]\w+\.\w+)\(|\[['\"]([a-z]\w+\.\w+)['\"]\])")
-_STATES = re.compile(r"^ +([a-z]\w+\.[a-z]\w+): *$", re.MULTILINE)
+_STATES = re.compile(r"^ {2}(?: {2})?([a-z]\w+\.[a-z]\w+): *$", re.MULTILINE)
 _RUNNERS = re.compile(r"salt\.runner: *\n +- name: *(\w+\.\w+)|saltutil\.runner *\n +- arg: *\n +- (\w+\.\w+)")
 
 
@@ -183,6 +183,10 @@ def _page(settings):
     ]
 
 
+def _mail(settings):
+    return __salt__["mitx_mail.problems"](settings["announce"])
+
+
 _SUBJECTS = {
     "window": _window,
     "run record": _record,
@@ -197,4 +201,5 @@ _SUBJECTS = {
     "names of the new fleet": _names,
     "DNS records": _records,
     "maintenance page": _page,
+    "mail": _mail,
 }

@@ -57,13 +57,14 @@ def drain(fleet, settings=None):
         return not any(found.values()), ", ".join(f"{depth} jobs in the queue of {purpose}" for purpose, depth in found.items())
 
     try:
-        __salt__["mitx_run.wait_until"](look, settings["drain"]["timeout"], settings["drain"]["interval"], "Empty queues")
+        limit, interval = settings["drain"]["timeout"], settings["drain"]["interval"]
+        __salt__["mitx_run.wait_until"](look, limit, interval, "Empty queues", waits_for="queue")
     except CommandExecutionError as err:
         if not any(found.values()):
             raise
         if not waived:
             raise _refusal(err, settings) from err
-        __salt__["mitx_run.journal"]("drain_waived", depths=found)
+        __salt__["mitx_journal.write"]("drain_waived", depths=found)
         return f"Waived: {err}"
     return f"The queues of {', '.join(found)} are empty"
 
@@ -79,7 +80,7 @@ def _unlooked(waived):
         raise CommandExecutionError(
             "mitx:…:drain:command is not set, so nobody knows whether jobs are waiting. Set it, or waive it: mitx:…:drain:waive: True"
         )
-    __salt__["mitx_run.journal"]("drain_waived", depths=None)
+    __salt__["mitx_journal.write"]("drain_waived", depths=None)
     return "The queues were not looked at: there is no drain.command, and it is waived"
 
 

@@ -207,7 +207,7 @@ def _protected(destroy):
 def _destroy(names):
     """Returns what went wrong, in words, or nothing: what counts is looked at afterwards."""
     try:
-        with __salt__["mitx_run.journaled"]("cloud", operation="destroy", names=names):
+        with __salt__["mitx_journal.door"]("cloud", operation="destroy", names=names):
             answer = __salt__["cloud.destroy"](names)
     except Exception as err:  # pylint: disable=broad-except
         # Drivers raise whatever they like, half-way through the list.
@@ -270,7 +270,7 @@ def _delete_keys(names):
     mine = {kind: found for kind, found in mine.items() if found}
     if not mine:
         return _flat(keys)
-    with __salt__["mitx_run.journaled"]("wheel", operation="key.delete_dict", keys=mine):
+    with __salt__["mitx_journal.door"]("wheel", operation="key.delete_dict", keys=mine):
         _wheel("key.delete_dict", match=mine)
     left = _flat(_keys())
     still = sorted(set(left) & set(names))

@@ -20,7 +20,7 @@ def needed():
     """
     __salt__["mitx_run.use"](__salt__["mitx_run.identify"]())
     record = __salt__["mitx_phase.record"]()
-    lines = __salt__["mitx_run.entries"](event="phase")
+    lines = __salt__["mitx_journal.entries"](event="phase")
     unfinished = [line["status"] for line in lines if line["phase"] == "rollback"][-1:] in (["started"], ["failed"])
     return unfinished or any(
         phase in record for phase in ("close", "stop", "migrate", "start", "attach", "detach", "verify", "open")

@@ -121,7 +121,7 @@ def maintenance(switch="status", environment=None, force=False, test=False):
     if word not in _OFF:
         raise CommandExecutionError(f"mitx.maintenance takes on, off or status, not {switch!r}")
     call = _functions(environment)
-    held = call["mitx_run.holder"]()
+    held = call["mitx_lock.holder"]()
     if held and not force:
         raise CommandExecutionError(
             f"A run holds the environment: {held['by']}, process {held['pid']}, since {held['since']} ({held['why']}). It opens the site itself, "
@@ -145,7 +145,7 @@ def status(environment=None):
     settings = call["mitx_settings.get"]()
     run = _current_run(call, settings)
     record = call["mitx_phase.record"]() if run else {}
-    held = call["mitx_run.holder"]()
+    held = call["mitx_lock.holder"]()
     return {
         "environment": settings["environment"],
         "purposes": settings["purposes"],
@@ -176,8 +176,8 @@ def watch(environment=None, seconds=None):
     began, told, held = time.monotonic(), 0, True
     expected = call["mitx_phase.expected"]()
     while run and held and (seconds is None or time.monotonic() - began < float(seconds)):
-        held = call["mitx_run.holder"]()
-        lines = call["mitx_run.entries"](event="phase")
+        held = call["mitx_lock.holder"]()
+        lines = call["mitx_journal.entries"](event="phase")
         for line in lines[told:]:
             salt.utils.stringutils.print_cli(f"{line['time']}  {line['phase']:<10} {line['status']}{_pace(line, expected)}")
         told = len(lines)
@@ -204,6 +204,11 @@ def approve(environment=None, note="", test=False):
     run = _current_run(call, call["mitx_settings.get"]())
     if not run:
         raise CommandExecutionError("There is no run to approve: it has not begun")
+    if call["mitx_phase.record"]().get("detach", {}).get("status") != "finished":
+        raise CommandExecutionError(
+            "There is nothing to look at yet: the load balancers do not hold the new fleet alone. Nothing was recorded. Follow the run with: "
+            "salt-run mitx.watch"
+        )
     if test:
         return {"would approve": run["id"]}
     line = call["mitx_run.approve"]("verify", note=str(note))
@@ -244,7 +249,7 @@ def rebase(environment=None, resume=False, abort=False, accept=None, drop=None, 
     if test:
         return {"would remove": "the rebase that waits for a human, if there is one"}
     call = _functions(environment)
-    call["mitx_run.lock"](why="mitx.rebase abort=True")
+    call["mitx_lock.hold"](why="mitx.rebase abort=True")
     return call["mitx_release.abort"]()
 
 
@@ -401,7 +406,7 @@ def patches(environment=None):
 @_spoken
 def report(environment=None):
     """
-    Tell the run from its journal: how long each phase took, and how often which call was made.
+    Tell the run from its journal: how long each phase took and what it waited for meanwhile, and how often which call was made.
 
     CLI Example:
 
@@ -414,12 +419,21 @@ def report(environment=None):
     if not run:
         raise CommandExecutionError("There is nothing to report: the run has not begun")
     counts = {}
-    for line in call["mitx_run.entries"]():
+    for line in call["mitx_journal.entries"]():
         if line.get("stage") == "after":
             what = f"{line['event']} {line.get('operation') or line.get('sls') or line.get('label') or ''}".strip()
             counts[what] = counts.get(what, 0) + 1
-    phases = [f"{phase:<10} {_phase_line(entry)}" for phase, entry in call["mitx_phase.record"]().items()]
-    return {"run": run["id"], "folder": call["mitx_run.folder"](), "phases": phases, "changes": counts}
+    durations = call["mitx_phase.durations"]()
+    phases = [
+        f"{phase:<10} {_phase_line(entry)}{_waited(durations[phase])}" for phase, entry in call["mitx_phase.record"]().items()
+    ]
+    return {
+        "run": run["id"],
+        "folder": call["mitx_run.folder"](),
+        "phases": phases,
+        "window": _window_line(durations, call["mitx_phase.names"]("window")),
+        "changes": counts,
+    }
 
 
 def file_root():
@@ -489,6 +503,20 @@ def _phase_line(entry):
         return "-"
     seconds = f" ({entry['seconds']} s)" if entry.get("seconds") is not None else ""
     return f"{entry['status']} {entry['time']}{seconds}"
+
+
+def _waited(duration):
+    waited = ", ".join(f"{reason} {seconds} s" for reason, seconds in duration["waited"].items())
+    return f": its own {_own(duration):.1f} s" + (f", waiting for {waited}" if waited else "")
+
+
+def _own(duration):
+    return duration["seconds"] - sum(duration["waited"].values())
+
+
+def _window_line(durations, window):
+    mine = [durations[phase] for phase in window if phase in durations]
+    return f"{sum(one['seconds'] for one in mine):.1f} s in its phases, of that its own {sum(map(_own, mine)):.1f} s"
 
 
 def _text(value):

@@ -49,7 +49,7 @@ def pointed(name, to, guarded=False):
             calls = [["mitx_dns.send", settings, planned]] if planned["batch"] else []
             if guarded and planned["batch"]:
                 calls.insert(0, ["mitx_maintenance.rehearse", settings, to])
-            would = [f"Would call: {call}" for call in __salt__["mitx_run.rehearse"](calls)]
+            would = [f"Would call: {call}" for call in __salt__["mitx_journal.rehearse"](calls)]
             ret["comment"] = "\n".join([_sentence(settings, to, planned, "would be changed"), *would])
             return ret
         if planned["batch"]:

@@ -69,7 +69,7 @@ def _forecast(ret, fleet, plan, register, deregister):
 
 
 def _would(calls):
-    return [f"Would call: {call}" for call in __salt__["mitx_run.rehearse"](calls)]
+    return [f"Would call: {call}" for call in __salt__["mitx_journal.rehearse"](calls)]
 
 
 def _swap(settings, plan, register, deregister):

@@ -331,7 +331,7 @@ def _services(instances, wanted, parts):
     wrong = {minion: __salt__["mitx_services.problems"]({minion: one}, wanted, parts) for minion, one in found.items()}
     wrong = {minion: lines for minion, lines in wrong.items() if lines}
     acted_on = {minion: found[minion] for minion in wrong}
-    return wrong, __salt__["mitx_run.rehearse"]([["mitx_services.act", wanted, acted_on, parts]] if wrong else [])
+    return wrong, __salt__["mitx_journal.rehearse"]([["mitx_services.act", wanted, acted_on, parts]] if wrong else [])
 
 
 def _tell_services(ret, wrong, wanted, comment, calls):

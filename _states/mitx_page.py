@@ -35,7 +35,7 @@ def published(name, until=None, unannounced=False):
             ret["changes"] = planned["changes"]
             ret["result"] = None if planned["changed"] else True
             calls = [["mitx_page.write", settings, planned]] if planned["changed"] else []
-            would = [f"Would call: {call}" for call in __salt__["mitx_run.rehearse"](calls)]
+            would = [f"Would call: {call}" for call in __salt__["mitx_journal.rehearse"](calls)]
             ret["comment"] = "\n".join([_sentence(settings, planned["changed"], "would be"), *would])
             return ret
         done = __salt__["mitx_page.publish"](settings, until, unannounced)

@@ -47,7 +47,7 @@ def _finished(settings, name):
     differences = __salt__["mitx_world.differences"](settings, name)
     if not differences:
         return f"{name} was done at {entry['time']}"
-    __salt__["mitx_run.journal"]("drift", phase=name, differences=differences)
+    __salt__["mitx_journal.write"]("drift", phase=name, differences=differences)
     return None
 
 
@@ -70,7 +70,7 @@ def _run(ret, name, run, undo):
             comment=_lines(f"{name} would run", answer["failures"]),
         )
         return ret
-    __salt__["mitx_run.lock"](why=f"upgrade {run}", phase=name)
+    __salt__["mitx_lock.hold"](why=f"upgrade {run}", phase=name)
     __salt__["mitx_world.forget"]()
     __salt__["mitx_phase.mark"](name, "started")
     started = time.monotonic()

@@ -35,7 +35,7 @@ def opened(name, begin=True, lock=True):
             ret["result"] = None if ret["changes"] else True
             return ret
         if lock:
-            __salt__["mitx_run.lock"](why=f"upgrade {run}")
+            __salt__["mitx_lock.hold"](why=f"upgrade {run}")
         __salt__["mitx_run.begin"](run, why=settings["window"].get("reason") or "")
         __salt__["mitx_run.pin"]("environments_digest", settings["environments_digest"])
     except CommandExecutionError as err:
@@ -52,12 +52,12 @@ def held(name, force=False):
     if __opts__["test"]:
         return ret
     try:
-        holder = __salt__["mitx_run.holder"]()
+        holder = __salt__["mitx_lock.holder"]()
         if force and holder and not holder["mine"]:
-            __salt__["mitx_run.journal"]("forced", holder=holder)
+            __salt__["mitx_journal.write"]("forced", holder=holder)
             ret["comment"] = f"Held by {holder['by']}, process {holder['pid']}; going on all the same, as was said"
             return ret
-        held_by = __salt__["mitx_run.lock"](why=name)
+        held_by = __salt__["mitx_lock.hold"](why=name)
         ret["comment"] = f"Held by process {held_by['pid']} since {held_by['since']}"
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err))
@@ -66,8 +66,8 @@ def held(name, force=False):
 
 def approved(name, gate="verify"):
     """
-    Wait until a human has said ``salt-run mitx.approve``, at most ``gate.timeout`` seconds; an approval given earlier in this run
-    counts. Without ``gate.required`` nobody is asked.
+    Wait until a human has said ``salt-run mitx.approve``, at most ``gate.timeout`` seconds. One that was given since the old fleet was
+    taken out counts, an earlier one spoke of something else. Without ``gate.required`` nobody is asked.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
@@ -75,7 +75,7 @@ def approved(name, gate="verify"):
         if not settings["gate"]["required"]:
             ret["comment"] = "Nobody is asked: gate:required is false"
             return ret
-        found = __salt__["mitx_run.approved"](gate)
+        found = _approval(gate)
         if not found and __opts__["test"]:
             ret.update(result=None, comment="Would wait for: salt-run mitx.approve")
             return ret
@@ -90,10 +90,15 @@ def _wait(settings, gate):
     __salt__["mitx_phase.mark"](gate, "waiting", command="salt-run mitx.approve")
     timeout = settings["gate"]["timeout"]
     try:
-        __salt__["mitx_run.wait_until"](lambda: (bool(__salt__["mitx_run.approved"](gate)), "nobody has"), timeout, 1, "Approved")
+        look = lambda: (bool(_approval(gate)), "nobody has")  # noqa: E731
+        __salt__["mitx_run.wait_until"](look, timeout, 1, "Approved", waits_for="approval")
     except CommandExecutionError as err:
         raise CommandExecutionError(
             f"Nobody has approved within {timeout} s. Visitors still see the maintenance page, the new fleet is in the load balancers. "
             "Look at the site, say `salt-run mitx.approve`, then run the same command again."
         ) from err
-    return __salt__["mitx_run.approved"](gate)
+    return _approval(gate)
+
+
+def _approval(gate):
+    return __salt__["mitx_run.approved"](gate, since=__salt__["mitx_phase.record"]().get("detach", {}).get("time"))

@@ -11,6 +11,7 @@ from sandbox import assembly, master, processes, report
 from sandbox import config as settings
 
 COMMAND = ["salt-run", "state.orchestrate", "orchestrate.mitx.upgrade"]
+REPORT = ["salt-run", "mitx.report"]
 VISITOR_SECONDS = 30
 
 
@@ -23,9 +24,12 @@ def run(directory, size=None):
     try:
         print("+ " + " ".join(COMMAND), flush=True)
         status = stream(config, COMMAND)
+        took = time.monotonic() - started
     finally:
         processes.stop(config["directory"], "visitor")
-    print("\n" + report.upgrade(config, since, time.monotonic() - started, status), flush=True)
+    print("\n+ " + " ".join(REPORT), flush=True)
+    stream(config, REPORT)
+    print("\n" + report.upgrade(config, since, took, status), flush=True)
     seen = report.visitor_summary(config)
     if status == 0 and (not seen or not seen["finished"] or not seen["asked"]):
         print("sandbox: the visitor did not look to the end; see logs/visitor.log", file=sys.stderr)

@@ -17,7 +17,7 @@ def retirement(mitx, aws, tmp_path, monkeypatch):
     def prepare(after=0, opened=True, **overrides):
         run = recorded_upgrade(mitx, aws, **{"retire": {**QUICK["retire"], "after": after}, **overrides})
         if opened:
-            run.modules["mitx_run.journal"]("phase", phase="open", status="finished", seconds=1)
+            run.modules["mitx_journal.write"]("phase", phase="open", status="finished", seconds=1)
         for elb in run.settings["elbs"]:
             run.world.elb.deregister_instances_from_load_balancer(
                 LoadBalancerName=elb["name"],

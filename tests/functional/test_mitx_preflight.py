@@ -71,8 +71,8 @@ def test_what_the_existing_orchestrations_use_and_the_master_lacks_is_named(prob
 
 
 def test_a_silent_aws_hides_nothing_of_the_rest(problems):
-    found = problems(window={"start": "2019-12-20 21:00"})
-    assert {"window", "modules", "AWS account", "load balancers", "current fleet", "DNS records"} <= set(found)
+    found = problems(window={"start": "2019-12-20 21:00"}, announce={"smtp": {"host": "localhost"}, "sender": "nobody", "to": []})
+    assert {"window", "mail", "modules", "AWS account", "load balancers", "current fleet", "DNS records"} <= set(found)
     assert "127.0.0.1:9" in "".join(found["AWS account"])
 
 

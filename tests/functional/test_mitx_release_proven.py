@@ -50,7 +50,7 @@ def test_qas_recorded_commit_and_images_are_proven_and_nothing_is_pushed(world, 
     assert loaded.images["edx"] in ret["comment"]
     assert loaded.modules["mitx_run.pinned"]("release_sha") == world.tip()
     assert world.refs(world.origin) == before
-    assert loaded.modules["mitx_run.entries"](event="git") == []
+    assert loaded.modules["mitx_journal.entries"](event="git") == []
 
 
 def test_a_commit_of_a_backup_counts_and_says_where(world, production):

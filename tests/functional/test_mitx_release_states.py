@@ -24,12 +24,12 @@ def test_the_states_pin_predict_and_repeat(world, mitx):
     assert done["result"] is True
     assert done["changes"][BRANCH]["new"] == change["new"] == world.tip()
     assert wet.modules["mitx_run.pinned"]("release_sha") == world.tip()
-    pushes = [line for line in wet.modules["mitx_run.entries"](event="git") if "push" in line["command"]]
+    pushes = [line for line in wet.modules["mitx_journal.entries"](event="git") if "push" in line["command"]]
     assert [line["stage"] for line in pushes] == ["before", "after"]
 
     again = wet.states["mitx_release.rebased"]("release")
     assert (again["result"], again["changes"]) == (True, {})
-    assert len([line for line in wet.modules["mitx_run.entries"](event="git") if "push" in line["command"]]) == 2
+    assert len([line for line in wet.modules["mitx_journal.entries"](event="git") if "push" in line["command"]]) == 2
 
 
 def test_the_state_stops_on_a_conflict_and_predicts_it(world, mitx):
@@ -61,3 +61,26 @@ def test_the_state_copied(world, mitx):
     diverged = states["mitx_release.copied"]("branches", names=["open-release/koa.rc3"])
     assert diverged["result"] is False
     assert "diverged" in diverged["comment"]
+
+
+def test_the_states_created_and_restored(world, mitx):
+    wet, dry = (mitx(test=test, release=release_world.settings(world)) for test in (False, True))
+    there = wet.states["mitx_release.created"]("branch")
+    assert (there["result"], there["changes"]) == (True, {})
+    wet.states["mitx_release.rebased"]("release")
+    new, old = world.tip(), world.patches[-1]
+
+    assert wet.states["mitx_release.restored"]("branch", backup="0" * 40)["result"] is False
+    predicted = dry.states["mitx_release.restored"]("branch", backup=old)
+    assert (predicted["result"], predicted["changes"][BRANCH]["new"]) == (None, old)
+    assert world.tip() == new
+    done = wet.states["mitx_release.restored"]("branch", backup=old)
+    assert (done["result"], done["changes"][BRANCH]["old"], world.tip()) == (True, new, old)
+    assert done["changes"][BRANCH]["backup"] in world.refs(world.origin)
+    assert wet.states["mitx_release.restored"]("branch", backup=old)["changes"] == {}
+
+    world.git(world.origin, "update-ref", "-d", f"refs/heads/{BRANCH}")
+    predicted = dry.states["mitx_release.created"]("branch")
+    assert predicted["result"] is None
+    assert f"refs/heads/{BRANCH}" not in world.refs(world.origin)
+    assert wet.states["mitx_release.created"]("branch")["changes"][BRANCH]["new"] == world.tip()

@@ -29,12 +29,12 @@ def test_the_same_settings_are_the_same_run_and_a_new_window_is_a_new_one(mitx):
 
 
 def test_a_line_torn_by_a_kill_hides_neither_its_predecessors_nor_its_successors(run):
-    run["mitx_run.journal"]("phase", phase="close", status="started")
+    run["mitx_journal.write"]("phase", phase="close", status="started")
     path = pathlib.Path(run["mitx_run.folder"]()) / "journal.jsonl"
     with path.open("a") as journal:
         journal.write('{"time": "2026-01-01T00:00:00Z", "event": "pha')
-    run["mitx_run.journal"]("phase", phase="close", status="finished")
-    assert [line["status"] for line in run["mitx_run.entries"](event="phase")] == ["started", "finished"]
+    run["mitx_journal.write"]("phase", phase="close", status="finished")
+    assert [line["status"] for line in run["mitx_journal.entries"](event="phase")] == ["started", "finished"]
 
 
 def test_a_pinned_fact_is_pinned_for_good(run):
@@ -48,13 +48,13 @@ def test_a_pinned_fact_is_pinned_for_good(run):
 def test_a_dry_run_writes_no_byte(mitx, tmp_path):
     run = mitx(test=True).modules
     before = sorted(path for path in (tmp_path / "runs").rglob("*"))
-    run["mitx_run.journal"]("phase", phase="close", status="started")
+    run["mitx_journal.write"]("phase", phase="close", status="started")
     for refused in (
         lambda: run["mitx_run.pin"]("x", 1),
         lambda: run["mitx_run.begin"]("r"),
         lambda: run["mitx_run.capture"]("a", "b"),
         lambda: run["mitx_run.approve"](),
-        lambda: run["mitx_run.lock"](),
+        lambda: run["mitx_lock.hold"](),
     ):
         with pytest.raises(CommandExecutionError, match="Refused under test=True"):
             refused()
@@ -62,17 +62,17 @@ def test_a_dry_run_writes_no_byte(mitx, tmp_path):
 
 
 def test_a_door_journals_before_and_after_and_tells_what_failed(run):
-    with run["mitx_run.journaled"]("git", change=True, operation="push"):
+    with run["mitx_journal.door"]("git", change=True, operation="push"):
         pass
-    with pytest.raises(ZeroDivisionError), run["mitx_run.journaled"]("git", change=True, operation="push"):
+    with pytest.raises(ZeroDivisionError), run["mitx_journal.door"]("git", change=True, operation="push"):
         1 / 0  # noqa: B018
-    stages = [line["stage"] for line in run["mitx_run.entries"](event="git")]
+    stages = [line["stage"] for line in run["mitx_journal.entries"](event="git")]
     assert stages == ["before", "after", "before", "failed"]
-    assert run["mitx_run.entries"](event="git")[-1]["error"] == "division by zero"
+    assert run["mitx_journal.entries"](event="git")[-1]["error"] == "division by zero"
 
 
 def test_no_secret_reaches_the_journal(run):
-    run["mitx_run.journal"](
+    run["mitx_journal.write"](
         "x",
         password="hunter2",
         nested={"secret_access_key": "hunter2", "token": "hunter2", "url": "https://me:hunter2@example.org/x"},
@@ -114,25 +114,25 @@ def other_process(tmp_path):
 
 def test_a_second_engineer_is_told_who_is_at_it_and_why(run, other_process):
     with pytest.raises(CommandExecutionError, match=rf"process {other_process.pid}.*in phase migrate \(an upgrade\)"):
-        run["mitx_run.lock"](why="me too")
-    assert run["mitx_run.holder"]()["mine"] is False
+        run["mitx_lock.hold"](why="me too")
+    assert run["mitx_lock.holder"]()["mine"] is False
 
 
 def test_kill_9_frees_the_environment(run, other_process):
     other_process.send_signal(signal.SIGKILL)
     other_process.wait()
-    assert run["mitx_run.holder"]() is None
-    assert run["mitx_run.lock"](why="mine now")["pid"] == os.getpid()
-    run["mitx_run.unlock"]()
+    assert run["mitx_lock.holder"]() is None
+    assert run["mitx_lock.hold"](why="mine now")["pid"] == os.getpid()
+    run["mitx_lock.release"]()
 
 
 def test_one_process_may_take_its_own_lock_again(run):
-    run["mitx_run.lock"](why="upgrade", phase="close")
+    run["mitx_lock.hold"](why="upgrade", phase="close")
     try:
-        assert run["mitx_run.lock"](phase="stop")["phase"] == "stop"
+        assert run["mitx_lock.hold"](phase="stop")["phase"] == "stop"
     finally:
-        run["mitx_run.unlock"]()
-    assert run["mitx_run.holder"]() is None
+        run["mitx_lock.release"]()
+    assert run["mitx_lock.holder"]() is None
 
 
 def test_waiting_ends_at_the_deadline_and_says_what_was_seen_last(run):

@@ -14,7 +14,7 @@ BOTH = [WEB, WORKER]
 
 
 def minions_lines(loaded):
-    return loaded.modules["mitx_run.entries"](event="minions")
+    return loaded.modules["mitx_journal.entries"](event="minions")
 
 
 # ---- the door

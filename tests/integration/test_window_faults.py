@@ -1,9 +1,11 @@
 """
-The night going wrong, in the sandbox: a migration that fails, ``kill -9`` in the middle of a phase. Whatever happens, visitors see
-the site or the page, and the same command ends where it should.
+The night going wrong, in the sandbox: taken back from each of its phases, a migration that fails, ``kill -9`` in the middle of a phase.
+Whatever happens, visitors see the site or the page, and the same command ends where it should.
 """
 
 import os
+import re
+import shutil
 import signal
 import time
 
@@ -13,6 +15,10 @@ from sandbox.hosts import faults
 from tests.integration.world import OURS, World
 
 pytestmark = pytest.mark.timeout(900)
+OPENEDX = {"lms", "cms", "lms_worker", "cms_worker", "gitreload"}
+PHASES = ["close", "stop", "migrate", "start", "attach", "detach", "verify", "open"]
+# After the others the world is nearly as after one of these; `make test TESTS="tests/integration/test_window_faults.py -m long"`.
+EACH_TIME = ("stop", "migrate", "open")
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +26,63 @@ def world():
     world = World()
     status, output = world.sandbox("up", "--at", "prepared")
     assert status == 0, output[-4000:]
+    shutil.copytree(world.folder / "databases", world.folder / "snapshot")
     yield world
     world.down()
 
 
 def window(world, *words):
     return world.salt_run("state.orchestrate", "orchestrate.mitx.window", *words)
+
+
+def restore_databases(world):
+    """As one would from the snapshot of the night, while nothing runs on them."""
+    alive = world.alive()
+    assert not [host for host in world.fleet("juniper") | world.fleet("koa") if OPENEDX & set(alive.get(host, ()))]
+    for path in (world.folder / "snapshot").iterdir():
+        shutil.copy(path, world.folder / "databases" / path.name)
+
+
+def announced(output):
+    return re.findall(r"Would call: (.*)", output)
+
+
+def made(world, spoken, since):
+    """The changes that the journal says were made, in the words of the dry run."""
+    return [spoken(line) for line in world.journal() if line.get("stage") == "after" and line["time"] > since]
+
+
+@pytest.mark.parametrize("phase", [pytest.param(p, marks=[] if p in EACH_TIME else pytest.mark.long) for p in PHASES])
+def test_the_window_is_taken_back_from(world, visitor, mitx, phase):
+    status, output = world.salt_run("state.orchestrate", "orchestrate.mitx.window", f"pillar={{mitx: {{until: {phase}}}}}")
+    assert status == 0, output[-6000:]
+    said = []
+    if PHASES.index(phase) >= PHASES.index("migrate"):
+        writes = len(world.writes())
+        status, output = world.salt_run("mitx.rollback")
+        assert status != 0
+        assert "salt-run mitx.rollback stop_only=True" in output
+        assert len(world.writes()) == writes
+        status, output = world.salt_run("mitx.rollback", "stop_only=True")
+        assert status == 0, output[-6000:]
+        restore_databases(world)
+        said = ["database_restored=True"]
+    status, dry = world.salt_run("mitx.rollback", *said, "test=True", "--state-output=full")
+    assert status == 0, dry[-6000:]
+    since = world.journal()[-1]["time"]
+    status, output = world.salt_run("mitx.rollback", *said)
+    assert status == 0, output[-6000:]
+    assert announced(dry) == made(world, mitx().modules["mitx_journal.spoken"], since)
+    assert announced(dry)
+    assert world.serving() == {id_ for id_ in world.fleet("juniper") if "worker" not in world.instances()[id_]["name"]}
+    alive = world.alive()
+    assert all(OPENEDX & set(alive[host]) for host in world.fleet("juniper"))
+    assert not [host for host in world.fleet("koa") if OPENEDX & set(alive.get(host, ()))]
+    assert not [name for name, target in world.records().items() if target.endswith("cloudfront.net")]
+    # Again: nothing is left to be taken back.
+    writes = len(world.writes())
+    assert world.salt_run("mitx.rollback")[0] == 0
+    assert len(world.writes()) == writes
 
 
 def test_a_migration_that_fails_leaves_the_page_up_and_nothing_after_it_happens(world, visitor):
@@ -41,24 +98,39 @@ def test_a_migration_that_fails_leaves_the_page_up_and_nothing_after_it_happens(
     }
 
 
-def test_kill_9_in_the_middle_and_the_same_command_ends_where_it_should(world, visitor):
-    process = world.start("salt-run", "state.orchestrate", "orchestrate.mitx.window")
-    deadline = time.monotonic() + 300
-    seen = world.phase("migrate", "failed")
-    while time.monotonic() < deadline:
-        started = [
-            line["phase"]
-            for line in world.journal()
-            if line["event"] == "phase" and line["status"] == "started" and line["time"] > seen
-        ]
-        if "attach" in started or process.poll() is not None:
-            break
+GATE = "pillar={mitx: {gate: {required: true, timeout: 120}}}"
+
+
+def seen(process, condition, seconds=300):
+    """Wait until the journal has it; the command must go on meanwhile."""
+    deadline = time.monotonic() + seconds
+    while not condition() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
+    assert condition()
     assert process.poll() is None, process.communicate()[0][-4000:]
+
+
+def test_kill_9_in_the_middle_and_the_same_command_ends_where_it_should_once_a_human_has_looked(world, visitor):
+    status, output = world.salt_run("mitx.approve")
+    assert status != 0
+    assert "nothing to look at yet" in output
+    failed = world.phase("migrate", "failed")
+
+    def told(phase, status):
+        lines = [line for line in world.journal() if line["event"] == "phase" and line["time"] > failed]
+        return [line for line in lines if (line["phase"], line["status"]) == (phase, status)]
+
+    process = world.start("salt-run", "state.orchestrate", "orchestrate.mitx.window", GATE)
+    seen(process, lambda: told("attach", "started"))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    status, output = window(world)
-    assert status == 0, output[-6000:]
+    process = world.start("salt-run", "state.orchestrate", "orchestrate.mitx.window", GATE)
+    seen(process, lambda: told("verify", "waiting"))
+    assert "verify" in world.salt_run("mitx.status")[1]
+    assert all(target.endswith("cloudfront.net") for name, target in world.records().items() if "next" in name)
+    assert world.salt_run("mitx.approve", "note=looked at a course")[0] == 0
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output[-6000:]
     assert world.serving() <= world.fleet("koa")
     assert not [name for name, target in world.records().items() if target.endswith("cloudfront.net")]
     done = world.log("migrations")

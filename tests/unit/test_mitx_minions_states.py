@@ -41,7 +41,7 @@ class World:
             "mitx_phase.next_command": lambda: "salt-run state.orchestrate orchestrate.mitx.window",
             "mitx_run.pinned": lambda name: self.pinned.get(name),
             "mitx_run.pin": lambda name, value: self.pinned.update({name: value}),
-            "mitx_run.journal": lambda event, **fields: self.journal.append((event, fields)),
+            "mitx_journal.write": lambda event, **fields: self.journal.append((event, fields)),
             "mitx_run.wait_until": self.wait_until,
             "mitx_minions.shell": self.shell,
             "mitx_services.problems": lambda found, wanted, parts=None: [line for lines in found.values() for line in lines],
@@ -131,7 +131,7 @@ def test_stopped_tells_what_it_stopped(world, states):
 
 def test_a_dry_run_reads_and_forecasts(world, states):
     world.says("mitx_services.status", {WEB: [f"{WEB}: lms is RUNNING"], WORKER: []})
-    world.says("mitx_run.rehearse", [f"minions stop: {WEB}"])
+    world.says("mitx_journal.rehearse", [f"minions stop: {WEB}"])
     ret = states(test=True).stopped("s")
     assert f"Would call: minions stop: {WEB}" in ret["comment"]
     assert (ret["result"], ret["changes"]) == (None, {WEB: {"old": ["lms is RUNNING"], "new": "stopped"}})

@@ -1,0 +1,259 @@
+"""
+The journal: what was done to the world, and what a dry run would do
+====================================================================
+
+One line of JSON for each event, in ``journal.jsonl`` of the run's folder, or of the environment's outside of any run. Times are UTC,
+ISO 8601. Appended and synced, so that a kill at any byte leaves a readable journal: a torn last line is skipped.
+
+The doors to AWS, to the minions and to git share their duties from here: a change is refused under ``test=True`` and journaled before
+and after it; what is written is redacted.
+"""
+
+import contextlib
+import datetime
+import getpass
+import hashlib
+import json
+import os
+import pathlib
+import re
+import time
+
+from salt.exceptions import CommandExecutionError
+
+# `key` is what Salt calls a secret access key; `Key` is the name of an object in S3.
+_SECRET_NAME = re.compile(r"(?i:pass|secret|token|credential|private)|^key$|^keyid$")
+_URL_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+_LONGEST_TEXT = 2000
+_REHEARSED = "mitx_journal.rehearsed"
+
+
+def __virtual__():
+    return True
+
+
+def write(event, **fields):
+    """
+    Append one line to the journal and fsync it. ``fields`` are redacted. Returns the line as a dict.
+    Under ``test=True`` nothing is written.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_journal.write note text="3down has confirmed" with_pillar=True
+    """
+    line = {"time": _now(), "event": event, **redact({k: v for k, v in fields.items() if not k.startswith("__")})}
+    if not __opts__.get("test"):
+        _append(_folder(), line)
+    return line
+
+
+def entries(run=None, event=None):
+    """
+    Return the lines of the journal as a list of dicts, oldest first; of one ``event`` only, if given.
+    A line torn by a kill is left out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_journal.entries event=phase with_pillar=True
+    """
+    try:
+        text = (_folder(run) / "journal.jsonl").read_text(errors="replace")
+    except FileNotFoundError:
+        return []
+    lines = []
+    for raw in text.splitlines():
+        with contextlib.suppress(ValueError):
+            line = json.loads(raw)
+            if isinstance(line, dict) and event in (None, line.get("event")):
+                lines.append(line)
+    return lines
+
+
+def door(name, change=True, **fields):
+    """
+    The duty of every door to the outside, as a context manager. A change is refused under ``test=True``,
+    journaled before (``stage: before``) and after it (``stage: after``, or ``failed`` with the error).
+    A reading call is journaled only when it fails.
+
+    .. code-block:: python
+
+        with __salt__["mitx_journal.door"]("aws", change=True, operation="create_invalidation"):
+            …
+    """
+    if change:
+        refuse_under_test(f"{name}: {' '.join(str(v) for v in list(fields.values())[:3])}")
+    where = None if __opts__.get("test") else _folder()
+    return _journaled(where, {"event": name, **redact(fields)}, change)
+
+
+def rehearse(calls):
+    """
+    Return, as sentences of :py:func:`spoken`, the changes that these calls would ask of the doors; none is made. Only under
+    ``test=True``. ``calls`` is a list of ``[function of an execution module, argument, …]``.
+    """
+    if not __opts__.get("test"):
+        raise CommandExecutionError("Only a dry run is rehearsed")
+    noted = __context__[_REHEARSED] = []
+    try:
+        for function, *arguments in calls:
+            __salt__[function](*arguments)
+    finally:
+        __context__.pop(_REHEARSED)
+    return noted
+
+
+def rehearsed(door, **fields):
+    """
+    Return whether a rehearsal is on, and then note the change that a door is asked for. The door does not make it.
+    """
+    if not __opts__.get("test") or _REHEARSED not in __context__:
+        return False
+    __context__[_REHEARSED].append(spoken({"event": door, **redact(fields)}))
+    return True
+
+
+def spoken(line):
+    """
+    Return the call of a door's line of the journal as one sentence, the same for a call that was made and one that would be.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.rollback test=True
+    """
+    if line["event"] == "aws":
+        return f"aws {line['service']}.{line['operation']} {json.dumps(_without_tokens(line['parameters']), sort_keys=True)}"
+    if line["event"] == "minions":
+        return f"minions {line['label']}: {', '.join(line['minions'])}"
+    return f"{line['event']} {line.get('command') or line.get('sls') or ''}".strip()
+
+
+def _without_tokens(value):
+    """What makes a request unique is not part of what it asks for."""
+    if isinstance(value, dict):
+        return {key: _without_tokens(item) for key, item in value.items() if key != "CallerReference"}
+    return value
+
+
+@contextlib.contextmanager
+def _journaled(where, line, change):
+    # Salt's dunders are only set while a loaded function runs: what is needed was taken before the first yield.
+    def write(**more):
+        if where is not None:
+            _append(where, {"time": _now(), **line, **more})
+
+    if change:
+        write(stage="before")
+    started = time.monotonic()
+    try:
+        yield
+    except BaseException as err:
+        write(stage="failed", error=redact(f"{err}" or type(err).__name__), seconds=round(time.monotonic() - started, 3))
+        raise
+    if change:
+        write(stage="after", seconds=round(time.monotonic() - started, 3))
+
+
+def redact(value):
+    """
+    Return a copy of ``value`` that may be written down: what a secret's name stands for is masked,
+    user names and passwords are cut from URLs, and long or binary bodies become their size and digest.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_journal.redact '{password: x, url: "https://me:pw@host/"}'
+    """
+    if isinstance(value, dict):
+        return {
+            str(key): "***" if _SECRET_NAME.search(str(key)) and isinstance(item, (str, bytes, int)) else redact(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple, set)):
+        return [redact(item) for item in value]
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes, sha256 {hashlib.sha256(value).hexdigest()[:12]}>"
+    if isinstance(value, str):
+        text = without_passwords(value)
+        if len(text) > _LONGEST_TEXT:
+            return f"{text[:200]}… <{len(text)} characters>"
+        return text
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return redact(str(value))
+
+
+def without_passwords(text):
+    """
+    Return a text, of whatever length, with user names and passwords cut from the URLs in it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_journal.without_passwords https://me:pw@host/
+    """
+    return _URL_USERINFO.sub("***@", text)
+
+
+def refuse_under_test(what):
+    """
+    Raise ``CommandExecutionError`` in a dry run: ``what`` would be written.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.plan
+    """
+    if __opts__.get("test"):
+        raise CommandExecutionError(f"Refused under test=True: {what}")
+
+
+def make_folder(path):
+    """
+    Create a folder of the record, with those above it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.status
+    """
+    path = pathlib.Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o750)
+    except OSError as err:
+        raise CommandExecutionError(
+            f"The record of the run cannot be kept: {path}: {err.strerror}. "
+            f"Create it for the user {getpass.getuser()}, or set pillar mitx:run_dir"
+        ) from err
+
+
+def _append(where, line):
+    path = where / "journal.jsonl"
+    make_folder(path.parent)
+    data = (json.dumps(line, ensure_ascii=False, default=str) + "\n").encode()
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            data = b"\n" + data
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _folder(run=None):
+    return pathlib.Path(__salt__["mitx_run.folder"](run))
+
+
+def _now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
