@@ -27,12 +27,12 @@ def __virtual__():
 def workers():
     """
     Return a context manager that keeps the workers of the release that this run deploys stopped, those that are there by now. Not
-    while Ansible works on them: to a playbook that starts a program, one that is stopped meanwhile is an error.
+    while Ansible or a restart is at work on them: to whoever starts a program, one that is stopped meanwhile is an error.
     """
     settings, release = __salt__["mitx_settings.get"](), __salt__["mitx_existing.release_number"]()
     names = [one["name"].format(release=release) for one in settings["instances"] if one["role"] == "edx-worker"]
     ctl = __salt__["mitx_minions.quoted"](settings["services"]["supervisorctl"])
-    command = f"pgrep -f '[a]nsible-playbook' >/dev/null || {ctl} stop all"
+    command = f"pgrep -f '[a]nsible-playbook|[s]upervisorctl.* (re)?start' >/dev/null || {ctl} stop all"
     # Names do not carry the codename; were they taken by another release's hosts, these would be the live ones.
     target = f"L@{','.join(names)} and G@edx_codename:{settings['codename']}"
     door = __salt__["mitx_journal.door"](
@@ -64,6 +64,8 @@ def _guard(watched, held, conf_file, target, command):
     os.close(held)
     # Ctrl-C is the parent's: its end is this one's.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # At first nobody is there yet, and Salt says so on the terminal each time.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     with salt.client.LocalClient(c_path=conf_file) as client:
         ended = False
         while not ended:

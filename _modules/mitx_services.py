@@ -178,32 +178,36 @@ def _bring(minions, wanted, parts, settings):
 
 
 def _stop(settings, before, parts):
-    if "systemd" in parts:
-        _services("stop", before, True, settings)
-    hosts = [minion for minion in before if _supervised(minion, parts)]
-    script = _then_status(settings, _ctl(settings, "stop all"))
     # The schedule first: a restart that begins after the stop would start everything again.
-    return _job(settings, hosts, script, change=True, label="stop", before="schedule.disable") if hosts else {}
+    return _change(settings, before, parts, "stop", first=[("schedule.disable", [])])
 
 
 def _start(settings, before, parts):
-    if "systemd" in parts:
-        _services("start", before, False, settings)
-    hosts = [minion for minion in before if _supervised(minion, parts)]
-    script = _then_status(settings, _ctl(settings, "start all"))
-    return _job(settings, hosts, script, change=True, label="start", after="schedule.enable") if hosts else {}
+    return _change(settings, before, parts, "start", last=[("schedule.enable", [])])
+
+
+def _change(settings, before, parts, verb, first=(), last=()):
+    """One job for the programs of all hosts; a systemd service that all of these have goes with it, others go ahead of it."""
+    hosts, first = [minion for minion in before if _supervised(minion, parts)], list(first)
+    for service, concerned in _services(before, parts, running=verb == "stop"):
+        function = f"service.{verb}"
+        if concerned == hosts and function not in dict(first):  # Salt runs a function once in a job
+            first.append((function, [service]))
+        else:
+            limit = settings["services"]["timeout"] + settings["timeouts"]["minions"]
+            __salt__["mitx_minions.run"](concerned, function, [service], timeout=limit, label=f"{verb} {service}")
+    script = _then_status(settings, _ctl(settings, f"{verb} all"))
+    return _job(settings, hosts, script, change=True, label=verb, first=first, last=last) if hosts else {}
 
 
 _ACTS = {"stopped": _stop, "running": _start}
 
 
-def _services(verb, before, running, settings):
-    """Where a systemd service was ``running``, or was not."""
-    limit = settings["services"]["timeout"] + settings["timeouts"]["minions"]
-    for service in sorted({name for one in before.values() for name in one["systemd"]}):
-        hosts = [minion for minion, one in before.items() if one["systemd"].get(service) is running]
-        if hosts:
-            __salt__["mitx_minions.run"](hosts, f"service.{verb}", [service], timeout=limit, label=f"{verb} {service}")
+def _services(before, parts, running):
+    """``(systemd service, hosts on which it is running)``, or is not, of all."""
+    names = {name for one in before.values() for name in one["systemd"]} if "systemd" in parts else ()
+    found = [(name, [minion for minion, one in before.items() if one["systemd"].get(name) is running]) for name in sorted(names)]
+    return [(name, hosts) for name, hosts in found if hosts]
 
 
 def _settle(settings, minions, check, wanted, told, again=None):
@@ -312,15 +316,15 @@ def _then_status(settings, command):
     return f"{command} 2>&1; echo '{_MARK}'; {_ctl(settings, 'status')}"
 
 
-def _job(settings, minions, script, change, label, before=None, after=None):
-    """One job: ``before``, the shell script, ``after``, then everything else that a status is made of."""
+def _job(settings, minions, script, change, label, first=(), last=()):
+    """One job: ``first`` (pairs of function and arguments), the shell script, ``last``, then all else that a status is made of."""
     reads = ["schedule.is_enabled", "saltutil.running"]
     if any(settings["services"]["systemd"].values()):
         reads.append("service.get_running")
-    fun = [one for one in (before, "cmd.run_all", after, *reads) if one]
+    calls = [*first, ("cmd.run_all", [script]), *last, *((one, []) for one in reads)]
+    fun, arg = [one for one, _ in calls], [arguments for _, arguments in calls]
     # supervisorctl's exit status says that a program is not RUNNING, or nothing at all before 4.0; its list is read instead.
     kwarg = [{"python_shell": True, "ignore_retcode": True} if one == "cmd.run_all" else None for one in fun]
-    arg = [[script] if one == "cmd.run_all" else [] for one in fun]
     limit = 2 * settings["services"]["timeout"] + settings["timeouts"]["minions"]
     answers = __salt__["mitx_minions.run"](minions, fun, arg, kwarg, timeout=limit, change=change, label=label)
     return {minion: _status(minion, answer, settings) for minion, answer in answers.items()}

@@ -16,9 +16,11 @@ def passed(name):
     """
     Require that nothing stands in the way of the run. All that does is told at once. Changes nothing.
     """
-    ret = {"name": name, "result": True, "changes": {}, "comment": "Nothing stands in the way"}
+    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
         found = __salt__["mitx_preflight.problems"]()
+        if not found:
+            ret["comment"] = "\n".join(["Nothing stands in the way.", *__salt__["mitx_preflight.notes"]()])
     except CommandExecutionError as err:
         found = {"settings": [str(err)]}
     if found:

@@ -140,7 +140,7 @@ def _assemble(config, say):
     for name, module in (("dns", "sandbox.public.dns"), ("edge", "sandbox.public.edge")):
         daemon(config, name, module, "--dir", directory)
     master.start(config)
-    daemon(config, "supervisorctl", "sandbox.hosts.ctl", shims.ctl_socket(config))
+    daemon(config, "supervisorctl", "sandbox.hosts.supervisorctl", shims.ctl_socket(config))
     daemon(config, "hosts", "sandbox.hosts", "--dir", directory)
     say("Waiting for the master, the hosts and the load balancers.")
     master.ready(config)

@@ -52,7 +52,8 @@ def master_options(config):
         "rotate_aes_key": False,
         "worker_threads": 3,
         "gather_job_timeout": GATHER_SECONDS[config["size"]],
-        "timeout": 15,
+        "timeout": 15 if config["size"] == "qa" else 60,
+        "zmq_filtering": True,
         "ping_on_rotate": False,
         "file_roots": {"base": [str(folder / "roots"), str(_here(config) / "salt")]},
         "pillar_roots": {"base": [str(pathlib.Path(config["directory"]) / "pillar")]},
@@ -154,6 +155,7 @@ def _common(config):
         "sdb_dirs": [str(here / "salt" / "_sdb")],
         "consul": {"driver": "sandbox_sdb", "file": config["paths"]["sdb"]},
         "log_level_logfile": "warning",
+        "loop_interval": 5,
         "state_output": "mixed",
     }
 

@@ -49,7 +49,7 @@ stdout_logfile=edx/var/log/supervisor/{name}.log
 
 
 def minion(config, host, folder):
-    """The minion's configuration, as a dict: one process, no threads or timers that it can do without."""
+    """The minion's configuration, as a dict: no process or timer that it can do without."""
     run = host["run"]
     return {
         "id": host["name"],
@@ -66,7 +66,10 @@ def minion(config, host, folder):
         "log_level_logfile": "warning",
         "module_dirs": [str(MINION_MODULES)],
         "providers": {"service": "sandbox_service"},
-        "multiprocessing": False,
+        # Threads are cheaper, but jobs side by side disturb each other there: on a worker, a highstate and what keeps it quiet.
+        "multiprocessing": host["role"] == "edx-worker",
+        "zmq_filtering": True,
+        "loop_interval": 5,
         "ipv6": False,
         "mine_enabled": False,
         "minion_id_caching": False,
@@ -112,7 +115,8 @@ def units(config, host, folder):
     found = {"supervisor": [python, "-m", "supervisor.supervisord", "-c", str(folder / "supervisord.conf"), "-n"]}
     if host["role"] == "edx":
         found["gitreload"] = [python, "-s", "-S", "-m", "sandbox.hosts.openedx", "gitreload"]
-    found["salt-minion"] = [salt_minion, "-c", str(folder / "minion"), "--disable-keepalive", "-l", "quiet"]
+    # On a small machine a highstate of many hosts must not keep visitors waiting: on real ones it would not.
+    found["salt-minion"] = ["nice", "-n", "10", salt_minion, "-c", str(folder / "minion"), "--disable-keepalive", "-l", "quiet"]
     return {
         name: {
             "argv": argv,

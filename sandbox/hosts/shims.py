@@ -3,12 +3,12 @@
 ==============================================  =======================================================================
 on the host                                     is
 ==============================================  =======================================================================
-``~/edx/bin/supervisorctl``                     ``bin/supervisorctl``: the real one (:mod:`sandbox.hosts.ctl`), of this host's supervisord
+``~/edx/bin/supervisorctl``                     ``bin/supervisorctl``: the real one (:mod:`sandbox.hosts.supervisorctl`), of this host's supervisord
 ``~/edx/bin/ansible-playbook``                  ``bin/ansible-playbook``: :mod:`sandbox.hosts.ansible`
 ``~/edx/app/edxapp/venvs/edxapp/bin/python``    ``bin/edxapp-python``: given ``manage.py``, :mod:`sandbox.hosts.manage`
 ==============================================  =======================================================================
 
-``bin/manage.py`` is the last one's second half by itself; ``bin/queue-depth`` prints the depth of the queue of its host's
+``bin/pgrep`` sees the host's own processes only. ``bin/manage.py`` is the last one's second half by itself; ``bin/queue-depth`` prints the depth of the queue of its host's
 purpose.
 """
 
@@ -22,7 +22,10 @@ LINKS = {
     "edx/app/edxapp/venvs/edxapp/bin/python": "edxapp-python",
 }
 SUPERVISORCTL = """#!/bin/sh
-exec {python} -I -S {client} {socket} -c "${{SANDBOX_HOST:-${{HOME%/root}}}}/supervisord.conf" "$@"
+exec {python} -I -S {here}/supervisorctl.py {socket} -c "${{SANDBOX_HOST:-${{HOME%/root}}}}/supervisord.conf" "$@"
+"""
+PGREP = """#!/bin/sh
+exec {python} -I -S {here}/pgrep.py "$@"
 """
 MODULE = """#!/bin/sh
 PYTHONPATH={repository}
@@ -42,8 +45,9 @@ def install(sandbox, config):
     bin_dir = pathlib.Path(sandbox) / "bin"
     bin_dir.mkdir(parents=True, exist_ok=True)
     words = {"python": shlex.quote(config["python"]), "repository": shlex.quote(config["repository"])}
-    client = shlex.quote(str(pathlib.Path(config["repository"]) / "sandbox" / "hosts" / "ctl.py"))
-    _script(bin_dir / "supervisorctl", SUPERVISORCTL.format(client=client, socket=shlex.quote(ctl_socket(config)), **words))
+    here = shlex.quote(str(pathlib.Path(config["repository"]) / "sandbox" / "hosts"))
+    _script(bin_dir / "supervisorctl", SUPERVISORCTL.format(here=here, socket=shlex.quote(ctl_socket(config)), **words))
+    _script(bin_dir / "pgrep", PGREP.format(here=here, **words))
     _script(bin_dir / "ansible-playbook", MODULE.format(module="ansible", **words))
     _script(bin_dir / "manage.py", MODULE.format(module="manage", **words))
     _script(bin_dir / "queue-depth", MODULE.format(module="queue", **words).replace('"$@"', "depth"))
@@ -51,7 +55,7 @@ def install(sandbox, config):
 
 
 def ctl_socket(config):
-    """Where :mod:`sandbox.hosts.ctl` answers."""
+    """Where :mod:`sandbox.hosts.supervisorctl` answers."""
     return str(pathlib.Path(config["paths"]["short"]) / "ctl")
 
 

@@ -128,6 +128,15 @@ def test_kill_9_in_the_middle_and_the_same_command_ends_where_it_should_once_a_h
     seen(process, lambda: told("verify", "waiting"))
     assert "verify" in world.salt_run("mitx.status")[1]
     assert all(target.endswith("cloudfront.net") for name, target in world.records().items() if "next" in name)
+    # It takes longer, which is said without disturbing it; and nobody opens the site past it.
+    status, output = world.salt_run("mitx.announce", "until=+90m")
+    assert status == 0, output
+    status, output = world.salt_run("mitx.maintenance", "off")
+    assert status != 0
+    assert "A run holds the environment" in output
+    status, output = world.salt_run("mitx.maintenance", "on")
+    assert status != 0
+    assert "is held by" in output
     assert world.salt_run("mitx.approve", "note=looked at a course")[0] == 0
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output[-6000:]

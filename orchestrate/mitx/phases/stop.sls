@@ -8,8 +8,10 @@ queues:
     - require:
       - mitx_minions: web processes of the current fleet
 
-everything of the current fleet:
+# What `migrate` begins with proves all of it once more, on both fleets.
+workers of the current fleet:
   mitx_minions.stopped:
     - fleet: old
+    - parts: [workers]
     - require:
       - mitx_minions: queues

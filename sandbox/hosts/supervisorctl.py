@@ -4,8 +4,8 @@ A server has it imported already and forks at each call; the client hands over i
 with its exit status. When the client is killed, so is what it asked for. Where there is no server, the client becomes supervisorctl
 itself::
 
-    python -m sandbox.hosts.ctl SOCKET                       # the server
-    python -I -S sandbox/hosts/ctl.py SOCKET arguments…      # the client; imports nothing of ours, nor anything installed
+    python -m sandbox.hosts.supervisorctl SOCKET                       # the server
+    python -I -S sandbox/hosts/supervisorctl.py SOCKET arguments…  # the client; imports nothing of ours, nor anything installed
 """
 
 import json
