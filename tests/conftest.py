@@ -3,6 +3,7 @@ What all tests share: a pillar in MITx's real shape, and Salt's real loaders ove
 """
 
 import copy
+import logging
 import pathlib
 import types
 
@@ -17,6 +18,9 @@ import sandbox.config
 
 # Salt keeps early log records for a handler that never comes in a test.
 salt._logging.shutdown_temp_handler()
+# Their debugging output, captured for each call, takes longer than the calls.
+for _name in ("boto3", "botocore", "urllib3", "werkzeug", "asyncio"):
+    logging.getLogger(_name).setLevel(logging.INFO)
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

@@ -266,7 +266,7 @@ def test_a_pinned_commit_wins_over_the_ref(world, load):
 def test_a_release_that_is_not_there(world, load):
     with pytest.raises(CommandExecutionError, match=r"no release open-release/koa\.rc9.*koa\.rc3"):
         load(onto="open-release/koa.rc9")["mitx_release.plan"]()
-    with pytest.raises(CommandExecutionError, match=r"no branch mitx/lilac.*mitx_branch\.create"):
+    with pytest.raises(CommandExecutionError, match=r"no branch mitx/lilac.*mitx\.create_release"):
         load(branch="mitx/lilac")["mitx_release.plan"]()
 
 

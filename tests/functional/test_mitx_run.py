@@ -90,22 +90,21 @@ def test_outputs_stay_inside_the_folder_of_the_run(run):
 
 
 HOLDER = textwrap.dedent("""
-    import importlib.util, os, sys, time
-    spec = importlib.util.spec_from_file_location("mitx_run", sys.argv[1])
-    run = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(run)
-    run.__opts__, run.__context__, run.__pillar__ = {}, {}, {"mitx": {"run_dir": sys.argv[2]}}
-    run.__salt__ = {"mitx_settings.environment": lambda: "mitx-qa"}
-    run.lock(why="an upgrade", phase="migrate")
+    import json, sys, time
+    import salt.loader
+    with open(sys.argv[1]) as opts:
+        modules = salt.loader.minion_mods(json.load(opts))
+    modules["mitx_lock.hold"](why="an upgrade", phase="migrate")
     print("held", flush=True)
     time.sleep(60)
 """)
 
 
 @pytest.fixture
-def other_process(tmp_path):
-    arguments = [sys.executable, "-c", HOLDER, str(ROOT / "_modules" / "mitx_run.py"), str(tmp_path / "runs")]
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+def other_process(mitx, tmp_path):
+    opts = tmp_path / "opts.json"
+    opts.write_text(json.dumps(mitx().opts, default=str))
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(opts)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()

@@ -38,7 +38,9 @@ def sandbox(seeded, monkeypatch):
         monkeypatch.setenv(name, value)
     sdb = pathlib.Path(seeded["paths"]["sdb"])
     before = sdb.read_text()
+    settings.link(seeded)
     yield seeded
+    settings.unlink(seeded)
     sdb.write_text(before)
 
 

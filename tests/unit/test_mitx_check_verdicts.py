@@ -18,6 +18,7 @@ def load(name):
     spec = importlib.util.spec_from_file_location(name, MODULES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.__salt__ = {"mitx_journal.write": lambda event, **fields: None}
     return module
 
 

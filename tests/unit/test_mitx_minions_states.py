@@ -59,7 +59,7 @@ class World:
         """The depths said beforehand, the last of them for ever."""
         return {one: str(self.depths.pop(0) if len(self.depths) > 1 else self.depths[0]) for one in minions}
 
-    def wait_until(self, check, timeout, interval, what):
+    def wait_until(self, check, timeout, interval, what, waits_for=None):
         for _ in range(4):
             done, seen = check()
             if done:

@@ -1,7 +1,6 @@
 """The sandbox's AWS in a process of its own, and what tests put into it."""
 
 import json
-import logging
 import signal
 import subprocess
 import sys
@@ -10,16 +9,6 @@ import pytest
 from aws_asking import LISTENERS, OURS, TIMES, cname, ids
 
 from sandbox.aws import AWS
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quiet_botocore():
-    """Its debugging output, captured for each call, takes longer than the calls."""
-    logger = logging.getLogger("botocore")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    yield
-    logger.setLevel(before)
 
 
 @pytest.fixture(scope="session")
