@@ -3,7 +3,6 @@ MITx's own orchestrations, called by name
 =========================================
 """
 
-import contextlib
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -15,7 +14,7 @@ def __virtual__():
     return True
 
 
-def ran(name, check, sls=None, meanwhile=None):
+def ran(name, check, sls=None):
     """
     Run one of the four existing orchestrations with exactly the environment variables it reads, unless what it does is
     true already. It is judged by what is true afterwards, not by its exit status: with four failed effects one of them was
@@ -29,8 +28,6 @@ def ran(name, check, sls=None, meanwhile=None):
         would double, it refuses by raising.
     sls
         Run this SLS instead, a wrapper of the existing one.
-    meanwhile
-        Execution function that returns a context manager, to be held while the orchestration runs.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
@@ -44,18 +41,17 @@ def ran(name, check, sls=None, meanwhile=None):
             ret.update(result=None, comment=f"{name} would be run")
             return ret
         __salt__["mitx_existing.require_unchanged_settings"]()
-        return _run(ret, name, sls or name, environ, check, meanwhile)
+        return _run(ret, name, sls or name, environ, check)
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err))
         return ret
 
 
-def _run(ret, name, sls, environ, check, meanwhile):
+def _run(ret, name, sls, environ, check):
     started = time.monotonic()
     __salt__["mitx_journal.write"]("existing", stage="before", sls=name, environ=environ)
     pillar = __salt__["mitx_orchestrate.inherited"](__pillar__["mitx"].get("run"))
-    with __salt__[meanwhile]() if meanwhile else contextlib.nullcontext():
-        answer = __salt__["mitx_orchestrate.run"](sls, environ=environ, pillar=pillar)
+    answer = __salt__["mitx_orchestrate.run"](sls, environ=environ, pillar=pillar)
     kept = __salt__["mitx_existing.keep"](name, answer)
     seconds = round(time.monotonic() - started, 1)
     __salt__["mitx_journal.write"](

@@ -49,7 +49,7 @@ stdout_logfile=edx/var/log/supervisor/{name}.log
 
 
 def minion(config, host, folder):
-    """The minion's configuration, as a dict: no process or timer that it can do without."""
+    """The minion's configuration, as a dict: one process, no threads or timers that it can do without."""
     run = host["run"]
     return {
         "id": host["name"],
@@ -66,8 +66,7 @@ def minion(config, host, folder):
         "log_level_logfile": "warning",
         "module_dirs": [str(MINION_MODULES)],
         "providers": {"service": "sandbox_service"},
-        # Threads are cheaper, but jobs side by side disturb each other there: on a worker, a highstate and what keeps it quiet.
-        "multiprocessing": host["role"] == "edx-worker",
+        "multiprocessing": False,
         "zmq_filtering": True,
         "loop_interval": 5,
         "ipv6": False,

@@ -8,7 +8,7 @@ on the host                                     is
 ``~/edx/app/edxapp/venvs/edxapp/bin/python``    ``bin/edxapp-python``: given ``manage.py``, :mod:`sandbox.hosts.manage`
 ==============================================  =======================================================================
 
-``bin/pgrep`` sees the host's own processes only. ``bin/manage.py`` is the last one's second half by itself; ``bin/queue-depth`` prints the depth of the queue of its host's
+``bin/manage.py`` is the last one's second half by itself; ``bin/queue-depth`` prints the depth of the queue of its host's
 purpose.
 """
 
@@ -23,9 +23,6 @@ LINKS = {
 }
 SUPERVISORCTL = """#!/bin/sh
 exec {python} -I -S {here}/supervisorctl.py {socket} -c "${{SANDBOX_HOST:-${{HOME%/root}}}}/supervisord.conf" "$@"
-"""
-PGREP = """#!/bin/sh
-exec {python} -I -S {here}/pgrep.py "$@"
 """
 MODULE = """#!/bin/sh
 PYTHONPATH={repository}
@@ -47,7 +44,6 @@ def install(sandbox, config):
     words = {"python": shlex.quote(config["python"]), "repository": shlex.quote(config["repository"])}
     here = shlex.quote(str(pathlib.Path(config["repository"]) / "sandbox" / "hosts"))
     _script(bin_dir / "supervisorctl", SUPERVISORCTL.format(here=here, socket=shlex.quote(ctl_socket(config)), **words))
-    _script(bin_dir / "pgrep", PGREP.format(here=here, **words))
     _script(bin_dir / "ansible-playbook", MODULE.format(module="ansible", **words))
     _script(bin_dir / "manage.py", MODULE.format(module="manage", **words))
     _script(bin_dir / "queue-depth", MODULE.format(module="queue", **words).replace('"$@"', "depth"))

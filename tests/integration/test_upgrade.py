@@ -128,14 +128,6 @@ def test_no_old_process_began_after_stop_and_no_new_worker_worked_before_start(w
     assert [line for line in jobs if line["evidence"]] == []
 
 
-def test_the_new_workers_are_kept_quiet_all_through_the_existing_deploy(world, fleets):
-    guard = [line["time"] for line in world.journal() if line.get("label") == "keep workers quiet"]
-    began, ended = min(guard), max(guard)
-    workers = {id_ for id_, one in fleets["new"].items() if one["tags"]["role"] == "edx-worker"}
-    stopped = [line for line in world.log("processes") if line["host"] in workers and line["event"] == "stopped"]
-    assert {line["host"] for line in stopped if began < line["time"] < ended} == workers
-
-
 def test_dns_moved_twice_in_one_batch_each_and_by_us_alone(world, upgraded):
     changes = [
         call for call in world.writes() if call["operation"] == "change_resource_record_sets" and "sandbox" not in call["agent"]

@@ -5,12 +5,10 @@ launch date:
 orchestrate.edx.deploy:
   mitx_existing.ran:
     - check: mitx_existing.deploy_missing
-    # The new workers would work on the live databases while it goes on.
-    - meanwhile: mitx_guard.workers
     - require:
       - mitx_minions: launch date
 
-# It leaves everything running.
+# It leaves everything running, workers included, on the live databases.
 workers are quiet at once:
   mitx_minions.stopped:
     - fleet: new
