@@ -46,22 +46,22 @@ def rebased(name, onto_sha=None, drop=None, accept=None):
     return ret
 
 
-def copied(name, names=None):
+def copied(name, branches=None):
     """
     Ensure that origin has upstream's release branches under the same names, never by force.
 
-    names
-        Which branches or tags; by default every branch of this codename.
+    branches
+        Which branches or tags; by default every branch of this codename. (``names`` would be Salt's: a state for each.)
 
     .. code-block:: yaml
 
         upstream's branches:
           mitx_release.copied:
-            - names: [open-release/koa.rc3]
+            - branches: [open-release/koa.rc3]
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
-        answer = __salt__["mitx_branch.copy"](names=names)
+        answer = __salt__["mitx_branch.copy"](names=branches)
     except CommandExecutionError as err:
         return {**ret, "result": False, "comment": str(err)}
     ret["changes"] = {branch: {"old": None, "new": sha} for branch, sha in answer["created"].items()}

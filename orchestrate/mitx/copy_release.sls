@@ -4,7 +4,7 @@ environment:
 
 open-release branches:
   mitx_release.copied:
-    - names: {{ pillar['mitx'].get('release_names') | json }}
+    - branches: {{ pillar['mitx'].get('release_names') | json }}
     - failhard: True
     - require:
       - mitx_run: environment

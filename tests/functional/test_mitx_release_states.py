@@ -50,15 +50,15 @@ def test_the_state_stops_on_a_conflict_and_predicts_it(world, mitx):
 
 def test_the_state_copied(world, mitx):
     dry = mitx(test=True, release=release_world.settings(world)).states["mitx_release.copied"](
-        "branches", names=["open-release/koa.rc3"]
+        "branches", branches=["open-release/koa.rc3"]
     )
     assert (dry["result"], dry["changes"]) == (None, {"open-release/koa.rc3": {"old": None, "new": world.rc3}})
     states = mitx(release=release_world.settings(world)).states
-    done = states["mitx_release.copied"]("branches", names=["open-release/koa.rc3"])
+    done = states["mitx_release.copied"]("branches", branches=["open-release/koa.rc3"])
     assert (done["result"], done["changes"]) == (True, dry["changes"])
-    assert states["mitx_release.copied"]("branches", names=["open-release/koa.rc3"])["changes"] == {}
+    assert states["mitx_release.copied"]("branches", branches=["open-release/koa.rc3"])["changes"] == {}
     world.set(world.upstream, "open-release/koa.rc3", world.commit(world.upstream, world.main, {}, "rewritten", EDX))
-    diverged = states["mitx_release.copied"]("branches", names=["open-release/koa.rc3"])
+    diverged = states["mitx_release.copied"]("branches", branches=["open-release/koa.rc3"])
     assert diverged["result"] is False
     assert "diverged" in diverged["comment"]
 
