@@ -6,7 +6,7 @@ import pwd
 import shlex
 import shutil
 
-from sandbox.hosts import record
+from sandbox.hosts import minion_site, record
 
 MINION_MODULES = pathlib.Path(__file__).resolve().parent / "minion_modules"
 TAGS_AS_GRAINS = ("environment", "purpose", "edx_codename", "release-version", "launch-date", "business_unit")
@@ -65,7 +65,7 @@ def minion(config, host, folder):
         "log_file": str(folder / "logs" / "minion"),
         "log_level_logfile": "warning",
         "module_dirs": [str(MINION_MODULES)],
-        "providers": {"service": "sandbox_service"},
+        "cython_enable": False,
         "multiprocessing": False,
         "zmq_filtering": True,
         "loop_interval": 5,
@@ -115,11 +115,13 @@ def units(config, host, folder):
     if host["role"] == "edx":
         found["gitreload"] = [python, "-s", "-S", "-m", "sandbox.hosts.openedx", "gitreload"]
     # On a small machine a highstate of many hosts must not keep visitors waiting: on real ones it would not.
-    found["salt-minion"] = ["nice", "-n", "10", salt_minion, "-c", str(folder / "minion"), "--disable-keepalive", "-l", "quiet"]
+    words = ["-c", str(folder / "minion"), "--disable-keepalive", "-l", "quiet"]
+    found["salt-minion"] = ["nice", "-n", "10", python, "-S", salt_minion, *words]
+    environments = {"gitreload": {"SANDBOX_PROCESS": "gitreload"}, "salt-minion": {"PYTHONPATH": minion_site.path(config)}}
     return {
         name: {
             "argv": argv,
-            "environment": {"SANDBOX_PROCESS": name} if name == "gitreload" else {},
+            "environment": environments.get(name, {}),
             "enabled": name != "gitreload" or not host["base"],
             "stop_seconds": STOP_SECONDS[name],
         }

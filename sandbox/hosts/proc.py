@@ -45,7 +45,7 @@ def of_hosts(hosts):
 def session(leader, owner):
     """Pids of the session led by ``leader`` that belong to the host folder ``owner``."""
     wanted = OWNER + os.fsencode(owner)
-    return [pid for pid in _pids() if (_stat(pid) or {}).get("session") == leader and wanted in _environment(pid)]
+    return [pid for pid in _pids() if _session(pid) == leader and _stat(pid) and wanted in _environment(pid)]
 
 
 def kill(pids, number=signal.SIGKILL):
@@ -57,6 +57,13 @@ def kill(pids, number=signal.SIGKILL):
 
 def _pids():
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _session(pid):
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
 
 
 def _environment(pid):

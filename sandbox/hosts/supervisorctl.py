@@ -8,11 +8,9 @@ itself::
     python -I -S sandbox/hosts/supervisorctl.py SOCKET arguments…  # the client; imports nothing of ours, nor anything installed
 """
 
-import json
+# The client's start-up is what it costs: only what is built in. The server imports the rest where it needs it.
+import _socket
 import os
-import select
-import signal
-import socket
 import sys
 
 _LONGEST = 65536
@@ -20,6 +18,9 @@ _LONGEST = 65536
 
 def serve(path):
     """Answer at the socket ``path`` until killed."""
+    import signal
+    import socket
+
     from supervisor import supervisorctl
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -38,6 +39,10 @@ def serve(path):
 
 def _attend(connection, main):
     """One call, in a process of its own: a child does it, this one looks whether anybody still waits for it."""
+    import select
+    import signal
+    import socket
+
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     message, files, _, _ = socket.recv_fds(connection, _LONGEST, 3)
     ended, ending = os.pipe()
@@ -46,7 +51,7 @@ def _attend(connection, main):
         for number, file in enumerate(files):
             os.dup2(file, number)
         connection.close()
-        os._exit(_status(main, json.loads(message)))
+        os._exit(_status(main, [os.fsdecode(word) for word in message.split(b"\0")]))
     for file in (*files, ending):
         os.close(file)
     readable = select.select([ended, connection], [], [])[0]
@@ -75,10 +80,12 @@ def _status(main, arguments):
 
 def ask(path, arguments):
     """Have the server at ``path`` do it and return its exit status; None where there is none."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    files = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
     try:
         connection.connect(path)
-        socket.send_fds(connection, [json.dumps(arguments).encode()], [0, 1, 2])
+        words = b"\0".join(map(os.fsencode, arguments))
+        connection.sendmsg([words], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, files)])
     except OSError:
         return None
     answer = connection.recv(1)

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-from sandbox.hosts import proc, record, shims
+from sandbox.hosts import minion_site, proc, record, shims
 from sandbox.hosts.host import Host, folders
 
 POLL_SECONDS = 0.3
@@ -34,14 +34,15 @@ class Watcher:
         self.stopping = False
         self._said = {}
         shims.install(self.sandbox, config)
+        minion_site.install(config)
 
     def run(self):
         """Watch until ``stopping``; then end every host."""
         while not self.stopping:
             started = time.monotonic()
             self.tick()
-            # A look at many instances on a busy machine takes long: leave most of the time to others.
-            time.sleep(max(POLL_SECONDS, 3 * (time.monotonic() - started)))
+            # A look at many instances on a busy machine takes long: leave nearly all of the time to others.
+            time.sleep(max(POLL_SECONDS, 8 * (time.monotonic() - started)))
         self.end_all()
 
     def tick(self):

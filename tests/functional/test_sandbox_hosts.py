@@ -387,7 +387,7 @@ def _pids(sandbox, identity, process):
 
 
 def _service_module(sandbox, identity):
-    path = settings.REPOSITORY / "sandbox/hosts/minion_modules/sandbox_service.py"
+    path = settings.REPOSITORY / "sandbox/hosts/minion_modules/service.py"
     specification = importlib.util.spec_from_file_location("sandbox_service", path)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)

@@ -2,7 +2,7 @@
 The ``service`` functions of a sandbox host
 ===========================================
 
-Stands in for systemd (minion configuration: ``providers: {service: sandbox_service}``): asks the host's ``init`` over its
+Stands in for systemd (minion configuration: ``module_dirs``, which go before Salt's own): asks the host's ``init`` over its
 socket, which the host's ``host.json`` beside the minion's configuration names. Every function raises
 ``CommandExecutionError`` when init does not answer.
 """
