@@ -3,6 +3,7 @@ MITx's own orchestrations, called by name
 =========================================
 """
 
+import contextlib
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -14,7 +15,7 @@ def __virtual__():
     return True
 
 
-def ran(name, check, sls=None):
+def ran(name, check, sls=None, meanwhile=None):
     """
     Run one of the four existing orchestrations with exactly the environment variables it reads, unless what it does is
     true already. It is judged by what is true afterwards, not by its exit status: with four failed effects one of them was
@@ -28,6 +29,8 @@ def ran(name, check, sls=None):
         would double, it refuses by raising.
     sls
         Run this SLS instead, a wrapper of the existing one.
+    meanwhile
+        Execution function that returns a context manager, to be held while the orchestration runs.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
@@ -41,17 +44,19 @@ def ran(name, check, sls=None):
             ret.update(result=None, comment=f"{name} would be run")
             return ret
         __salt__["mitx_existing.require_unchanged_settings"]()
-        return _run(ret, name, sls or name, environ, check)
+        __salt__["mitx_existing.await_cloud"]()
+        return _run(ret, name, sls or name, environ, check, meanwhile)
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err))
         return ret
 
 
-def _run(ret, name, sls, environ, check):
+def _run(ret, name, sls, environ, check, meanwhile):
     started = time.monotonic()
     __salt__["mitx_journal.write"]("existing", stage="before", sls=name, environ=environ)
     pillar = __salt__["mitx_orchestrate.inherited"](__pillar__["mitx"].get("run"))
-    answer = __salt__["mitx_orchestrate.run"](sls, environ=environ, pillar=pillar)
+    with __salt__[meanwhile]() if meanwhile else contextlib.nullcontext():
+        answer = __salt__["mitx_orchestrate.run"](sls, environ=environ, pillar=pillar)
     kept = __salt__["mitx_existing.keep"](name, answer)
     seconds = round(time.monotonic() - started, 1)
     __salt__["mitx_journal.write"](

@@ -1,0 +1,104 @@
+"""The hold of new workers: what would work the live queues if it broke, and whom it must never touch."""
+
+import time
+
+import pytest
+import salt.client
+from salt.exceptions import CommandExecutionError
+
+HOLD = {"services": {"hold": {"begin": "touch ~/held", "end": "rm -f ~/held"}}}
+MINE = ["edx-worker-mitx-qa-next-residential-draft-0-v1", "edx-worker-mitx-qa-next-residential-live-0-v1"]
+
+
+class Client:
+    """Stands for LocalClient: minions that are up answer with their codename, and what they were told to do is in a file."""
+
+    codenames, log = dict, None
+
+    def __init__(self, **_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def run_job(self, wanted, fun, arg, **_):
+        self.up = {name: codename for name, codename in type(self).codenames().items() if name in wanted}
+        self.fun = fun
+        if fun != "grains.get" and self.up:
+            with self.log.open("a") as out:
+                out.write(f"{arg[0].split()[-1]} {','.join(self.up)}\n")
+        return {"jid": "1", "minions": list(self.up)}
+
+    def get_iter_returns(self, *_, **__):
+        for name, codename in self.up.items():
+            ret = codename if self.fun == "grains.get" else {"stdout": "", "retcode": 0}
+            yield {name: {"ret": ret, "retcode": 0}}
+
+
+@pytest.fixture
+def held(mitx, monkeypatch, tmp_path):
+    """``held(codenames)``: the package, where ``codenames()`` are up; ``held.by()`` is who was held, job by job."""
+    monkeypatch.setattr(salt.client, "LocalClient", Client)
+    monkeypatch.setattr(Client, "log", tmp_path / "commands")
+
+    def load(codenames):
+        monkeypatch.setattr(Client, "codenames", staticmethod(codenames))
+        modules = mitx(**HOLD).modules
+        modules["mitx_run.pin"]("release_number", 1)
+        return modules
+
+    load.by = lambda: [line.split()[-1] for line in Client.log.read_text().splitlines()] if Client.log.exists() else []
+    return load
+
+
+def test_only_workers_of_the_codename_that_is_deployed_are_held(held):
+    """Juniper v1 and Koa v1 have the same names: the other one is the fleet that serves."""
+    modules = held(lambda: {MINE[0]: "koa", MINE[1]: "juniper"})
+    assert modules["mitx_hold.hold"](MINE) == [MINE[0]]
+    assert held.by() == [MINE[0]]
+
+
+def test_nobody_there_yet_is_no_error_and_nothing_is_run(held):
+    modules = held(dict)
+    assert modules["mitx_hold.hold"](MINE) == []
+    assert held.by() == []
+
+
+def test_each_is_held_once_as_soon_as_it_answers(held, tmp_path):
+    up = tmp_path / "up"
+    modules = held(lambda: {name: "koa" for name in MINE if up.exists()})
+    with modules["mitx_hold.workers"]():
+        up.touch()
+        deadline = time.monotonic() + 30
+        while not held.by() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert held.by() == [",".join(MINE)]
+
+
+def test_without_the_setting_nothing_is_asked(mitx):
+    modules = mitx(services={"hold": {"begin": None, "end": None}}).modules
+    modules["mitx_run.pin"]("release_number", 1)
+    with modules["mitx_hold.workers"]():
+        pass
+    assert modules["mitx_journal.entries"](event="minions") == []
+
+
+def test_on_without_off_is_refused(mitx):
+    with pytest.raises(CommandExecutionError, match="services:hold: begin and end belong together"):
+        mitx(services={"hold": {"begin": "true", "end": None}})
+
+
+def test_the_lock_is_the_parents_alone(held):
+    """Were it the child's too, a killed command would hold the environment for as long as the child lives."""
+    modules = held(dict)
+    modules["mitx_lock.hold"](why="test")
+    with modules["mitx_hold.workers"]():
+        modules["mitx_lock.release"]()
+        # The child may not have closed its copy yet.
+        deadline = time.monotonic() + 30
+        while modules["mitx_lock.holder"]() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert modules["mitx_lock.holder"]() is None
