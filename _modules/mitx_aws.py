@@ -173,7 +173,7 @@ def _translate_silence(what, parameters, err):
 
 
 def _failure(message, code, status, transient):
-    failure = CommandExecutionError(__salt__["mitx_journal.redact"](message))
+    failure = CommandExecutionError(__salt__["mitx_journal.without_passwords"](message))
     failure.code, failure.status, failure.transient = code, status, transient
     return failure
 

@@ -194,7 +194,9 @@ def wait_drained(leaving, settings=None, timeouts=None):
         for elb, ids in leaving.items():
             slow = _draining(elb, ids) if elb not in overran else []
             if slow and time.monotonic() - began >= timeouts[elb]:
-                overran[elb], slow = slow, []
+                overran[elb] = slow
+                __salt__["mitx_journal.write"]("drain_cut", elb=elb, instances=slow, seconds=timeouts[elb])
+                slow = []
             busy += [f"{elb} is draining {id_}" for id_ in slow]
         busy = busy or _still_members(leaving)
         return not busy, "; ".join(busy) or "all out"

@@ -68,11 +68,36 @@ def require_unchanged_settings():
         )
 
 
+def await_cloud():
+    """
+    Wait until the master's own minion works on nothing of Salt Cloud: what a killed command has begun there goes on, and a second
+    launch beside it would not see what the first has not tagged yet. At most ``timeouts.existing`` seconds.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_existing.await_cloud with_pillar=True
+    """
+
+    def look():
+        jobs = [
+            f"{job['fun']} on {minion} (job {job.get('jid')})"
+            for minion, running in __salt__["mitx_minions.of_master"]("saltutil.running").items()
+            for job in running
+            if str(job.get("fun")).startswith("cloud.")
+        ]
+        return not jobs, f"at work: {', '.join(jobs)}"
+
+    timeout = __salt__["mitx_settings.get"]()["timeouts"]["existing"]
+    __salt__["mitx_run.wait_until"](look, timeout, 2, "End of what Salt Cloud does on the master")
+
+
 def keep(sls, answer):
     """
     Keep the whole output of an orchestration in the run's folder. Returns its path.
     """
-    text = json.dumps(__salt__["mitx_journal.redact"](answer["data"]), indent=1, default=str)
+    text = json.dumps(__salt__["mitx_journal.redact"](answer["data"], whole=True), indent=1, default=str)
     count = len(__salt__["mitx_journal.entries"](event="existing"))
     return __salt__["mitx_run.capture"](f"{count:03d}-{sls}.json", text)
 
@@ -130,6 +155,9 @@ def build_missing():
     number = release_number()
     images = __salt__["mitx_fleet.images"](settings, number)
     there = {role: image for role, image in images.items() if image}
+    failed = [f"{image['name']} ({image['id']})" for image in there.values() if image["state"] not in ("pending", "available")]
+    if failed:
+        raise CommandExecutionError(f"Failed in EC2, for good: {', '.join(failed)}. {build_again(settings, number)}")
     if len(there) == 1:
         role, image = next(iter(there.items()))
         raise CommandExecutionError(
@@ -155,6 +183,40 @@ def build_missing():
     return [f"there are no AMIs of {settings['codename']} release {number}"]
 
 
+def build_again(settings, number):
+    """
+    Return how a build is made again, as sentences: by hand, since what is thrown away may have cost hours.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_existing.build_again '{}' 1 with_pillar=True
+    """
+    amis = " and ".join(name.format(release=number) for name in settings["amis"].values())
+    bases = ",".join(settings["base_instances"].values())
+    return (
+        f"To build release {number} again, throw away what is left of it: deregister the AMIs {amis} (aws ec2 deregister-image), destroy the "
+        f"bases (salt <the master's minion> cloud.destroy {bases}), put the number back (salt-run sdb.set {settings['sdb']['release']} {number - 1}), then run: "
+        "salt-run state.orchestrate orchestrate.mitx.prepare"
+    )
+
+
+def since_build(event):
+    """
+    Return whether the run's journal holds an ``event`` since ``build_ami`` last ran.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_existing.since_build bases_configured with_pillar=True
+    """
+    lines = __salt__["mitx_journal.entries"]()
+    builds = [line["time"] for line in lines if line["event"] == "existing" and line["sls"] == "orchestrate.edx.build_ami"]
+    return any(line["event"] == event and line["time"] > max(builds, default="") for line in lines)
+
+
 def record_missing():
     """
     What ``update_edxapp_ami_sdb`` has not done yet: the AMI ids in SDB, the base instances gone.
@@ -174,7 +236,7 @@ def record_missing():
             missing.append(f"{key} is {found!r}, not {images.get(role)!r}")
     bases = list(settings["base_instances"].values())
     missing += [f"the base instance {i['name']} ({i['id']}) is still there" for i in __salt__["mitx_fleet.find"](names=bases)]
-    return missing
+    return _readable(settings, missing)
 
 
 def deploy_missing():
@@ -194,7 +256,7 @@ def deploy_missing():
     lines = __salt__["mitx_journal.entries"](event="existing")
     if not any(line["sls"] == "orchestrate.edx.deploy" and line["stage"] == "after" for line in lines):
         missing.append("orchestrate.edx.deploy has not run to its end in this run")
-    return missing
+    return _readable(settings, missing, amis=True)
 
 
 def attach_missing():
@@ -208,6 +270,8 @@ def attach_missing():
         salt-run salt.cmd mitx_existing.attach_missing with_pillar=True
     """
     settings = __salt__["mitx_settings.get"]()
+    if __opts__["test"] and __salt__["mitx_run.pinned"]("new_fleet") is None:
+        return ["the new fleet is not deployed yet"]
     described = __salt__["mitx_elb.describe"](settings)
     fleet = __salt__["mitx_fleet.recorded"]("new")
     missing = []
@@ -215,6 +279,29 @@ def attach_missing():
         wanted = {i["id"]: i["name"] for i in fleet if i["role"] == "edx" and i["purpose"] == elb["purpose"]}
         there = set((described.get(elb["name"]) or {}).get("members") or ())
         missing += [f"{name} ({id_}) is not in {elb['name']}" for id_, name in wanted.items() if id_ not in there]
+    return _readable(settings, missing)
+
+
+def _readable(settings, missing, amis=False):
+    """
+    ``missing``, once it is certain that what the existing orchestration is about to read from SDB is this run's: with another
+    codename, which is one key for every environment, or another number it would work on somebody else's instances.
+    """
+    if not missing or __opts__["test"]:
+        return missing
+    wanted = {settings["sdb"]["codename"]: settings["codename"], settings["sdb"]["release"]: release_number()}
+    if amis:
+        wanted |= {settings["sdb"]["ami"][role]: id_ for role, id_ in (__salt__["mitx_run.pinned"]("images") or {}).items()}
+    wrong = [
+        f"{key} is {found!r}, this run's is {value!r}"
+        for key, value in wanted.items()
+        if str(found := __salt__["sdb.get"](key)) != str(value)
+    ]
+    if wrong:
+        raise CommandExecutionError(
+            f"Somebody else has changed what the existing orchestrations read: {'; '.join(wrong)}. Nothing was changed. Put it back "
+            f"(salt-run sdb.set), then run again: {__salt__['mitx_phase.next_command']()}"
+        )
     return missing
 
 

@@ -75,12 +75,13 @@ def find(names=None, ids=None, states=LIVE):
 
 def current(settings=None, release=None):
     """
-    Return the fleet that the new one replaces: what is registered in the run's load balancers, and the workers
+    Return the fleet that the new one replaces: what is registered in the run's load balancers, and every other host
     of the same purposes, without what is new. New is what the run recorded as such, and what is tagged with the
     run's codename and ``release`` (int).
 
-    ``serves`` is False for a worker of another release than what its purpose's load balancers hold: a leftover
-    of an earlier upgrade. It must be stopped with the rest, and never be started again.
+    ``serves`` is False for a host of another release than what its purpose's load balancers hold: a leftover of an
+    earlier upgrade, or what a colleague tries. It works on the same databases, so it must be stopped with the rest;
+    it is never started again, and not retired.
 
     A registered id that is no existing instance of this environment is in the list too, with ``name`` None.
 
@@ -136,6 +137,24 @@ def new(settings=None, release=None, found=None):
             good[one["name"]] = one
     missing = [name for name in expected if name not in good]
     return {"instances": list(good.values()), "missing": missing, "unexpected": unexpected, "problems": problems}
+
+
+def others(settings=None):
+    """
+    Return the hosts of the run's purposes that run and are in neither fleet that it recorded: launched by somebody else
+    since. They work on the same databases.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_fleet.others with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    known = {one["id"] for which in ("old", "new") for one in recorded(which)}
+    return [
+        one for one in instances(settings) if one["id"] not in known and one["state"] != "stopped" and _belongs(one, settings)
+    ]
 
 
 def recorded(which):
@@ -285,8 +304,8 @@ def wait_images(settings=None, release=None):
         for role, image in found.items():
             if image and image["state"] not in ("pending", "available"):
                 raise CommandExecutionError(
-                    f"The image {image['name']} ({image['id']}, {role}) is {image['state']}: it will never be "
-                    "available. Build again: salt-run state.orchestrate orchestrate.mitx.prepare"
+                    f"The image {image['name']} ({image['id']}, {role}) is {image['state']}: it will never be available. "
+                    + __salt__["mitx_existing.build_again"](settings, int(release))
                 )
         states = {role: image["state"] if image else "not listed" for role, image in found.items()}
         return set(states.values()) == {"available"}, ", ".join(f"{role} {state}" for role, state in states.items())
@@ -363,7 +382,10 @@ def _is_new(settings, release):
 
 
 def _belongs(one, settings):
-    return bool(one["elbs"]) or (one["role"] == WORKER and one["purpose"] in settings["purposes"])
+    if one["elbs"]:
+        return True
+    # The base instances of a build bear a purpose too.
+    return one["role"] in (WEB, WORKER) and one["purpose"] in settings["purposes"] and not str(one["name"]).endswith("-base")
 
 
 def _differences(one, expected, settings, release, found):

@@ -159,10 +159,11 @@ def _journaled(where, line, change):
         write(stage="after", seconds=round(time.monotonic() - started, 3))
 
 
-def redact(value):
+def redact(value, whole=False):
     """
     Return a copy of ``value`` that may be written down: what a secret's name stands for is masked,
-    user names and passwords are cut from URLs, and long or binary bodies become their size and digest.
+    user names and passwords are cut from URLs, and long or binary bodies become their size and digest; with ``whole``
+    long texts stay.
 
     CLI Example:
 
@@ -172,21 +173,21 @@ def redact(value):
     """
     if isinstance(value, dict):
         return {
-            str(key): "***" if _SECRET_NAME.search(str(key)) and isinstance(item, (str, bytes, int)) else redact(item)
+            str(key): "***" if _SECRET_NAME.search(str(key)) and isinstance(item, (str, bytes, int)) else redact(item, whole)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple, set)):
-        return [redact(item) for item in value]
+        return [redact(item, whole) for item in value]
     if isinstance(value, bytes):
         return f"<{len(value)} bytes, sha256 {hashlib.sha256(value).hexdigest()[:12]}>"
     if isinstance(value, str):
         text = without_passwords(value)
-        if len(text) > _LONGEST_TEXT:
+        if len(text) > _LONGEST_TEXT and not whole:
             return f"{text[:200]}… <{len(text)} characters>"
         return text
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    return redact(str(value))
+    return redact(str(value), whole)
 
 
 def without_passwords(text):

@@ -69,7 +69,8 @@ def pending(fleet, settings=None):
     chosen = hosts(fleet)
     commands = settings["migrate"]["pending"]
     # One job for all lists; the first that fails ends it.
-    script = " && ".join(f"echo {shlex.quote(_MARK + name)} && (\n{command}\n)" for name, command in commands.items())
+    lists = [f"echo {shlex.quote(_MARK + name)} && (\n{command}\n)" for name, command in commands.items()]
+    script = " && ".join([_in_platform(settings), *lists])
     said = _ask(
         list(chosen.values()), script, settings, f"unapplied migrations ({', '.join(commands)})", settings["services"]["timeout"]
     )
@@ -81,7 +82,8 @@ def migrate(old, new, settings=None):
     Apply what is unapplied to the databases of each purpose of the fleet ``new`` (instances) and return it, as
     :py:func:`pending` does; empty lists: there was nothing to do.
 
-    Raises ``CommandExecutionError`` unless every process of ``old`` and ``new`` is proven stopped; if a command fails
+    First every process of ``old`` and ``new`` is stopped, should one run again. Raises ``CommandExecutionError`` if one cannot be; if a
+    command fails
     or its time runs out, with the path of its whole output; and if afterwards anything is still unapplied.
 
     CLI Example:
@@ -92,8 +94,8 @@ def migrate(old, new, settings=None):
     """
     settings = settings or __salt__["mitx_settings.get"]()
     chosen = hosts(new)
-    _await_earlier(chosen, settings)
-    prove_stopped([*old, *new], settings)
+    await_earlier(new, settings)
+    _stop([*old, *new], settings)
     before = pending(new, settings)
     keep(before)
     targets = {purpose: minion for purpose, minion in chosen.items() if any(before[purpose].values())}
@@ -109,9 +111,9 @@ def migrate(old, new, settings=None):
 
 def back_up(old, new, settings=None):
     """
-    Do what must have been done before the first migration of a run, if anything is unapplied: record the id of the
+    Do what must have been done before the first migration of a window, if anything is unapplied: record the id of the
     databases' snapshot, and run the orchestration ``migrate.before``, once, while every service of both fleets is
-    stopped.
+    stopped. After a rollback the site was written to again: then what was saved before it does not count.
 
     Raises ``CommandExecutionError`` if a snapshot is required and none was said, and if that orchestration fails.
 
@@ -130,39 +132,54 @@ def back_up(old, new, settings=None):
     if wanted["snapshot_required"] and not wanted["snapshot_id"]:
         raise CommandExecutionError(
             "A snapshot of the databases is required before they are migrated. Nothing was migrated. Take it, then run again "
-            f"with pillar='{{mitx: {{environments: {{{settings['environment']}: {{migrate: {{snapshot_id: …}}}}}}}}}}'"
+            "with pillar='{mitx: {migrate: {snapshot_id: …}}}'"
         )
+    since = __salt__["mitx_phase.taken_back"]()
     if wanted["snapshot_id"]:
+        earlier = [line for line in __salt__["mitx_journal.entries"](event="snapshot") if line["id"] == wanted["snapshot_id"]]
+        if any(line["time"] < since for line in earlier):
+            raise CommandExecutionError(
+                f"The snapshot {wanted['snapshot_id']} was taken before the window was rolled back at {since}, and the site was written to "
+                "since. Nothing was migrated. Take another one, then run again with pillar='{mitx: {migrate: {snapshot_id: …}}}'"
+            )
         __salt__["mitx_journal.write"]("snapshot", id=wanted["snapshot_id"])
-    if wanted["before"] and not __salt__["mitx_run.pinned"]("backed_up"):
+    if wanted["before"] and not any(line["time"] > since for line in __salt__["mitx_journal.entries"](event="backed_up")):
         # A backup of databases that are still written to restores to nothing in particular.
-        prove_stopped([*old, *new], settings)
+        _stop([*old, *new], settings)
         environ = {"ENVIRONMENT": settings["environment"], "PURPOSES": ",".join(settings["purposes"])}
         pillar = __salt__["mitx_orchestrate.inherited"](__pillar__["mitx"].get("run"))
         failures = __salt__["mitx_orchestrate.run"](wanted["before"], environ=environ, pillar=pillar)["failures"]
         if failures:
             raise CommandExecutionError(f"Nothing was migrated, {wanted['before']} failed:\n  - " + "\n  - ".join(failures))
-        __salt__["mitx_run.pin"]("backed_up", wanted["before"])
+        __salt__["mitx_journal.write"]("backed_up", sls=wanted["before"])
 
 
-def prove_stopped(fleet, settings=None):
+def await_earlier(new, settings=None):
     """
-    Raise ``CommandExecutionError`` unless every service of these instances is stopped and held. Changes nothing.
+    Wait for the end of a migration that an interrupted command has left running on a host of the fleet ``new``
+    (instances), and fetch its output.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-run salt.cmd mitx_migrations.prove_stopped '[]' with_pillar=True
+        salt-run salt.cmd mitx_migrations.await_earlier '[]' with_pillar=True
     """
-    found = __salt__["mitx_services.status"]([one["name"] for one in fleet], settings)
-    wrong = __salt__["mitx_services.problems"](found, "stopped")
-    if wrong:
-        lines = "".join(f"\n  - {line}" for line in wrong)
-        raise CommandExecutionError(
-            f"No database is migrated while anything of its purpose may run:{lines}\n"
-            f"Nothing was migrated. Run again, it stops them first: {__salt__['mitx_phase.next_command']()}"
-        )
+    settings = settings or __salt__["mitx_settings.get"]()
+    chosen = hosts(new)
+    lock = f"{_folder()}/lock"
+    ask = f"if [ ! -e {lock} ]; then echo none; elif flock -n {lock} true; then echo ended; else echo running; fi"
+
+    def look():
+        said = {minion: text.strip() for minion, text in _ask(list(chosen.values()), ask, settings, "earlier migration").items()}
+        for step in _commands(settings) if set(said.values()) != {"none"} else ():
+            _mirror(chosen, step, settings)
+        busy = [minion for minion, state in said.items() if state == "running"]
+        return not busy, f"it runs on {', '.join(busy)}"
+
+    limit = settings["migrate"]["timeout"] + 60
+    what = "End of the migration that an interrupted command has begun"
+    __salt__["mitx_run.wait_until"](look, limit, 2, what, waits_for="migration")
 
 
 def keep(unapplied):
@@ -195,7 +212,7 @@ def command_line(step, settings):
         salt-run salt.cmd mitx_migrations.command_line '{name: lms, command: "true"}' with_pillar=True
     """
     folder, log = _folder(), _log(step["name"])
-    work = __salt__["mitx_minions.bounded"](step["command"], settings["migrate"]["timeout"])
+    work = __salt__["mitx_minions.bounded"](f"{_in_platform(settings)} && {step['command']}", settings["migrate"]["timeout"])
     # The lock is inherited by everything the command starts: it is held as long as anything of it is alive.
     return (
         f"mkdir -p {folder} && exec 9>{folder}/lock || exit 1; "
@@ -203,6 +220,15 @@ def command_line(step, settings):
         f'{{ date -u +"# %FT%TZ"; {work}; status=$?; echo "# exit status $status"; }} >>{log} 2>&1; '
         f"tail -c {_MIRRORED} {log}; exit $status"
     )
+
+
+def _stop(fleet, settings):
+    """Where all is stopped already, one look that proves it."""
+    __salt__["mitx_services.stop"]([one["name"] for one in fleet], settings=settings)
+
+
+def _in_platform(settings):
+    return f"cd {__salt__['mitx_minions.quoted'](settings['services']['platform'])}"
 
 
 def _run(todo, step, settings):
@@ -232,26 +258,6 @@ def _run(todo, step, settings):
         ) from err
     for purpose, minion in todo.items():
         _keep(purpose, step, said[minion]["stdout"])
-
-
-def _await_earlier(chosen, settings):
-    """
-    Wait for the end of a migration that an interrupted command has left running on one of these hosts, and fetch its
-    output.
-    """
-    lock = f"{_folder()}/lock"
-    ask = f"if [ ! -e {lock} ]; then echo none; elif flock -n {lock} true; then echo ended; else echo running; fi"
-
-    def look():
-        said = {minion: text.strip() for minion, text in _ask(list(chosen.values()), ask, settings, "earlier migration").items()}
-        for step in _commands(settings) if set(said.values()) != {"none"} else ():
-            _mirror(chosen, step, settings)
-        busy = [minion for minion, state in said.items() if state == "running"]
-        return not busy, f"it runs on {', '.join(busy)}"
-
-    limit = settings["migrate"]["timeout"] + 60
-    what = "End of the migration that an interrupted command has begun"
-    __salt__["mitx_run.wait_until"](look, limit, 2, what, waits_for="migration")
 
 
 def _mirror(todo, step, settings):

@@ -26,6 +26,8 @@ _NEVER_RAN = (" is not available.", "The minion function caused an exception", "
 _LINES_TOLD = 5
 # Between two looks at what has come in, and between two calls of `meanwhile`.
 _TICK, _MEANWHILE = 0.02, 5
+# Seconds in which a host that is there says so.
+_SOON = 4
 # After a time-out the host's `timeout` waits this long for an end, then kills.
 _KILL_AFTER = 30
 
@@ -145,6 +147,42 @@ def ping(minions):
     return run(minions, "test.ping", change=False, label="ping")
 
 
+def answers(minions, fun, arg=()):
+    """
+    Ask those of these minions that are there, and return ``{minion: what it returned}``; nothing is said of the others. For hosts that
+    are just coming up, and only for functions that read.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_minions.answers '[edx-mitx-qa-next-residential-draft-0-v1]' test.ping with_pillar=True
+    """
+    wanted = _names(minions, fun)
+    found, _ = _ask(wanted, {"fun": fun, "arg": list(arg)}, _SOON, _SOON, None)
+    # Two hosts that answer to one name are not one that is there.
+    alone = {minion: given[0] for minion, given in found.items() if minion in wanted and len(given) == 1}
+    return {minion: one["ret"] for minion, one in alone.items() if one.get("retcode") == 0}
+
+
+def of_master(fun, arg=()):
+    """
+    Ask the master's own minion (grain ``roles: master``), and return ``{minion: what it returned}``; empty if it does not answer. Only
+    for functions that read.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_minions.of_master saltutil.running with_pillar=True
+    """
+    try:
+        with salt.client.LocalClient(c_path=__opts__["conf_file"]) as client:
+            return client.cmd("roles:master", fun, list(arg), tgt_type="grain", timeout=_SOON, gather_job_timeout=_SOON)
+    except SaltException:
+        return {}
+
+
 def impostors(instances):
     """
     Return, as sentences, which of the minions of these instances say that they are something else than what their
@@ -241,7 +279,7 @@ def _require(label, wanted, answers, job, fun, limit):
     lines = "".join(f"\n  - {minion}: {fault}" for minion, fault in wrong.items())
     rest = len([minion for minion in wanted if minion not in wrong])
     told = f"{label}: {len(wrong)} of {len(wanted)} minions did not do it ({rest} did):{lines}"
-    raise CommandExecutionError(__salt__["mitx_journal.redact"](f"{told}\nLook: salt -L {','.join(wrong)} test.ping"))
+    raise CommandExecutionError(__salt__["mitx_journal.without_passwords"](f"{told}\nLook: salt -L {','.join(wrong)} test.ping"))
 
 
 def _fault(minion, answers, job, fun, limit):

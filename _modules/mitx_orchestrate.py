@@ -52,8 +52,8 @@ def run(sls, environ=None, pillar=None):
 
 def inherited(run=None):
     """
-    Return the pillar to pass to a nested orchestration: what was said for this run, ``run`` included. Nothing that a secret's name
-    stands for is passed on, since job events carry it; the nested one reads that from its own pillar.
+    Return the pillar to pass to a nested orchestration: what was said for this run, ``run`` included. Nothing that may not be written
+    down is passed on, since job events carry it: the nested one reads that from its own pillar.
 
     CLI Example:
 
@@ -61,11 +61,12 @@ def inherited(run=None):
 
         salt-run salt.cmd mitx_orchestrate.inherited with_pillar=True
     """
-    masked = __salt__["mitx_journal.redact"](
-        {key: value for key, value in __pillar__.get("mitx", {}).items() if key != "environments"}
-    )
-    mine = _without_masks(masked)
-    mine["environment"] = __salt__["mitx_settings.environment"]()
+    environment = __salt__["mitx_settings.environment"]()
+    mine = dict(__pillar__.get("mitx") or {})
+    # Of the others nothing was said.
+    mine["environments"] = {environment: mine["environments"][environment]}
+    mine = _presentable(mine, __salt__["mitx_journal.redact"](mine))
+    mine["environment"] = environment
     if run:
         mine["run"] = run
     return {"mitx": mine}
@@ -121,7 +122,9 @@ def _told(key, state):
     return f"{module}.{function} ({identifier}): {state.get('comment')}"
 
 
-def _without_masks(value):
-    if isinstance(value, dict):
-        return {key: _without_masks(item) for key, item in value.items() if item != "***"}
-    return value
+def _presentable(value, redacted):
+    """``value`` without what redaction has changed: secrets, passwords in URLs, texts that were cut."""
+    if not isinstance(value, dict):
+        return value
+    kept = {key: item for key, item in value.items() if isinstance(item, dict) or redacted[str(key)] in (item, str(item))}
+    return {key: _presentable(item, redacted[str(key)]) for key, item in kept.items()}

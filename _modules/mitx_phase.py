@@ -20,6 +20,13 @@ _NEXT = {
     "retire": "salt-run mitx.retire",
 }
 
+# What was said to it must be said again: whether the databases were restored can have changed since.
+_ROLLBACK = {
+    "started": "salt-run mitx.rollback, with what was said to it before",
+    "failed": "salt-run mitx.rollback, with what was said to it before",
+    "halted": "salt-run mitx.rollback database_restored=True, once they are restored",
+}
+
 
 def __virtual__():
     return True
@@ -41,7 +48,8 @@ def names(part=None):
 def record(run=None):
     """
     Return what the journal says of each phase: ``{phase: {status, time, seconds}}`` with status ``started``, ``finished`` or
-    ``failed``. A phase that never began is absent. A finished rollback takes the window's phases back.
+    ``failed``. A phase that never began is absent. A rollback takes the window's phases back as soon as it begins: whatever becomes
+    of it, nothing is left of what they established that could be relied on.
 
     CLI Example:
 
@@ -49,9 +57,72 @@ def record(run=None):
 
         salt-run salt.cmd mitx_phase.record with_pillar=True
     """
+    return _told(run, taken_back_by=("started", "finished"))
+
+
+def attempted(run=None):
+    """
+    Return the same as :py:func:`record`, but with what a rollback that is not finished has begun to take back: what may have been
+    done to the world since the last one that is.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_phase.attempted with_pillar=True
+    """
+    return _told(run, taken_back_by=("finished",))
+
+
+def rolling_back(run=None):
+    """
+    Return the journal's last line of a rollback that has begun and is not finished, else ``None``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_phase.rolling_back with_pillar=True
+    """
+    lines = [line for line in __salt__["mitx_journal.entries"](run=run, event="phase") if line["phase"] in ("rollback", *WINDOW)]
+    # Whoever runs the window again has decided otherwise.
+    return lines[-1] if lines and lines[-1]["phase"] == "rollback" and lines[-1]["status"] != "finished" else None
+
+
+def taken_back(run=None):
+    """
+    Return when the last rollback was finished (UTC, ISO 8601), the empty string if none ever was.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_phase.taken_back with_pillar=True
+    """
+    lines = __salt__["mitx_journal.entries"](run=run, event="phase")
+    return max((line["time"] for line in lines if line["phase"] == "rollback" and line["status"] == "finished"), default="")
+
+
+def closed(run=None):
+    """
+    Return when this run first closed the site (UTC, ISO 8601) since it was last rolled back, ``None`` if it did not.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_phase.closed with_pillar=True
+    """
+    since = taken_back(run)
+    lines = __salt__["mitx_journal.entries"](run=run, event="phase")
+    times = [line["time"] for line in lines if (line["phase"], line["status"]) == ("close", "finished") and line["time"] > since]
+    return min(times, default=None)
+
+
+def _told(run, taken_back_by):
     found = {}
     for line in __salt__["mitx_journal.entries"](run=run, event="phase"):
-        if line["phase"] == "rollback" and line["status"] == "finished":
+        if line["phase"] == "rollback" and line["status"] in taken_back_by:
             found = {phase: status for phase, status in found.items() if phase not in WINDOW}
         elif line["phase"] in names():
             found[line["phase"]] = {key: line.get(key) for key in ("status", "time", "seconds", "error")}
@@ -71,13 +142,23 @@ def durations(run=None):
     """
     found, now = {}, None
     for line in __salt__["mitx_journal.entries"](run=run):
-        if line["event"] == "phase" and line["phase"] in names():
-            now = found.setdefault(line["phase"], {"seconds": 0.0, "waited": {}})
-            now["seconds"] = round(now["seconds"] + (line.get("seconds") or 0), 1)
+        if line["event"] == "phase" and line["status"] == "started":
+            now = {} if line["phase"] in names() else None
+        elif line["event"] == "phase" and line["status"] in ("finished", "failed"):
+            # Only now: of an attempt that was killed nobody knows how long it took, so its waits do not count either.
+            if line["phase"] in names():
+                _add(found.setdefault(line["phase"], {"seconds": 0.0, "waited": {}}), line.get("seconds") or 0, now or {})
+            now = None
         reason = _waited_for(line)
-        if now and reason:
-            now["waited"][reason] = round(now["waited"].get(reason, 0) + line["seconds"], 1)
+        if now is not None and reason:
+            now[reason] = now.get(reason, 0) + line["seconds"]
     return found
+
+
+def _add(duration, seconds, waited):
+    duration["seconds"] = round(duration["seconds"] + seconds, 1)
+    for reason, more in waited.items():
+        duration["waited"][reason] = round(duration["waited"].get(reason, 0) + more, 1)
 
 
 def _waited_for(line):
@@ -130,6 +211,9 @@ def next_command(run=None):
 
         salt-run salt.cmd mitx_phase.next_command with_pillar=True
     """
+    back = rolling_back(run)
+    if back:
+        return _ROLLBACK[back["status"]]
     left = unfinished(run)
     return _NEXT[left[0]] if left else _NEXT["retire"]
 

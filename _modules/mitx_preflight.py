@@ -140,6 +140,27 @@ def _digests(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("mitx_*.py")}
 
 
+def _settings_source(settings):
+    # Later phases get along with what was kept of it; the existing orchestrations do not.
+    __salt__["mitx_settings.get"](fresh=True)
+    return []
+
+
+def _queues(settings):
+    """In the window, with the site closed, it would be late to find out that nobody can tell how many jobs wait."""
+    if not settings["drain"]["command"]:
+        path = f"mitx:environments:{settings['environment']}:drain"
+        return (
+            []
+            if settings["drain"]["waive"]
+            else [f"{path}:command: missing, so nobody can tell when the queues are empty; or {path}:waive"]
+        )
+    fleet = [one for one in __salt__["mitx_fleet.current"](settings) if one["state"] == "running" and one["name"]]
+    if fleet:
+        __salt__["mitx_queues.depths"](fleet, settings)
+    return []
+
+
 def _account(settings):
     identity = __salt__["mitx_aws.account"]()
     wanted = settings["aws"]["account"]
@@ -176,9 +197,13 @@ def _fleet(settings):
     current = __salt__["mitx_fleet.current"](settings)
     if not current:
         return ["no instance serves these purposes"]
-    __salt__["mitx_minions.ping"]([one["name"] for one in current])
+    # What EC2 has stopped is quiet as it is; it cannot be asked.
+    running = [one for one in current if one["state"] != "stopped"]
+    if not running:
+        return ["EC2 has stopped every instance that serves these purposes"]
     # A minion of the right name on the wrong host would be stopped, migrated on and destroyed in its place.
-    return __salt__["mitx_minions.impostors"](current)
+    found = __salt__["mitx_minions.impostors"](running)
+    return found + __salt__["mitx_services.absent"]([one["name"] for one in running], settings)
 
 
 def _names(settings):
@@ -202,6 +227,7 @@ def _mail(settings):
 
 
 _SUBJECTS = {
+    "settings": _settings_source,
     "window": _window,
     "run record": _record,
     "existing orchestrations": _existing,
@@ -211,6 +237,7 @@ _SUBJECTS = {
     "release": _source,
     "load balancers": _load_balancers,
     "current fleet": _fleet,
+    "queues": _queues,
     "names of the new fleet": _names,
     "DNS records": _records,
     "maintenance page": _page,

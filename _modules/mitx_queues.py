@@ -39,6 +39,7 @@ def drain(fleet, settings=None):
     """
     Wait until the queue of each purpose of a fleet is empty, and return what happened as a sentence. With
     ``drain.waive`` jobs may be left after ``drain.timeout`` seconds; how many is journaled. Otherwise that is an error.
+    Emptied once in a window is enough: the workers are stopped after that, and nobody would empty it again.
 
     CLI Example:
 
@@ -48,6 +49,11 @@ def drain(fleet, settings=None):
     """
     settings = settings or __salt__["mitx_settings.get"]()
     waived = settings["drain"]["waive"]
+    emptied = _emptied()
+    if emptied:
+        return f"The queues were empty at {emptied}"
+    if not fleet:
+        return "No host of the old fleet runs, so nobody works its queues"
     if not settings["drain"]["command"]:
         return _unlooked(waived)
     found = {}
@@ -63,10 +69,18 @@ def drain(fleet, settings=None):
         if not any(found.values()):
             raise
         if not waived:
-            raise _refusal(err, settings) from err
+            raise _refusal(err) from err
         __salt__["mitx_journal.write"]("drain_waived", depths=found)
         return f"Waived: {err}"
+    __salt__["mitx_journal.write"]("drained", purposes=sorted(found))
     return f"The queues of {', '.join(found)} are empty"
+
+
+def _emptied():
+    # A rollback, whatever became of it, may have let visitors fill them again.
+    lines = __salt__["mitx_journal.entries"]()
+    since = max((line["time"] for line in lines if line["event"] == "phase" and line["phase"] == "rollback"), default="")
+    return max((line["time"] for line in lines if line["event"] == "drained" and line["time"] > since), default=None)
 
 
 def _asked(fleet):
@@ -84,9 +98,9 @@ def _unlooked(waived):
     return "The queues were not looked at: there is no drain.command, and it is waived"
 
 
-def _refusal(err, settings):
+def _refusal(err):
     return CommandExecutionError(
-        f"{err}. Its workers still work. Run again to go on waiting: {__salt__['mitx_phase.next_command']()}\n"
+        f"{err}. Its workers were left running. Run again to go on waiting: {__salt__['mitx_phase.next_command']()}\n"
         "Or leave these jobs to the new workers, which is recorded: the same command with "
-        f"pillar='{{mitx: {{environments: {{{settings['environment']}: {{drain: {{waive: True}}}}}}}}}}'"
+        "pillar='{mitx: {drain: {waive: True}}}'"
     )

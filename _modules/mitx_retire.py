@@ -34,7 +34,9 @@ def plan(settings=None, force=False):
         salt-run salt.cmd mitx_retire.plan with_pillar=True
     """
     settings = settings or __salt__["mitx_settings.get"]()
-    old = __salt__["mitx_fleet.recorded"]("old")
+    recorded = __salt__["mitx_fleet.recorded"]("old")
+    # What did not serve then is somebody's, or left over of an earlier upgrade: whoever knows what it is takes it away.
+    old = [one for one in recorded if one.get("serves", True)]
     actual = {one["id"]: one for one in __salt__["mitx_fleet.find"](ids=[one["id"] for one in old], states=None)}
     namesakes = _namesakes(old)
     destroy = [one for one in old if actual.get(one["id"], {}).get("state") in _LIVE]
@@ -48,7 +50,7 @@ def plan(settings=None, force=False):
         "keys": sorted(set(names) & set(_flat(keys))),
         "all_keys": _flat(keys),
         "refusals": [],
-        "notes": _notes(gone, namesakes),
+        "notes": [*_notes(gone, namesakes), *_spared(recorded)],
     }
     if destroy:
         found["refusals"] = [
@@ -125,17 +127,25 @@ def _notes(gone, namesakes):
     return notes
 
 
+def _spared(recorded):
+    label = __salt__["mitx_fleet.label"]
+    return [
+        f"{label(one)} did not serve when the old fleet was recorded, and is left alone"
+        for one in recorded
+        if not one.get("serves", True)
+    ]
+
+
 def _too_early(settings, force):
-    if force:
-        return []
     opened = __salt__["mitx_phase.record"]().get("open", {})
     if opened.get("status") != "finished":
         return [
-            "the phase open of this run is not finished: the old fleet may still be needed (salt-run mitx.retire force=True says it is not)"
+            "the phase open of this run is not finished: the old fleet may still be needed. Finish the window first: "
+            + __salt__["mitx_phase.next_command"]()
         ]
     age = datetime.datetime.now(datetime.timezone.utc) - datetime.datetime.fromisoformat(opened["time"].replace("Z", "+00:00"))
     hours, after = age.total_seconds() / 3600, settings["retire"]["after"]
-    if hours >= after:
+    if force or hours >= after:
         return []
     return [
         f"the site was opened {hours:.1f} hours ago, at {opened['time']}; the old fleet is kept for {after} (salt-run mitx.retire force=True waives that)"

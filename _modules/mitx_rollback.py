@@ -19,11 +19,32 @@ def needed():
         salt-run salt.cmd mitx_rollback.needed with_pillar=True
     """
     __salt__["mitx_run.use"](__salt__["mitx_run.identify"]())
-    record = __salt__["mitx_phase.record"]()
-    lines = __salt__["mitx_journal.entries"](event="phase")
-    unfinished = [line["status"] for line in lines if line["phase"] == "rollback"][-1:] in (["started"], ["failed"])
-    return unfinished or any(
-        phase in record for phase in ("close", "stop", "migrate", "start", "attach", "detach", "verify", "open")
+    attempted = __salt__["mitx_phase.attempted"]()
+    return bool(__salt__["mitx_phase.rolling_back"]()) or any(
+        phase in attempted for phase in __salt__["mitx_phase.names"]("window")
+    )
+
+
+def old_serves():
+    """
+    Return whether visitors are on the old fleet now: every public name leads to the load balancers, and these hold it and nothing
+    of the new one. Then a rollback only tidies up, and visitors need not see the page for that.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_rollback.old_serves with_pillar=True
+    """
+    settings = __salt__["mitx_settings.get"]()
+    if any(record["shows"] != "site" for record in __salt__["mitx_dns.records"](settings).values()):
+        return False
+    held = {name: set(elb["members"]) for name, elb in __salt__["mitx_elb.describe"](settings, required=True).items()}
+    new = {one["id"] for one in __salt__["mitx_run.pinned"]("new_fleet") or ()}
+    return all(
+        held[elb] >= {one["id"] for one in __salt__["mitx_fleet.recorded"]("old") if elb in (one["elbs"] or ())}
+        and not held[elb] & new
+        for elb in held
     )
 
 
@@ -39,10 +60,8 @@ def refusals(database_restored=False, accept_new_schema=False, stop_only=False):
 
         salt-run salt.cmd mitx_rollback.refusals with_pillar=True
     """
-    record = __salt__["mitx_phase.record"]()
-    found = []
-    if "retire" in record:
-        found.append("the old fleet is retired, or was begun to be: there is nothing to go back to")
+    record = __salt__["mitx_phase.attempted"]()
+    found = [] if stop_only else _gone()
     if "migrate" in record and not (database_restored or accept_new_schema or stop_only):
         found.append(
             f"migrate has {record['migrate']['status']}: the databases may have the new schema. To restore them: salt-run mitx.rollback "
@@ -50,3 +69,11 @@ def refusals(database_restored=False, accept_new_schema=False, stop_only=False):
             "database_restored=True goes on. Or say accept_new_schema=True, if the old release runs on the new schema"
         )
     return found
+
+
+def _gone():
+    """The old fleet's instances that exist no more: without them there is no way back, and better no step on it."""
+    serving = [one for one in __salt__["mitx_fleet.recorded"]("old") if one.get("serves", True)]
+    there = {one["id"] for one in __salt__["mitx_fleet.find"](ids=[one["id"] for one in serving])}
+    gone = [__salt__["mitx_fleet.label"](one) for one in serving if one["id"] not in there]
+    return [f"of the old fleet there is no more: {', '.join(gone)}"] if gone else []

@@ -10,6 +10,7 @@ Everything lies below ``mitx:run_dir`` (default ``/var/lib/mitx``)::
 
     <run_dir>/<environment>/lock             who works on this environment now (flock)
     <run_dir>/<environment>/journal.jsonl    calls made outside of any run
+    <run_dir>/<environment>/environment_settings.yml    mitx:environments_source, as the last run found it
     <run_dir>/<environment>/<run>/run.json   who began it, the settings that name it, pinned facts
     <run_dir>/<environment>/<run>/journal.jsonl
     <run_dir>/<environment>/<run>/output/    captured outputs
@@ -29,6 +30,8 @@ import socket
 import time
 
 from salt.exceptions import CommandExecutionError
+
+_KEPT = "environment_settings.yml"
 
 
 def __virtual__():
@@ -154,10 +157,11 @@ def runs():
     return sorted(found, key=lambda record: record["began"])
 
 
-def pin(name, value):
+def pin(name, value, again=False):
     """
     Record a fact of the run for good. Pinning the same value again changes nothing; another value is refused,
-    because later phases have already acted on the first one.
+    because later phases have already acted on the first one. ``again``: none has, as the caller knows; the new value replaces it,
+    and the journal keeps both.
 
     CLI Example:
 
@@ -173,10 +177,11 @@ def pin(name, value):
     if name in record["facts"]:
         if record["facts"][name] == value:
             return value
-        raise CommandExecutionError(
-            f"The run {record['id']} already recorded {name} as {record['facts'][name]!r}; "
-            f"it is now found to be {value!r}. Nothing was changed."
-        )
+        if not again:
+            raise CommandExecutionError(
+                f"The run {record['id']} already recorded {name} as {record['facts'][name]!r}; "
+                f"it is now found to be {value!r}. Nothing was changed."
+            )
     record["facts"][name] = value
     _replace(pathlib.Path(folder()) / "run.json", record)
     __salt__["mitx_journal.write"]("pin", name=name, value=value)
@@ -214,6 +219,40 @@ def capture(name, text):
     __salt__["mitx_journal.make_folder"](path.parent)
     path.write_text(__salt__["mitx_journal.without_passwords"](text))
     return str(path)
+
+
+def keep_settings(text):
+    """
+    Keep the text of ``mitx:environments_source`` in the environment's folder.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_settings.keep with_pillar=True
+    """
+    __salt__["mitx_journal.refuse_under_test"]("keep MITx's settings")
+    path = _environment_folder() / _KEPT
+    __salt__["mitx_journal.make_folder"](path.parent)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(text)
+    os.replace(scratch, path)
+
+
+def kept_settings():
+    """
+    Return the text that :py:func:`keep_settings` kept last, ``None`` if there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_run.kept_settings with_pillar=True
+    """
+    try:
+        return (_environment_folder() / _KEPT).read_text()
+    except OSError:
+        return None
 
 
 def approve(gate="verify", note=""):

@@ -67,6 +67,29 @@ def problems(found, wanted, parts=None):
     return [f"{minion}: {line}" for minion in found for line in _wrong(minion, found[minion], wanted, _parts(parts))]
 
 
+def absent(minions, settings=None):
+    """
+    Return, as sentences, which of the systemd services of ``services.systemd`` these hosts do not have: such a one would pass
+    for stopped, and fail to start in the night.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_services.absent '[edx-mitx-qa-next-residential-draft-0-v1]' with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    names = {name for minion in minions for name in _systemd(minion, settings)}
+    found = []
+    for name in sorted(names):
+        hosts = [minion for minion in minions if name in _systemd(minion, settings)]
+        there = __salt__["mitx_minions.run"](hosts, "service.available", [name], change=False, label=f"is there {name}")
+        found += [
+            f"{minion}: there is no service {name} (mitx:…:services:systemd)" for minion in hosts if there[minion] is not True
+        ]
+    return found
+
+
 def stop(minions, parts=None, settings=None):
     """
     Stop these parts of these hosts and prove it: programs and services ended, the schedule held, nothing under way that
@@ -187,16 +210,27 @@ def _start(settings, before, parts):
 
 
 def _change(settings, before, parts, verb, first=(), last=()):
-    """One job for the programs of all hosts; a systemd service that all of these have goes with it, others go ahead of it."""
-    hosts, first = [minion for minion in before if _supervised(minion, parts)], list(first)
+    """One job for all hosts that have the same systemd services to be changed, and their programs with them."""
+    wanted = {minion: [] for minion in before}
     for service, concerned in _services(before, parts, running=verb == "stop"):
-        function = f"service.{verb}"
-        if concerned == hosts and function not in dict(first):  # Salt runs a function once in a job
-            first.append((function, [service]))
-        else:
-            limit = settings["services"]["timeout"] + settings["timeouts"]["minions"]
-            __salt__["mitx_minions.run"](concerned, function, [service], timeout=limit, label=f"{verb} {service}")
+        for minion in concerned:
+            wanted[minion].append(service)
+    told = {}
+    for services in sorted(set(map(tuple, wanted.values()))):
+        alike = [minion for minion in before if tuple(wanted[minion]) == services]
+        told |= _change_alike(settings, alike, parts, verb, list(services), first, last)
+    return told
+
+
+def _change_alike(settings, minions, parts, verb, services, first, last):
+    hosts, function = [minion for minion in minions if _supervised(minion, parts)], f"service.{verb}"
+    # Salt runs a function once in a job: what is left needs one of its own.
+    together = services[:1] if hosts == minions else []
+    for service in services[len(together) :]:
+        limit = settings["services"]["timeout"] + settings["timeouts"]["minions"]
+        __salt__["mitx_minions.run"](minions, function, [service], timeout=limit, label=f"{verb} {service}")
     script = _then_status(settings, _ctl(settings, f"{verb} all"))
+    first = [*first, *((function, [service]) for service in together)]
     return _job(settings, hosts, script, change=True, label=verb, first=first, last=last) if hosts else {}
 
 

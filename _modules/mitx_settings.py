@@ -18,7 +18,7 @@ import re
 
 import salt.utils.dictupdate
 import salt.utils.yaml
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltException
 
 REQUIRED = object()
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
@@ -60,7 +60,7 @@ KEYS = {
     "services": {
         "supervisorctl": (str, "/edx/bin/supervisorctl"), "user": (str, "edxapp"), "platform": (str, "/edx/app/edxapp/edx-platform"),
         "ansible_log": (str, "/tmp/edx_config/ansible-log.txt"), "systemd": (dict, {"edx": ["gitreload"], "edx-worker": []}),
-        "timeout": ((int, float), 120),
+        "hold": {"begin": (str, None), "end": (str, None)}, "timeout": ((int, float), 120),
     },
     "drain": {"command": (str, None), "timeout": ((int, float), 900), "interval": ((int, float), 5), "waive": (bool, False)},
     "migrate": {
@@ -137,7 +137,8 @@ def get(environment=None, fresh=False):
     """
     Return everything about an environment as one dict; the shape is in ``docs/settings.md``. All problems of a
     bad pillar come in one ``CommandExecutionError``, each with its full pillar path. ``fresh`` reads
-    ``mitx:environments_source`` again.
+    ``mitx:environments_source`` again, and fails if it cannot be fetched; else what the environment's folder keeps of it
+    (:py:func:`keep`) will do.
 
     CLI Example:
 
@@ -148,14 +149,30 @@ def get(environment=None, fresh=False):
     name = __salt__["mitx_settings.environment"](environment)
     key = f"mitx_settings.{name}"
     if fresh or key not in __context__:
-        __context__[key] = _describe(name)
+        __context__[key] = _describe(name, required=fresh)
     return copy.deepcopy(__context__[key])
 
 
-def _describe(name):
+def keep():
+    """
+    Keep MITx's own settings as they are now, for a night in which their server is down. Nothing to do where they are in pillar.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_settings.keep with_pillar=True
+    """
+    source = _mitx().get("environments_source")
+    text = _fetched(source)[0] if source else None
+    if text:
+        __salt__["mitx_run.keep_settings"](text)
+
+
+def _describe(name, required=False):
     problems = []
     settings = _checked(_merged(name), KEYS, f"mitx:environments:{name}", problems)
-    mine = _environments(problems).get(name)
+    mine = _environments(problems, required).get(name)
     if not isinstance(mine, dict):
         problems.append(f"environments:{name}: missing; MITx's own settings of this environment")
     elif isinstance(settings["purposes"], list):
@@ -183,19 +200,35 @@ def _overrides():
     return {key: value for key, value in _mitx().items() if key in KEYS}
 
 
-def _environments(problems):
+def _environments(problems, required=False):
     source = _mitx().get("environments_source")
     if not source:
         return __pillar__.get("environments") or {}
-    text = __salt__["cp.get_url"](source, None)
+    text, silence = _fetched(source)
+    if not text and required:
+        raise CommandExecutionError(
+            f"mitx:environments_source: {source} cannot be fetched ({silence}), nor can the existing orchestrations. Nothing was changed. "
+            "In the phase attach alone they are not needed: pillar='{mitx: {attach: {without_existing: True}}}'"
+        )
     if not text:
-        problems.append(f"mitx:environments_source: {source} cannot be fetched")
+        # Neither the window nor the way back may depend on a server that is down tonight.
+        text = __salt__["mitx_run.kept_settings"]()
+    if not text:
+        problems.append(f"mitx:environments_source: {source} cannot be fetched: {silence}")
         return {}
     try:
         return (salt.utils.yaml.safe_load(text) or {}).get("environments") or {}
     except (salt.utils.yaml.YAMLError, AttributeError) as err:
         problems.append(f"mitx:environments_source: {source} is no YAML map: {err}")
         return {}
+
+
+def _fetched(source):
+    """``(text, why there is none)``"""
+    try:
+        return __salt__["cp.get_url"](source, None), "no answer"
+    except (SaltException, OSError) as err:
+        return None, str(err)
 
 
 def _checked(given, keys, path, problems):
@@ -376,6 +409,9 @@ def _check_values(name, settings, problems):
     for number, command in enumerate(settings["migrate"]["commands"] or ()):
         if not isinstance(command, dict) or not {"name", "command"} <= set(command):
             problems.append(f"{path}:migrate:commands:{number}: must be a map of name and command")
+    hold = settings["services"]["hold"]
+    if bool(hold["begin"]) is not bool(hold["end"]):
+        problems.append(f"{path}:services:hold: begin and end belong together, is {hold!r}")
     if settings["window"]["start"] is None:
         settings["window"] = {**settings["window"], "start_utc": None, "end_utc": None}
         return

@@ -57,6 +57,21 @@ def plan(settings=None, fleet="new", release=None, forecast=False):
     }
 
 
+def serves(which, settings=None):
+    """
+    Return whether any of the run's load balancers holds an instance of the recorded fleet ``old`` or ``new``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_swap.serves new with_pillar=True
+    """
+    settings = settings or __salt__["mitx_settings.get"]()
+    ids = {one["id"] for one in __salt__["mitx_run.pinned"](f"{which}_fleet") or ()}
+    return any(ids & set(elb["members"]) for elb in __salt__["mitx_elb.describe"](settings).values() if elb)
+
+
 def attach(settings, plan):
     """
     Register what is missing, one call for each load balancer, and wait until all that is wanted is InService

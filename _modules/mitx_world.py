@@ -28,13 +28,17 @@ def differences(settings, phase):
     """
     record = __salt__["mitx_phase.record"]()
     check = {
-        "deploy": lambda: [] if "retire" in record else _new_fleet_there(),
+        "build": lambda: [] if "record" in record else _images_there(settings),
+        # In the window nothing is launched any more: what is lost then, its own phases tell.
+        "deploy": lambda: [] if "close" in record else _new_fleet_there(),
+        "smoke": lambda: [] if "start" in record else _older(record, "smoke", "deploy"),
         "quiesce": lambda: [] if "start" in record else _services("new", "stopped"),
         "close": lambda: [] if "open" in record else _dns(settings, "maintenance"),
-        "stop": lambda: [] if "retire" in record else _services("old", "stopped"),
+        "stop": lambda: _services("old", "stopped"),
         "start": lambda: _services("new", "running"),
         "attach": lambda: _members(settings, "new", True),
-        "detach": lambda: [] if "retire" in record else _members(settings, "old", False),
+        "detach": lambda: _members(settings, "old", False),
+        "verify": lambda: _verified_something_else(settings, record),
         "open": lambda: _dns(settings, "site"),
     }.get(phase)
     return check() if check else []
@@ -59,6 +63,24 @@ def summary():
         except CommandExecutionError as err:
             lines.append(f"{what}: not known, {err}")
     return lines
+
+
+def failure(name, failures):
+    """
+    Return what is said of a phase, or the rollback, that failed: the ``failures`` (sentences), what is true now, and the next command.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_world.failure smoke '[seen by eye]' with_pillar=True
+    """
+    try:
+        truth = summary()
+    except CommandExecutionError as err:
+        truth = [f"it could not be found out: {err}"]
+    following = f"Next, when that is put right: {__salt__['mitx_phase.next_command']()}"
+    return "\n".join([f"{name} failed:", *failures, "Now true:", *(f"  {line}" for line in truth), following])
 
 
 def forget():
@@ -89,6 +111,27 @@ def _dns(settings, side):
     return [f"{name} does not point to the {side}" for name, record in _records(settings).items() if record["shows"] != side]
 
 
+def _older(record, phase, *others):
+    """What was done again since: ``phase`` has looked at something else."""
+    then = record[phase]["time"]
+    return [f"{other} was done again since" for other in others if record.get(other, {}).get("time", "") > then]
+
+
+def _verified_something_else(settings, record):
+    # While visitors see the site it has been opened, and there is nothing to verify behind a page.
+    if _dns(settings, "maintenance"):
+        return []
+    if record.get("open", {}).get("status") == "finished":
+        return ["the page was put up again since the site was opened"]
+    return _older(record, "verify", "start", "attach", "detach")
+
+
+def _images_there(settings):
+    number = __salt__["mitx_run.pinned"]("release_number")
+    found = __salt__["mitx_fleet.images"](settings, number) if number is not None else {}
+    return [f"there is no AMI of {role}" for role, image in found.items() if not image]
+
+
 def _fleet(which):
     """The recorded instances that still exist; a retired fleet is no fleet."""
     pinned = __salt__["mitx_run.pinned"](f"{which}_fleet") or []
@@ -114,8 +157,12 @@ def _services(which, wanted):
     everyone = sorted({one["name"] for side in ("old", "new") for one in _fleet(side) if one["state"] == "running"})
     try:
         status = _seen("services", lambda: __salt__["mitx_services.status"](everyone))
-    except CommandExecutionError as err:
-        return [str(err)]
+    except CommandExecutionError:
+        # A host of the other fleet that is silent says nothing of this one.
+        try:
+            status = _seen(f"services of {which}", lambda: __salt__["mitx_services.status"](fleet))
+        except CommandExecutionError as err:
+            return [str(err)]
     problems = __salt__["mitx_services.problems"]
     return problems({minion: status[minion] for minion in fleet if minion in status}, wanted)
 

@@ -425,7 +425,7 @@ def report(environment=None):
             counts[what] = counts.get(what, 0) + 1
     durations = call["mitx_phase.durations"]()
     phases = [
-        f"{phase:<10} {_phase_line(entry)}{_waited(durations[phase])}" for phase, entry in call["mitx_phase.record"]().items()
+        f"{phase:<10} {_phase_line(entry)}{_waited(durations.get(phase))}" for phase, entry in call["mitx_phase.record"]().items()
     ]
     return {
         "run": run["id"],
@@ -506,6 +506,8 @@ def _phase_line(entry):
 
 
 def _waited(duration):
+    if not duration:
+        return ""
     waited = ", ".join(f"{reason} {seconds} s" for reason, seconds in duration["waited"].items())
     return f": its own {_own(duration):.1f} s" + (f", waiting for {waited}" if waited else "")
 

@@ -73,7 +73,31 @@ def recorded(name, fleet="old", allow_empty=False):
             ret.update(result=None, comment=f"{len(found)} instances would be recorded as the old fleet")
             return ret
         _pin("old_fleet", found)
-        ret["comment"] = f"The old fleet: {', '.join(_labels(found))}"
+        ret["comment"] = f"The old fleet: {', '.join(_labels(found))}{_left_over(found)}"
+    except CommandExecutionError as err:
+        ret.update(result=False, comment=str(err), changes={})
+    return ret
+
+
+def unchanged(name, adopt=False):
+    """
+    Require that both recorded fleets still exist as they were recorded, and that no other host of their purposes runs.
+    Changes nothing, but:
+
+    adopt
+        True: a host of the purposes that was launched since the old fleet was recorded is recorded with it. For what belongs to the
+        fleet that serves, once somebody has looked.
+    """
+    ret = {"name": name, "result": True, "comment": "Both fleets are as they were recorded", "changes": {}}
+    try:
+        settings = __salt__["mitx_settings.get"]()
+        if __opts__["test"] and None in (__salt__["mitx_run.pinned"](f"{which}_fleet") for which in ("old", "new")):
+            ret.update(result=None, comment="Not known before both fleets are recorded by earlier phases")
+            return ret
+        others = __salt__["mitx_fleet.others"](settings)
+        if others and adopt:
+            return _adopt(ret, settings, {one["id"] for one in others})
+        _refuse_changed(settings, others)
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err), changes={})
     return ret
@@ -82,7 +106,8 @@ def recorded(name, fleet="old", allow_empty=False):
 def launched(name, release=None):
     """
     Ensure that every instance of the new fleet exists exactly once, launched from the recorded images, tagged with
-    the codename and release, and running; and record it (``new_fleet``).
+    the codename and release, and running; and record it (``new_fleet``). One that was launched anew in place of one that is gone
+    replaces it in the record, as long as the window has not begun.
 
     name
         For the reader only.
@@ -196,6 +221,16 @@ def _refuse_unfit(settings, fleet, allow_empty):
         raise CommandExecutionError(f"Nothing is registered in {elbs}, and no worker runs: there is no fleet to upgrade")
 
 
+def _left_over(fleet):
+    leftovers = [one for one in fleet if not one.get("serves", True)]
+    if not leftovers:
+        return ""
+    return (
+        f". Of another release than what serves: {', '.join(_labels(leftovers))}; the window stops them with the rest, and they are "
+        "neither started again nor retired"
+    )
+
+
 def _strangers(settings, fleet):
     """What is registered in the run's load balancers and none of its business: unknown, of another purpose, no web instance."""
     purpose_of = {elb["name"]: elb["purpose"] for elb in settings["elbs"]}
@@ -252,11 +287,55 @@ def _refuse_half_launched(settings, number, found):
 
 
 def _still_launched(ret, known, actual):
-    drift = __salt__["mitx_fleet.drift"](known, actual)
-    if drift:
+    differs = __salt__["mitx_fleet.compare"](known, actual)
+    begun = set(__salt__["mitx_phase.names"]("window")) & set(__salt__["mitx_phase.attempted"]())
+    if differs["changed"] or differs["stopped"] or (differs["missing"] and begun):
+        drift = __salt__["mitx_fleet.drift"](known, actual)
         raise CommandExecutionError(f"The new fleet is not the one that this run recorded: {'; '.join(drift)}")
-    ret["comment"] = f"The new fleet runs: {len(known)} instances"
+    ret["comment"] = f"The new fleet runs: {len(actual)} instances"
+    if differs["missing"]:
+        ids = {one["id"] for one in known}
+        ret["changes"] = {
+            "new_fleet": {"old": _labels(differs["missing"]), "new": _labels(o for o in actual if o["id"] not in ids)}
+        }
+        if not __opts__["test"]:
+            __salt__["mitx_run.pin"]("new_fleet", actual, again=True)
     return ret
+
+
+def _adopt(ret, settings, ids):
+    found = [one for one in __salt__["mitx_fleet.current"](settings) if one["id"] in ids]
+    ret["changes"] = {"old_fleet": {"old": None, "new": _labels(found)}}
+    ret["comment"] = f"Recorded with the old fleet, as was said: {', '.join(_labels(found))}"
+    if __opts__["test"]:
+        ret["result"] = None
+        return ret
+    # Nothing has acted on the old fleet yet: `close` is the first that does.
+    __salt__["mitx_run.pin"]("old_fleet", [*__salt__["mitx_fleet.recorded"]("old"), *found], again=True)
+    _refuse_changed(settings, [])
+    return ret
+
+
+def _refuse_changed(settings, others):
+    actual, wrong = __salt__["mitx_fleet.instances"](settings), []
+    for which in ("old", "new"):
+        fleet = __salt__["mitx_fleet.recorded"](which)
+        # What EC2 has stopped of the old fleet is quiet, and what serves nobody need not be there.
+        differs = __salt__["mitx_fleet.compare"]([one for one in fleet if one.get("serves", True)], actual)
+        if which == "old":
+            differs["stopped"] = []
+        wrong += [f"{__salt__['mitx_fleet.label'](one)} of the {which} fleet is no more" for one in differs["missing"]]
+        wrong += [f"{one['id']}: its {one['key']} was {one['recorded']}, is {one['actual']}" for one in differs["changed"]]
+        wrong += [f"{__salt__['mitx_fleet.label'](one)} of the {which} fleet is {one['state']}" for one in differs["stopped"]]
+    wrong += [f"{label} runs, and is of neither fleet" for label in _labels(others)]
+    if wrong:
+        raise CommandExecutionError(
+            "Not as it was recorded days ago:\n  - "
+            + "\n  - ".join(wrong)
+            + "\nThe site was left as it is. What is gone of the new fleet is launched anew by: salt-run state.orchestrate "
+            "orchestrate.mitx.prepare. What was added to the fleet that serves is taken into the record by the same command with "
+            "pillar='{mitx: {adopt: True}}'; what nobody needs, stop it in EC2."
+        )
 
 
 def _really_retired(plan):

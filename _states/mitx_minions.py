@@ -31,11 +31,16 @@ def __virtual__():
 
 def answering(name, fleet="new"):
     """
-    Ensure that the minion of every instance of the fleet answers, and is what the instance is tagged.
+    Require that the minion of every instance of the fleet answers, and is what the instance is tagged. Of the old fleet those
+    that EC2 has stopped have no say.
     """
     ret = _result(name)
     try:
-        running = _running(_instances(fleet))
+        instances = _instances(fleet)
+        running = _alive(instances)[0] if fleet == "old" else _running(instances)
+        if not running:
+            ret["comment"] = f"EC2 has stopped all {len(instances)} instances"
+            return ret
         impostors = __salt__["mitx_minions.impostors"](running)
         if impostors:
             raise CommandExecutionError("Not the hosts that they should be:\n  - " + "\n  - ".join(impostors))
@@ -60,6 +65,29 @@ def stopped(name, fleet="old", parts=None):
         _tell_services(ret, wrong, "stopped", f"The {fleet} fleet is stopped{_only(parts)}", calls)
         if halted:
             ret["comment"] += f". Stopped or gone in EC2, so nothing runs there: {', '.join(halted)}"
+    except CommandExecutionError as err:
+        _failed(ret, err)
+        ret["comment"] += "\nA host that cannot be asked counts as stopped once EC2 has stopped it: aws ec2 stop-instances."
+    return ret
+
+
+def still_stopped(name, fleet="old"):
+    """
+    Require that the services of a fleet are stopped, as they were left. Changes nothing: whoever started one has a reason
+    that somebody must know.
+    """
+    ret = _result(name)
+    try:
+        alive = _alive(_instances(fleet))[0]
+        found = __salt__["mitx_services.status"]([one["name"] for one in alive]) if alive else {}
+        wrong = __salt__["mitx_services.problems"](found, "stopped")
+        if wrong:
+            raise CommandExecutionError(
+                f"The {fleet} fleet was stopped, and is no more, beside the one that serves:\n  - "
+                + "\n  - ".join(wrong)
+                + f"\nFind out who started it. Run again, it is stopped first: {__salt__['mitx_phase.next_command']()}"
+            )
+        ret["comment"] = f"The {fleet} fleet is still stopped"
     except CommandExecutionError as err:
         _failed(ret, err)
     return ret
@@ -110,7 +138,10 @@ def drained(name):
     """
     ret = _result(name)
     try:
-        settings, fleet = __salt__["mitx_settings.get"](), _alive(_instances("old"))[0]
+        settings, fleet = __salt__["mitx_settings.get"](), _alive(_serving(_instances("old")))[0]
+        if "start" in __salt__["mitx_phase.record"]():
+            ret["comment"] = "The new fleet works the queues already"
+            return ret
         if __opts__["test"] and settings["drain"]["command"]:
             depths = __salt__["mitx_queues.depths"](fleet, settings)
             return _would(ret, {purpose: f"{depth} jobs" for purpose, depth in depths.items() if depth}, "Would be waited for")
@@ -122,7 +153,8 @@ def drained(name):
 
 def migrated(name):
     """
-    Ensure that nothing is unapplied in the databases of any purpose, while every service of both fleets is stopped.
+    Ensure that nothing is unapplied in the databases of any purpose, while every service of both fleets is stopped and no
+    other host of these purposes is alive.
 
     Where something is: a snapshot id is recorded first (``migrate.snapshot_required``) and the orchestration
     ``migrate.before`` run, once in a run.
@@ -134,9 +166,43 @@ def migrated(name):
         if __opts__["test"]:
             found = __salt__["mitx_migrations.pending"](new, settings)
             return _would(ret, _some(found), "Would be applied")
+        _refuse_others(settings)
         __salt__["mitx_migrations.back_up"](old, new, settings)
         ret["changes"] = _some(__salt__["mitx_migrations.migrate"](old, new, settings))
         ret["comment"] = f"Migrated: {', '.join(ret['changes'])}" if ret["changes"] else "Nothing was unapplied"
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def not_migrating(name):
+    """
+    Wait until no migration is at work that an interrupted command has left running on the new fleet.
+    """
+    ret = _result(name)
+    try:
+        if "migrate" not in __salt__["mitx_phase.attempted"]():
+            ret["comment"] = "No migration was ever begun"
+            return ret
+        alive = _alive(_instances("new"))[0]
+        if alive and not __opts__["test"]:
+            __salt__["mitx_migrations.await_earlier"](alive)
+        ret["comment"] = "No migration is at work" if not __opts__["test"] else "Would be waited for, if one is"
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def listed(name, fleet="new"):
+    """
+    Require that the commands of ``migrate.pending`` work on the hosts that will migrate: in the window that would be late. Says
+    what is unapplied.
+    """
+    ret = _result(name)
+    try:
+        found = _some(__salt__["mitx_migrations.pending"](_running(_instances(fleet))))
+        counts = [f"{sum(map(len, lists.values()))} of {purpose}" for purpose, lists in found.items()]
+        ret["comment"] = f"Unapplied: {', '.join(counts) or 'nothing'}"
     except CommandExecutionError as err:
         _failed(ret, err)
     return ret
@@ -287,6 +353,17 @@ def _instances(fleet):
     return __salt__["mitx_fleet.recorded"](fleet)
 
 
+def _refuse_others(settings):
+    others = [f"{one['name']} ({one['id']}) is {one['state']}" for one in __salt__["mitx_fleet.others"](settings)]
+    if others:
+        raise CommandExecutionError(
+            "Of these purposes, and of neither the old nor the new fleet, so that nothing is known of what runs there:\n  - "
+            + "\n  - ".join(others)
+            + "\nNothing was migrated. Stop or terminate it in EC2, then run again: "
+            + __salt__["mitx_phase.next_command"]()
+        )
+
+
 def _require_recorded(fact):
     if __opts__["test"] and __salt__["mitx_run.pinned"](fact) is None:
         raise _NotYet(f"Not known before {fact} is recorded by an earlier phase")
@@ -299,7 +376,9 @@ def _serving(instances):
 def _launched():
     pinned = __salt__["mitx_run.pinned"]("new_fleet")
     if pinned is not None:
-        return pinned
+        # What is gone is going to be launched anew.
+        there = {one["id"] for one in __salt__["mitx_fleet.find"](ids=[one["id"] for one in pinned])}
+        return [one for one in pinned if one["id"] in there]
     release = __salt__["mitx_run.pinned"]("release_number")
     return __salt__["mitx_fleet.new"](None, release)["instances"] if release is not None else []
 
@@ -317,7 +396,8 @@ def _running(instances):
     alive, halted = _alive(instances)
     if halted:
         raise CommandExecutionError(
-            f"Stopped or gone in EC2: {', '.join(halted)}. Start them (aws ec2 start-instances), then run again."
+            f"Stopped or gone in EC2: {', '.join(halted)}. Start what is stopped (aws ec2 start-instances), then run again. What is gone "
+            "of the new fleet, orchestrate.mitx.prepare launches anew, before the window or after salt-run mitx.rollback."
         )
     return alive
 

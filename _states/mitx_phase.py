@@ -83,7 +83,7 @@ def _run(ret, name, run, undo):
     if answer["failures"]:
         __salt__["mitx_phase.mark"](name, "failed", error="; ".join(answer["failures"]), seconds=_since(started))
         undone = _undo(undo, pillar)
-        ret.update(result=False, comment=_failed(name, answer["failures"], undone))
+        ret.update(result=False, comment=__salt__["mitx_world.failure"](name, [*answer["failures"], *undone]))
         return ret
     __salt__["mitx_world.forget"]()
     __salt__["mitx_phase.mark"](name, "finished", seconds=_since(started))
@@ -96,23 +96,6 @@ def _undo(undo, pillar):
         return []
     answer = __salt__["mitx_orchestrate.run"](undo, pillar=pillar)
     return [f"{undo} was run to undo it" + (", and failed too:" if answer["failures"] else ""), *answer["failures"]]
-
-
-def _failed(name, failures, undone):
-    try:
-        truth = __salt__["mitx_world.summary"]()
-    except CommandExecutionError as err:
-        truth = [f"it could not be found out: {err}"]
-    return _lines(
-        f"{name} failed:",
-        [
-            *failures,
-            *undone,
-            "Now true:",
-            *[f"  {line}" for line in truth],
-            f"Next, when that is put right: {__salt__['mitx_phase.next_command']()}",
-        ],
-    )
 
 
 def _lines(first, rest):

@@ -29,6 +29,7 @@ def opened(name, begin=True, lock=True):
                 f"The run {run} has not begun: nothing is recorded that this could work on. Nothing was changed."
             )
         else:
+            _refuse_while_closed(settings, run)
             ret["changes"] = {"run": {"old": None, "new": run}}
             ret["comment"] = f"The run {run} begins"
         if __opts__["test"]:
@@ -37,10 +38,23 @@ def opened(name, begin=True, lock=True):
         if lock:
             __salt__["mitx_lock.hold"](why=f"upgrade {run}")
         __salt__["mitx_run.begin"](run, why=settings["window"].get("reason") or "")
-        __salt__["mitx_run.pin"]("environments_digest", settings["environments_digest"])
+        __salt__["mitx_settings.keep"]()
+        # That it is still the same is asked before each of the existing orchestrations: going back must not depend on it.
+        if __salt__["mitx_run.pinned"]("environments_digest") is None:
+            __salt__["mitx_run.pin"]("environments_digest", settings["environments_digest"])
     except CommandExecutionError as err:
         ret.update(result=False, changes={}, comment=str(err))
     return ret
+
+
+def joined(name):
+    """
+    Go on with the run that the settings name if it has begun; else hold the environment for a command outside of any run.
+    """
+    run = __salt__["mitx_run.identify"](__salt__["mitx_settings.get"]())
+    if __salt__["mitx_run.read"](run):
+        return opened(name, begin=False)
+    return held(name)
 
 
 def held(name, force=False):
@@ -66,8 +80,8 @@ def held(name, force=False):
 
 def approved(name, gate="verify"):
     """
-    Wait until a human has said ``salt-run mitx.approve``, at most ``gate.timeout`` seconds. One that was given since the old fleet was
-    taken out counts, an earlier one spoke of something else. Without ``gate.required`` nobody is asked.
+    Wait until a human has said ``salt-run mitx.approve``, at most ``gate.timeout`` seconds. One that was given since the fleets were
+    last swapped, or the site last opened, counts: an earlier one spoke of something else. Without ``gate.required`` nobody is asked.
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
@@ -86,6 +100,20 @@ def approved(name, gate="verify"):
     return ret
 
 
+def _refuse_while_closed(settings, run):
+    """A window that was edited while it is open would be another run, which knows nothing of what this one has begun."""
+    for other in __salt__["mitx_run.runs"]():
+        record = __salt__["mitx_phase.record"](other["id"])
+        unopened = other["id"] != run and "close" in record and record.get("open", {}).get("status") != "finished"
+        # A close that was refused has closed nothing.
+        if unopened and any(record["shows"] == "maintenance" for record in __salt__["mitx_dns.records"](settings).values()):
+            raise CommandExecutionError(
+                f"The run {other['id']} has closed the site and not opened it, {run} would be another one. Nothing was changed. Put back what "
+                "names a run (window:start, purposes, codename, release:onto), and finish it or take it back: "
+                "salt-run state.orchestrate orchestrate.mitx.window, or salt-run mitx.rollback"
+            )
+
+
 def _wait(settings, gate):
     __salt__["mitx_phase.mark"](gate, "waiting", command="salt-run mitx.approve")
     timeout = settings["gate"]["timeout"]
@@ -101,4 +129,6 @@ def _wait(settings, gate):
 
 
 def _approval(gate):
-    return __salt__["mitx_run.approved"](gate, since=__salt__["mitx_phase.record"]().get("detach", {}).get("time"))
+    record = __salt__["mitx_phase.record"]()
+    looked_at = [record[phase]["time"] for phase in ("start", "attach", "detach", "open") if phase in record]
+    return __salt__["mitx_run.approved"](gate, since=max(looked_at, default=""))

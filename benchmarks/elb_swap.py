@@ -4,6 +4,8 @@ How many calls to AWS swap one fleet for another behind two load balancers: ours
 Both in one run, on one fake AWS, whose log of calls is what is counted. The two do the same: new instances in by name,
 InService three times in a row, old ones out, drained. ``python benchmarks/elb_swap.py [--json FILE] [--sizes 1,18,500]``
 
+It fails when the number of our own calls grows with that of the instances, or passes 12 and the polls; 6 in all when nothing is to do.
+
 Salt 3008 ships neither module, and the boto that they need stops at Python 3.11: then only ours is measured.
 """
 
@@ -31,6 +33,8 @@ from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix  # noqa: E402
 from sandbox.aws import FakeAWS  # noqa: E402
 
 POLL = "describe_instance_health"
+# Of a swap the polls do not count: how many there are, AWS's own time decides. With nothing to do it is looked once.
+MOST, MOST_IDLE = 12, 6
 REGION = {"region": "us-east-1"}
 # What boto 2 needs to find a local AWS. It is read when boto is imported.
 BOTO = "[Boto]\nis_secure = False\nproxy = 127.0.0.1\nproxy_port = {port}\nnum_retries = 0\n[ec2]\nuse-sigv4 = True\n"
@@ -183,8 +187,21 @@ def show(rows):
         print(f"{ratio:>7}  {row['instances']:>9}  {row['what']:<6}  {mine}   {theirs}")
 
 
+def missed(rows):
+    """Return what is not as promised of our own calls, as sentences."""
+    problems = []
+    for what, most, counted in (("swap", MOST, lambda ours: ours["calls"]), ("again", MOST_IDLE, _total)):
+        counts = {row["instances"]: counted(row["ours"]) for row in rows if row["what"] == what}
+        told = ", ".join(f"{count} for {instances}" for instances, count in counts.items())
+        if len(set(counts.values())) > 1:
+            problems.append(f"Our calls of {what!r} depend on the number of instances: {told}.")
+        if max(counts.values()) > most:
+            problems.append(f"Our calls of {what!r} are too many: {told}; {most} are allowed.")
+    return problems
+
+
 def main():
-    """Measure, print, and write the JSON that was asked for."""
+    """Measure, print, write the JSON that was asked for, and fail where a promise is not kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     parser.add_argument("--sizes", default="1,18,500", help="web instances, by comma")
@@ -196,6 +213,9 @@ def main():
     show(rows)
     if arguments.json:
         arguments.json.write_text(json.dumps({"benchmark": "elb_swap", "rows": rows}, indent=1) + "\n")
+    problems = missed(rows)
+    if problems:
+        raise SystemExit("\n".join(problems))
 
 
 if __name__ == "__main__":

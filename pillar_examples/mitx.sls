@@ -76,10 +76,15 @@ mitx:
       systemd:                   # services beside supervisor's programs, by role
         edx: [gitreload]
         edx-worker: []
+      # Cuts a new worker's host off from the queues while `deploy` goes on, and lets it go again; both can be run twice, as the minion's
+      # user. Without it new workers work live jobs until `deploy` has ended. RabbitMQ's port, here:
+      hold:
+        begin: iptables -C OUTPUT -p tcp --dport 5672 -j REJECT 2>/dev/null || iptables -I OUTPUT -p tcp --dport 5672 -j REJECT
+        end: while iptables -D OUTPUT -p tcp --dport 5672 -j REJECT 2>/dev/null; do :; done
       timeout: 120               # s until processes must have stopped or started
 
     drain:
-      # Prints how many jobs wait; run on one worker of each purpose. Without it, only running jobs are waited for, by supervisor.
+      # Prints how many jobs wait; run on one worker of each purpose, as services:user. Without it nobody can tell, so `waive` must be said.
       # command: /edx/app/edxapp/venvs/edxapp/bin/python /edx/bin/queue_depth.py
       timeout: 900
       interval: 5
@@ -89,10 +94,13 @@ mitx:
       # before: orchestrate.backups.mitx    # an orchestration that runs first, MITx's backup say
       snapshot_required: false   # true: `snapshot_id` must be said, and is recorded
       # snapshot_id:
-      # What prints the migrations that are not applied yet, one a line; by database.
+      # What prints the migrations that are not applied yet, one a line, or all as `showmigrations --plan` does. A command below that
+      # has the name of a list is left out when the list is empty. Run in services:platform, like the commands.
       pending:
-        default: >-
+        lms: >-
           /edx/app/edxapp/venvs/edxapp/bin/python manage.py lms showmigrations --plan --settings=production
+        cms: >-
+          /edx/app/edxapp/venvs/edxapp/bin/python manage.py cms showmigrations --plan --settings=production
         student_module_history: >-
           /edx/app/edxapp/venvs/edxapp/bin/python manage.py lms showmigrations --plan --database student_module_history --settings=production
       # What applies them: in this order, on one new instance of each purpose, as services:user in services:platform.

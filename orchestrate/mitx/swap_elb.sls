@@ -1,7 +1,7 @@
-# `salt-run mitx.swap_elb`: the new fleet in, healthy everywhere; then the old one out.
+# `salt-run mitx.swap_elb`: the new fleet in, healthy everywhere; then the old one out. Of the run, if it has begun; else the fleets are
+# those that settings and the Salt database name.
 run:
-  mitx_run.opened:
-    - begin: False
+  mitx_run.joined: []
 
 old fleet out, new fleet in:
   mitx_elb.swapped:

@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from sandbox.hosts import host
+from sandbox.hosts import host, worker
 
 PURPOSES = {
     "mitx-qa": ["next-residential-draft", "next-residential-live"],
@@ -84,6 +84,7 @@ def services(config):
         "platform": "~/edx/app/edxapp/edx-platform",
         "ansible_log": "~/tmp/edx_config/ansible-log.txt",
         "systemd": WEB_SYSTEMD,
+        "hold": {"begin": f"touch ~/{worker.HELD}", "end": f"rm -f ~/{worker.HELD}"},
         "timeout": 30,
     }
 

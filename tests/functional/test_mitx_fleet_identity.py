@@ -275,13 +275,75 @@ def test_launched_records_nothing_that_is_half_launched(deployed, how):
     assert deployed.modules["mitx_run.pinned"]("new_fleet") is None
 
 
-def test_a_fleet_that_was_exchanged_after_it_was_recorded_is_not_ours(deployed):
+def _exchange(deployed):
+    """One that is lost after it was recorded, and launched anew."""
     assert _launched(deployed)["result"] is True
     deployed.world.ec2.terminate_instances(InstanceIds=[deployed.new[f"{NAME}-v1"]])
-    deployed.world.launch(f"{NAME}-v1", purpose=PURPOSE)
+    return deployed.world.launch(f"{NAME}-v1", purpose=PURPOSE)
+
+
+def test_an_instance_that_is_lost_before_the_window_is_replaced_in_the_record(deployed):
+    replacement = _exchange(deployed)
+    ret = _launched(deployed)
+    assert ret["result"] is True
+    assert ret["changes"]["new_fleet"] == {
+        "old": [f"{NAME}-v1 ({deployed.new[f'{NAME}-v1']})"],
+        "new": [f"{NAME}-v1 ({replacement})"],
+    }
+    assert replacement in {one["id"] for one in deployed.modules["mitx_run.pinned"]("new_fleet")}
+
+
+def test_in_the_window_nothing_else_than_what_was_recorded_is_ours(deployed):
+    _exchange(deployed)
+    deployed.modules["mitx_journal.write"]("phase", phase="close", status="started")
     ret = _launched(deployed)
     assert ret["result"] is False
     assert f"{NAME}-v1 ({deployed.new[f'{NAME}-v1']}) is no more" in ret["comment"]
+
+
+# ---- what has become of both, when the window begins ----
+
+
+@pytest.fixture
+def recorded(deployed):
+    """Both fleets recorded, as the window finds them."""
+    assert deployed.states["mitx_fleet.recorded"]("old fleet", fleet="old")["result"] is True
+    assert _launched(deployed)["result"] is True
+    assert deployed.states["mitx_fleet.unchanged"]("u")["result"] is True
+    return deployed
+
+
+def test_a_colleagues_host_of_the_same_purpose_is_stopped_with_the_rest_and_never_started_or_retired(deployed):
+    """Koa v3 beside Juniper v3: of the same name, on the same databases."""
+    worker = f"edx-worker-mitx-qa-{PURPOSE}-7-v3"
+    koa = {
+        deployed.world.launch(f"{NAME}-v3", "edx", PURPOSE, "koa", 3),
+        deployed.world.launch(worker, "edx-worker", PURPOSE, "koa", 3),
+    }
+    ret = deployed.states["mitx_fleet.recorded"]("old fleet", fleet="old")
+    assert ret["result"] is True
+    assert "neither started again nor retired" in ret["comment"]
+    fleet = {one["id"]: one["serves"] for one in deployed.modules["mitx_fleet.recorded"]("old")}
+    assert {fleet[id_] for id_ in koa} == {False}
+    assert {serves for id_, serves in fleet.items() if id_ not in koa} == {True}
+
+
+def test_a_host_that_was_added_since_stops_the_window_until_somebody_says_whose_it_is(recorded):
+    added = recorded.world.launch(f"edx-worker-mitx-qa-{PURPOSE}-9-v3", "edx-worker", PURPOSE, "juniper", 3)
+    ret = recorded.states["mitx_fleet.unchanged"]("u")
+    assert ret["result"] is False
+    assert f"({added}) runs, and is of neither fleet" in ret["comment"]
+    assert "pillar='{mitx: {adopt: True}}'" in ret["comment"]
+    assert recorded.states["mitx_fleet.unchanged"]("u", adopt=True)["result"] is True
+    assert added in {one["id"] for one in recorded.modules["mitx_fleet.recorded"]("old")}
+    assert recorded.states["mitx_fleet.unchanged"]("u")["result"] is True
+
+
+def test_a_new_instance_that_is_lost_stops_the_window_before_the_site_is_closed(recorded):
+    recorded.world.ec2.terminate_instances(InstanceIds=[recorded.new[f"{NAME}-v1"]])
+    ret = recorded.states["mitx_fleet.unchanged"]("u")
+    assert ret["result"] is False
+    assert f"{NAME}-v1 ({recorded.new[f'{NAME}-v1']}) of the new fleet is no more" in ret["comment"]
 
 
 def test_dry_runs_before_anything_is_built_say_what_would_be(run, mitx):

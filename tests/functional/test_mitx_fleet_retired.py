@@ -80,9 +80,23 @@ def test_not_before_its_time_unless_forced(retirement):
     assert not _standing(master)
 
 
-def test_not_before_the_site_was_opened(retirement):
-    master = retirement(opened=False)
+def test_what_did_not_serve_is_somebody_elses_and_stays(retirement):
+    master = retirement()
+    fleet = [{**one, "serves": one["name"] != NAME} for one in master.modules["mitx_fleet.recorded"]("old")]
+    master.modules["mitx_run.pin"]("old_fleet", fleet, again=True)
     ret = _retire(master)
+    assert ret["result"] is True, ret["comment"]
+    assert master.world.states(master.old[NAME]) == {master.old[NAME]: "running"}
+    assert set(master.keys()) >= {NAME}
+    assert f"{NAME} ({master.old[NAME]}) did not serve" in ret["comment"]
+    assert len(ret["changes"]["destroyed"]) == 4
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_never_in_the_window(retirement, force):
+    """``force`` shortens the time that the old fleet is kept, and that has not begun before the site was opened."""
+    master = retirement(opened=False)
+    ret = _retire(master, force=force)
     assert ret["result"] is False
     assert "open of this run is not finished" in ret["comment"]
     assert _standing(master)

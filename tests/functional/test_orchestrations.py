@@ -229,7 +229,7 @@ def test_an_existing_orchestration_that_only_says_that_it_succeeded_has_failed(m
         (["mitx.maintenance", "on", "enviroment=mitx-qa"], "enviroment"),
         (["mitx.swap_elb", "environment=mitx-qua"], "mitx-production, mitx-qa"),
         (["mitx.approve"], "it has not begun"),
-        (["mitx.swap_elb"], "has not begun"),
+        (["mitx.rollback"], "has not begun"),
         (["mitx.plan", "environment=7"], "mitx-production, mitx-qa"),
     ],
 )

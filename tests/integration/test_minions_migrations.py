@@ -13,8 +13,8 @@ from salt.client import LocalClient
 from salt.exceptions import CommandExecutionError
 
 # What is unapplied is a file of the home; a command takes it away, and leaves a line for each time that it ran.
-PENDING = {"default": "cat ~/unapplied 2>/dev/null || true", "student_module_history": "true"}
-NOTHING = {PURPOSE: {"default": [], "student_module_history": []}}
+PENDING = {"lms": "cat ~/unapplied 2>/dev/null || true", "cms": "true", "student_module_history": "true"}
+NOTHING = {PURPOSE: {"lms": [], "cms": [], "student_module_history": []}}
 APPLY = "echo applying; echo ran >> ~/ran; rm ~/unapplied; echo done"
 WAITING = f"touch ~/begun; while [ ! -e ~/go-on ]; do sleep 0.1; done; {APPLY}"
 
@@ -28,6 +28,7 @@ def database(lab, salt):
             subprocess.run(["rm", "-rf", host.home / left], check=True)
     home = lab.hosts[WEB].home
     (home / "unapplied").write_text("app.0001_initial\napp.0002_more\n")
+    (home / "edx-platform").mkdir(exist_ok=True)
     salt().modules["mitx_services.stop"]([WEB, WORKER])
 
     def load(command=APPLY, **migrate):
@@ -47,23 +48,35 @@ def output(loaded, name=f"migrate/{PURPOSE}-lms.log"):
 
 def test_what_is_unapplied_is_applied_once_and_its_output_kept(database, lab):
     loaded = database()
-    assert migrate(loaded, lab) == {PURPOSE: {**NOTHING[PURPOSE], "default": ["app.0001_initial", "app.0002_more"]}}
+    assert migrate(loaded, lab) == {PURPOSE: {**NOTHING[PURPOSE], "lms": ["app.0001_initial", "app.0002_more"]}}
     assert "applying\ndone\n# exit status 0" in output(loaded)
     assert "app.0002_more" in output(loaded, "migrate/00-unapplied.txt")
     assert migrate(loaded, lab) == NOTHING
     assert (database.home / "ran").read_text() == "ran\n"
 
 
-def test_nothing_is_migrated_while_one_process_may_be_alive(database, lab):
-    loaded = database()
+def test_what_runs_again_is_stopped_before_anything_is_migrated(database, lab):
+    """An engineer starts one to look why a migration failed, and runs the window again."""
+    loaded = database(f"! {lab.hosts[WORKER].home}/bin/supervisorctl status | grep RUNNING && {APPLY}")
     lab.hosts[WORKER].ctl("start", "lms_worker")
-    with pytest.raises(CommandExecutionError, match=rf"\n  - {WORKER}: lms_worker is RUNNING"):
-        migrate(loaded, lab)
-    lab.hosts[WORKER].ctl("stop", "lms_worker")
     loaded.modules["mitx_minions.run"]([WORKER], "schedule.enable")
-    with pytest.raises(CommandExecutionError, match=f"{WORKER}: its Salt schedule is enabled"):
+    migrate(loaded, lab)
+    assert (database.home / "ran").read_text() == "ran\n"
+    assert loaded.modules["mitx_services.problems"](loaded.modules["mitx_services.status"]([WORKER]), "stopped") == []
+
+
+def test_nothing_is_migrated_while_nobody_knows_what_runs(database, lab):
+    loaded = database()
+    lab.hosts[WORKER].unsupervise()
+    with pytest.raises(CommandExecutionError, match=f"supervisord does not answer(.|\n)*{WORKER}"):
         migrate(loaded, lab)
     assert not (database.home / "ran").exists()
+
+
+def test_commands_run_where_the_code_lies(database, lab):
+    loaded = database(f"pwd > ~/where; {APPLY}")
+    migrate(loaded, lab)
+    assert (database.home / "where").read_text().strip() == str(database.home / "edx-platform")
 
 
 def test_a_migration_that_fails_says_why_where_and_what_next_and_running_again_goes_on(database, lab):
@@ -76,7 +89,7 @@ def test_a_migration_that_fails_says_why_where_and_what_next_and_running_again_g
     assert "salt-run state.orchestrate orchestrate.mitx.prepare" in str(told.value)
     assert f"output/migrate/{PURPOSE}-lms.log" in str(told.value)
     repaired = database()
-    assert migrate(repaired, lab)[PURPOSE]["default"] != []
+    assert migrate(repaired, lab)[PURPOSE]["lms"] != []
     assert output(repaired).index("OperationalError") < output(repaired).index("done"), "the failed attempt's output is kept too"
 
 
@@ -93,21 +106,19 @@ def test_a_migration_that_is_killed_is_a_failure(database, lab):
 
 
 def test_commands_that_succeed_and_apply_nothing_are_found_out(database, lab):
-    with pytest.raises(CommandExecutionError, match=f"still unapplied:\n  - {PURPOSE}, default: app.0001_initial, app.0002_more"):
+    with pytest.raises(CommandExecutionError, match=f"still unapplied:\n  - {PURPOSE}, lms: app.0001_initial, app.0002_more"):
         migrate(database("true"), lab)
 
 
 def test_a_list_of_what_is_unapplied_that_fails_is_not_an_empty_list(database, lab):
-    with pytest.raises(CommandExecutionError, match=r"unapplied migrations \(default, student_module_history\): 1 of 1"):
-        migrate(database(pending={"default": "cat /nonexistent | sort"}), lab)
+    with pytest.raises(CommandExecutionError, match=r"unapplied migrations \(lms, cms, student_module_history\): 1 of 1"):
+        migrate(database(pending={"lms": "cat /nonexistent | sort"}), lab)
 
 
 def test_the_list_may_be_that_of_showmigrations(database, lab):
     (database.home / "unapplied").write_text("[X]  app.0001_initial\n[ ]  app.0002_more\n")
     loaded = database()
-    assert loaded.modules["mitx_migrations.pending"](lab.instances()) == {
-        PURPOSE: {**NOTHING[PURPOSE], "default": ["app.0002_more"]}
-    }
+    assert loaded.modules["mitx_migrations.pending"](lab.instances()) == {PURPOSE: {**NOTHING[PURPOSE], "lms": ["app.0002_more"]}}
 
 
 def test_a_second_migration_never_runs_beside_one_that_was_left_behind(database, lab):

@@ -24,7 +24,19 @@ def world():
 
 
 @pytest.fixture(scope="module")
-def upgraded(world):
+def planned(world):
+    """``mitx.plan`` years before the window: exit status, what was printed, and what it has written."""
+    assert world.sandbox("up")[0] == 0
+    assert world.sandbox("window", "--new", "--start", "2037-01-10 02:00")[0] == 0
+    before = len(world.writes())
+    status, output = world.salt_run("mitx.plan")
+    written = [*world.writes()[before:], *(world.folder / "run").glob("*/*/run.json")]
+    assert world.sandbox("window", "--new")[0] == 0
+    return status, output, written
+
+
+@pytest.fixture(scope="module")
+def upgraded(world, planned):
     """The upgrade itself: exit status and what was printed."""
     return world.sandbox("upgrade")
 
@@ -37,12 +49,27 @@ def fleets(world, upgraded):
     }
 
 
+def test_a_plan_days_ahead_tells_every_phase_and_writes_nothing(world, planned):
+    status, output, written = planned
+    assert status == 0, output[-6000:]
+    assert written == []
+    for phase in ("preflight", "build", "deploy", "close", "migrate", "attach", "open"):
+        assert f"{phase} would run" in output, phase
+
+
 def test_it_ends_well_and_no_visitor_saw_anything_else_than_site_or_page(world, upgraded):
     status, output = upgraded
     assert status == 0, output[-6000:]
     assert re.search(r"^violations: 0$", output, re.MULTILINE)
     summary = world.summary()
     assert summary["asked"] > 1000
+    assert summary["per_second"] >= 20
+    # The purposes beside it were watched too.
+    assert len(summary["hostnames"]) == 12
+    # From the load balancers to the page and back, without a gap in between.
+    targets = {name: [target.partition(":")[0] for target in host["targets"]] for name, host in summary["hostnames"].items()}
+    assert [name for name, seen in targets.items() if seen == ["elb", "cloudfront", "elb"]] == sorted(world.moved())
+    assert {tuple(seen) for name, seen in targets.items() if name not in world.moved()} == {("elb",)}
     assert "window as visitors saw it" in output
 
 

@@ -95,6 +95,17 @@ class World:
         sets = self.aws.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
         return {one["Name"].rstrip("."): one["ResourceRecords"][0]["Value"].rstrip(".") for one in sets if one["Type"] == "CNAME"}
 
+    def moved(self):
+        """The host names that are moved to the page: LMS, Studio and preview of our purposes."""
+        pillar = subprocess.run(
+            master.command(self.config, ["salt-run", "salt.cmd", "mitx_settings.get", "with_pillar=True", "--out=json"]),
+            env=master.environment(self.config),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return {record["name"] for record in json.loads(pillar.stdout)["records"]}
+
     def fleet(self, codename):
         """Ids of the instances of our purposes that run this release."""
         found = self.instances(edx_codename=codename)

@@ -24,6 +24,7 @@ class World:
         self.ec2 = {"i-1": "running", "i-2": "running"}
         self.fleet = [dict(one) for one in FLEET]
         self.depths = [0]
+        self.others, self.record, self.taken_back = [], {}, ""
         self.unapplied = {PURPOSE: {"lms": []}}
         self.settings = {
             "environment": "mitx-qa",
@@ -38,6 +39,16 @@ class World:
             "mitx_fleet.recorded": lambda fleet: self.fleet,
             "mitx_fleet.current": lambda settings: self.fleet,
             "mitx_fleet.find": self.find,
+            "mitx_fleet.others": lambda settings: self.others,
+            "mitx_phase.record": lambda run=None: self.record,
+            "mitx_phase.attempted": lambda run=None: self.record,
+            "mitx_phase.taken_back": lambda run=None: self.taken_back,
+            "mitx_services.stop": lambda minions, parts=None, settings=None: {},
+            "mitx_journal.entries": lambda run=None, event=None: [
+                {"time": f"2026-12-20T{number:02d}", "event": name, **fields}
+                for number, (name, fields) in enumerate(self.journal)
+                if event in (None, name)
+            ],
             "mitx_phase.next_command": lambda: "salt-run state.orchestrate orchestrate.mitx.window",
             "mitx_run.pinned": lambda name: self.pinned.get(name),
             "mitx_run.pin": lambda name, value: self.pinned.update({name: value}),
@@ -199,13 +210,29 @@ def test_the_queue_is_waited_for(world, states):
     assert len(world.asked("mitx_minions.shell")) == 3
 
 
+def test_a_queue_that_was_emptied_is_not_waited_for_again_with_its_workers_stopped(world, states):
+    assert states().drained("d")["result"] is True
+    world.depths = [7]
+    ret = states().drained("d")
+    assert ret["result"] is True
+    assert "were empty at" in ret["comment"]
+    world.journal.append(("phase", {"phase": "rollback", "status": "started"}))
+    assert states().drained("d")["result"] is False
+
+
+def test_a_queue_that_the_new_fleet_works_is_not_the_old_ones(world, states):
+    world.depths, world.record = [7], {"start": {"status": "finished"}}
+    assert states().drained("d")["result"] is True
+    assert world.asked("mitx_minions.shell") == []
+
+
 def test_a_queue_that_never_empties_fails_with_its_depth_and_both_ways_out(world, states):
     world.depths = [7]
     ret = states().drained("d")
     assert ret["result"] is False
     assert f"7 jobs in the queue of {PURPOSE}" in ret["comment"]
     assert "orchestrate.mitx.window" in ret["comment"]
-    assert "pillar='{mitx: {environments: {mitx-qa: {drain: {waive: True}}}}}'" in ret["comment"]
+    assert "pillar='{mitx: {drain: {waive: True}}}'" in ret["comment"]
     assert world.journal == []
 
 
@@ -271,9 +298,48 @@ def test_the_backup_comes_first_once_in_a_run_and_its_failure_ends_it(world, sta
     assert states().migrated("m")["result"] is True
     assert len(world.asked("mitx_orchestrate.run")) == 2
     order = [
-        name for name, _ in world.called if name in ("mitx_services.status", "mitx_orchestrate.run", "mitx_migrations.migrate")
+        name for name, _ in world.called if name in ("mitx_services.stop", "mitx_orchestrate.run", "mitx_migrations.migrate")
     ]
-    assert order[2:5] == ["mitx_services.status", "mitx_orchestrate.run", "mitx_migrations.migrate"]
+    assert order[2:5] == ["mitx_services.stop", "mitx_orchestrate.run", "mitx_migrations.migrate"]
+
+
+def test_after_a_rollback_the_site_was_written_to_so_an_earlier_backup_or_snapshot_does_not_count(world, states):
+    world.unapplied = {PURPOSE: {"lms": ["app.0001"]}}
+    world.settings["migrate"] |= {"before": "orchestrate.edx.backup", "snapshot_id": "rds:first"}
+    world.says("mitx_migrations.migrate", world.unapplied)
+    world.says("mitx_orchestrate.run", {"failures": []})
+    assert states().migrated("m")["result"] is True
+    world.taken_back = "2026-12-21"
+    ret = states().migrated("m")
+    assert ret["result"] is False
+    assert "rds:first was taken before the window was rolled back" in ret["comment"]
+    world.settings["migrate"]["snapshot_id"] = "rds:second"
+    assert states().migrated("m")["result"] is True
+    assert len(world.asked("mitx_orchestrate.run")) == 2
+
+
+def test_a_host_of_neither_fleet_may_work_on_the_databases_so_nothing_is_migrated(world, states):
+    world.others = [{"id": "i-9", "name": "edx-worker-somebodys", "state": "running"}]
+    ret = states().migrated("m")
+    assert ret["result"] is False
+    assert "edx-worker-somebodys (i-9) is running" in ret["comment"]
+    assert world.asked("mitx_migrations.migrate") == []
+
+
+def test_a_rollback_waits_for_the_migration_that_a_killed_command_left_at_work(world, states):
+    world.says("mitx_migrations.await_earlier", CommandExecutionError("it runs on edx-1"))
+    assert states().not_migrating("n")["comment"] == "No migration was ever begun"
+    world.record = {"migrate": {"status": "started"}}
+    ret = states().not_migrating("n")
+    assert (ret["result"], ret["comment"]) == (False, "it runs on edx-1")
+
+
+def test_an_old_process_that_somebody_started_is_told_and_left_alone(world, states):
+    world.says("mitx_services.status", {WEB: [f"{WEB}: lms is RUNNING"], WORKER: []})
+    ret = states().still_stopped("s")
+    assert ret["result"] is False
+    assert f"{WEB}: lms is RUNNING" in ret["comment"]
+    assert world.asked("mitx_services.stop") == []
 
 
 def test_a_host_at_another_commit_is_named(world, states):

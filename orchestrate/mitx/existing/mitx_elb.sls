@@ -22,6 +22,10 @@ def run():
             f"The variable ENVIRONMENT is {os.environ.get('ENVIRONMENT')!r}, not {settings['environment']}: start this through orchestrate.mitx.window"
         )
     rendered = _render()
+    elsewhere = sorted({"include", "extend"} & set(rendered))
+    if elsewhere:
+        # What another file holds cannot be looked through here.
+        raise CommandExecutionError(f"{EXISTING} has {' and '.join(elsewhere)} now, so that it may change DNS from another file: not run in the window")
     present = [state for state in rendered.values() if isinstance(state, dict) and "boto_elb.present" in state]
     stripped = sum(_strip(state) for state in present)
     if not stripped:
@@ -41,12 +45,15 @@ def _render():
             f"{EXISTING} cannot be rendered: {err}. Nothing was changed. With pillar mitx:…:attach:without_existing: true the new fleet is registered without it."
         ) from err
     if not isinstance(rendered, dict) or not rendered:
-        raise CommandExecutionError(f"{EXISTING} renders to nothing")
+        raise CommandExecutionError(
+            f"{EXISTING} is missing, or renders to nothing. Nothing was changed. With pillar mitx:…:attach:without_existing: true the new fleet is "
+            "registered without it."
+        )
     return rendered
 
 
 def _strip(state):
-    arguments = state["boto_elb.present"]
+    arguments = [argument for argument in state["boto_elb.present"] if isinstance(argument, dict)]
     kept = [argument for argument in arguments if "cnames" not in argument]
     state["boto_elb.present"] = kept
     return len(arguments) - len(kept)

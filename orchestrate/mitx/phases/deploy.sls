@@ -5,10 +5,17 @@ launch date:
 orchestrate.edx.deploy:
   mitx_existing.ran:
     - check: mitx_existing.deploy_missing
+    # It starts the new workers, on the live queues and databases.
+    - meanwhile: mitx_hold.workers
     - require:
       - mitx_minions: launch date
 
-# It leaves everything running, workers included, on the live databases.
+new fleet:
+  mitx_fleet.launched:
+    - require:
+      - mitx_existing: orchestrate.edx.deploy
+
+# It leaves everything running.
 workers are quiet at once:
   mitx_minions.stopped:
     - fleet: new
@@ -16,13 +23,20 @@ workers are quiet at once:
     - require:
       - mitx_fleet: new fleet
 
-new fleet:
-  mitx_fleet.launched:
+workers are let go:
+  mitx_hold.released:
     - require:
-      - mitx_existing: orchestrate.edx.deploy
+      - mitx_minions: workers are quiet at once
+
+# A minion of the right name on the wrong host would be migrated on in its place.
+minions are those of the new fleet:
+  mitx_minions.answering:
+    - fleet: new
+    - require:
+      - mitx_hold: workers are let go
 
 Ansible's recaps:
   mitx_minions.configured:
     - fleet: new
     - require:
-      - mitx_minions: workers are quiet at once
+      - mitx_minions: minions are those of the new fleet

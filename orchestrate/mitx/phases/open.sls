@@ -13,3 +13,9 @@ site stays up:
     - check: watch
     - require:
       - mitx_dns: visitors to the site
+
+nobody has started the old fleet meanwhile:
+  mitx_minions.still_stopped:
+    - fleet: old
+    - require:
+      - mitx_check: site stays up

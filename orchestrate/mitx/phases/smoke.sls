@@ -7,6 +7,10 @@ commit:
   mitx_minions.at_commit:
     - fleet: new
 
+# Only reads: that it can, is better known days before.
+unapplied migrations:
+  mitx_minions.listed: []
+
 answers:
   mitx_check.passed:
     - check: smoke
