@@ -41,10 +41,9 @@ def old_serves():
         return False
     held = {name: set(elb["members"]) for name, elb in __salt__["mitx_elb.describe"](settings, required=True).items()}
     new = {one["id"] for one in __salt__["mitx_run.pinned"]("new_fleet") or ()}
+    old = __salt__["mitx_fleet.recorded"]("old")
     return all(
-        held[elb] >= {one["id"] for one in __salt__["mitx_fleet.recorded"]("old") if elb in (one["elbs"] or ())}
-        and not held[elb] & new
-        for elb in held
+        ids and not ids & new and ids >= {one["id"] for one in old if elb in (one["elbs"] or ())} for elb, ids in held.items()
     )
 
 

@@ -303,6 +303,9 @@ def launch_date_set(name):
             __salt__["mitx_hosts.set_launch_date"](list(ret["changes"]), today)
     except CommandExecutionError as err:
         _failed(ret, err)
+        ret["comment"] += (
+            "\nAn instance whose minion never came up is best destroyed (cloud.destroy, by its name): the existing deploy launches it anew."
+        )
     return ret
 
 
