@@ -197,6 +197,9 @@ def _fleet(settings):
     current = __salt__["mitx_fleet.current"](settings)
     if not current:
         return ["no instance serves these purposes"]
+    nameless = [one["id"] for one in current if not one["name"]]
+    if nameless:
+        return [f"the load balancers hold {', '.join(nameless)}, which is no existing instance of {settings['environment']}"]
     # What EC2 has stopped is quiet as it is; it cannot be asked.
     running = [one for one in current if one["state"] != "stopped"]
     if not running:
