@@ -153,7 +153,7 @@ def build_missing():
     """
     settings = __salt__["mitx_settings.get"]()
     number = release_number()
-    images = __salt__["mitx_fleet.images"](settings, number)
+    images = __salt__["mitx_images.find"](settings, number)
     there = {role: image for role, image in images.items() if image}
     failed = [f"{image['name']} ({image['id']})" for image in there.values() if image["state"] not in ("pending", "available")]
     if failed:
@@ -171,6 +171,11 @@ def build_missing():
             _set_sdb(settings["sdb"]["release"], str(number))
             recorded = number
         return [] if recorded == number else [f"{settings['sdb']['release']} is {recorded}, not {number}"]
+    if recorded == number and not there:
+        raise CommandExecutionError(
+            f"{settings['sdb']['release']} says that release {number} was built, and EC2 lists no AMI of it. Right after a build it may list "
+            f"them a minute later: run again. {build_again(settings, number)}"
+        )
     if recorded != number - 1:
         raise CommandExecutionError(
             f"{settings['sdb']['release']} is {recorded} although this run was to build release {number}: somebody else has built "

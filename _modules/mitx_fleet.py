@@ -255,68 +255,6 @@ def taken(settings=None, release=None):
     return answer
 
 
-def images(settings=None, release=None):
-    """
-    Return the AMIs that ``release`` (int) is deployed from: ``{role: {id, name, state}}``, None for one that
-    does not exist. By name, since right after CreateImage its id may not be found; two of a name are an error.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run salt.cmd mitx_fleet.images release=1 with_pillar=True
-    """
-    settings = settings or __salt__["mitx_settings.get"]()
-    names = {role: name.format(release=int(release)) for role, name in settings["amis"].items()}
-    answer = __salt__["mitx_aws.call"](
-        "ec2",
-        "describe_images",
-        Owners=["self"],
-        Filters=[{"Name": "name", "Values": sorted(names.values())}],
-    )
-    found = {role: [raw for raw in answer["Images"] if raw["Name"] == name] for role, name in names.items()}
-    for role, twins in found.items():
-        if len(twins) > 1:
-            ids = ", ".join(f"{raw['ImageId']} ({raw['State']})" for raw in twins)
-            raise CommandExecutionError(f"{len(twins)} images bear the name {names[role]}: {ids}. Deregister the wrong one.")
-    return {
-        role: {"id": twins[0]["ImageId"], "name": names[role], "state": twins[0]["State"]} if twins else None
-        for role, twins in found.items()
-    }
-
-
-def wait_images(settings=None, release=None):
-    """
-    Wait until both AMIs of ``release`` (int) are available, and return them as :py:func:`images` does. One that
-    failed is final; one that is pending, or not listed yet, has ``images.timeout`` seconds.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run salt.cmd mitx_fleet.wait_images release=1 with_pillar=True
-    """
-    settings = settings or __salt__["mitx_settings.get"]()
-    found = {}
-
-    def check():
-        found.update(images(settings, release))
-        for role, image in found.items():
-            if image and image["state"] not in ("pending", "available"):
-                raise CommandExecutionError(
-                    f"The image {image['name']} ({image['id']}, {role}) is {image['state']}: it will never be available. "
-                    + __salt__["mitx_existing.build_again"](settings, int(release))
-                )
-        states = {role: image["state"] if image else "not listed" for role, image in found.items()}
-        return set(states.values()) == {"available"}, ", ".join(f"{role} {state}" for role, state in states.items())
-
-    names = ", ".join(name.format(release=int(release)) for name in settings["amis"].values())
-    __salt__["mitx_run.wait_until"](
-        check, settings["images"]["timeout"], settings["images"]["interval"], f"Images {names} available"
-    )
-    return found
-
-
 def label(instance):
     """
     Return what to call an instance in a message: ``name (id)``.

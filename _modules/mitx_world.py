@@ -128,7 +128,7 @@ def _verified_something_else(settings, record):
 
 def _images_there(settings):
     number = __salt__["mitx_run.pinned"]("release_number")
-    found = __salt__["mitx_fleet.images"](settings, number) if number is not None else {}
+    found = __salt__["mitx_images.find"](settings, number) if number is not None else {}
     return [f"there is no AMI of {role}" for role, image in found.items() if not image]
 
 

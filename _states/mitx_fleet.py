@@ -5,7 +5,7 @@ Images, fleets, and their end
 .. code-block:: yaml
 
     both images:
-      mitx_fleet.images_available: []
+      mitx_images.find_available: []
 
     remember what serves now:
       mitx_fleet.recorded:
@@ -36,8 +36,8 @@ def images_available(name, release=None):
         settings = __salt__["mitx_settings.get"]()
         number = _required_release(release)
         if __opts__["test"]:
-            return _images_forecast(ret, __salt__["mitx_fleet.images"](settings, number))
-        found = __salt__["mitx_fleet.wait_images"](settings, number)
+            return _images_forecast(ret, __salt__["mitx_images.find"](settings, number))
+        found = __salt__["mitx_images.wait"](settings, number)
         ids = {role: image["id"] for role, image in found.items()}
         ret["changes"] = _pin("images", ids)
         ret["comment"] = "Available: " + ", ".join(f"{image['name']} ({image['id']})" for image in found.values())

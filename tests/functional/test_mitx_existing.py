@@ -77,6 +77,11 @@ def test_images_that_were_thrown_away_are_built_again_under_the_same_number(buil
     assert loaded.modules["mitx_existing.build_missing"]() == ["there are no AMIs of koa release 1"]
 
 
+def test_images_that_ec2_does_not_list_yet_are_not_built_a_second_time(built):
+    with pytest.raises(CommandExecutionError, match="EC2 lists no AMI of it. .* run again"):
+        built(number="1", amis=False).modules["mitx_existing.build_missing"]()
+
+
 # ---- what was said on the command line
 
 
