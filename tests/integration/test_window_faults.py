@@ -85,6 +85,40 @@ def test_the_window_is_taken_back_from(world, visitor, mitx, phase):
     assert len(world.writes()) == writes
 
 
+def on_the_page(world):
+    return {name for name, target in world.records().items() if target.endswith("cloudfront.net")}
+
+
+def test_a_rollback_that_fails_or_is_killed_leaves_the_page_up_and_is_gone_on_with(world, visitor):
+    status, output = world.salt_run("state.orchestrate", "orchestrate.mitx.window", "pillar={mitx: {until: attach}}")
+    assert status == 0, output[-6000:]
+    # The old release does not run on the new schema, whatever was said. The check behind the page finds out.
+    said = "pillar={mitx: {rollback: {accept_new_schema: true}, checks: {timeout: 5}}}"
+    status, output = world.salt_run("state.orchestrate", "orchestrate.mitx.rollback", said)
+    assert status != 0
+    assert "rollback failed" in output
+    assert "see the maintenance page" in output
+    assert "Next, when that is put right: salt-run mitx.rollback" in output
+    assert len(on_the_page(world)) == 6
+    assert "salt-run mitx.rollback" in world.salt_run("mitx.status")[1]
+    # By now the old fleet runs: for the databases to be restored it must not.
+    status, output = world.salt_run("mitx.rollback", "stop_only=True")
+    assert status == 0, output[-6000:]
+    restore_databases(world)
+    began = world.journal()[-1]["time"]
+    process = world.start("salt-run", "mitx.rollback", "database_restored=True")
+    seen(process, lambda: [line for line in world.journal() if line["time"] > began and line.get("label") == "start"])
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert len(on_the_page(world)) == 6
+    status, output = world.salt_run("mitx.rollback", "database_restored=True")
+    assert status == 0, output[-6000:]
+    assert not on_the_page(world)
+    assert world.serving() == {id_ for id_ in world.fleet("juniper") if "worker" not in world.instances()[id_]["name"]}
+    alive = world.alive()
+    assert not [host for host in world.fleet("koa") if OPENEDX & set(alive.get(host, ()))]
+
+
 def test_a_migration_that_fails_leaves_the_page_up_and_nothing_after_it_happens(world, visitor):
     faults.put(world.folder, "migrate", {"match": {"purpose": OURS[0]}, "action": "fail"})
     status, output = window(world)

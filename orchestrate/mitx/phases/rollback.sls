@@ -26,7 +26,15 @@ no migration is at work:
     - require:
       - mitx_minions: new fleet is stopped
 
-{% if not said['stop_only'] %}
+{% if said['stop_only'] %}
+# An earlier attempt may have started it.
+old fleet is stopped:
+  mitx_minions.stopped:
+    - fleet: old
+    - failhard: True
+    - require:
+      - mitx_minions: no migration is at work
+{% else %}
 old fleet runs:
   mitx_minions.running:
     - fleet: old
