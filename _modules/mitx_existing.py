@@ -247,7 +247,8 @@ def record_missing():
 def deploy_missing():
     """
     What ``deploy`` has not done yet: every instance of the new release, and a completed configuration of all of them. Whether
-    that succeeded, only Ansible's recap tells (``mitx_minions.configured``); here counts that this run has run it to its end.
+    that succeeded, only Ansible's recap tells (``mitx_minions.configured``); here counts that this run has run it to its end, and
+    that no recap has told of a failure since.
 
     CLI Example:
 
@@ -258,9 +259,16 @@ def deploy_missing():
     settings = __salt__["mitx_settings.get"]()
     number = release_number()
     missing = [f"there is no instance {name}" for name in __salt__["mitx_fleet.new"](settings, number)["missing"]]
-    lines = __salt__["mitx_journal.entries"](event="existing")
-    if not any(line["sls"] == "orchestrate.edx.deploy" and line["stage"] == "after" for line in lines):
+    lines = __salt__["mitx_journal.entries"]()
+    ended = [
+        line["time"]
+        for line in lines
+        if line["event"] == "existing" and line["sls"] == "orchestrate.edx.deploy" and line["stage"] == "after"
+    ]
+    if not ended:
         missing.append("orchestrate.edx.deploy has not run to its end in this run")
+    elif any(line["event"] == "unconfigured" and line["time"] > ended[-1] for line in lines):
+        missing.append("Ansible has not configured every host")
     return _readable(settings, missing, amis=True)
 
 

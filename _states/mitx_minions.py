@@ -221,7 +221,13 @@ def configured(name, fleet="new", since=None):
         since = since or __salt__["mitx_hosts.last_configured"]()
         problems = __salt__["mitx_hosts.unconfigured"](minions, since)
         if problems:
-            raise CommandExecutionError("Ansible has not configured these hosts:\n  - " + "\n  - ".join(problems))
+            # Then the existing deploy has not done what it reported, and is run again.
+            __salt__["mitx_journal.write"]("unconfigured", hosts=problems)
+            raise CommandExecutionError(
+                "Ansible has not configured these hosts:\n  - "
+                + "\n  - ".join(problems)
+                + "\nLook at the log named there, on the host; when it is put right, the same command configures them again."
+            )
         ret["comment"] = f"Ansible's recap is clean on {len(minions)} hosts"
     except CommandExecutionError as err:
         _failed(ret, err)

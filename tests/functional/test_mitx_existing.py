@@ -50,6 +50,16 @@ def test_deploy_takes_no_other_images_than_this_runs(built):
         loaded.modules["mitx_existing.deploy_missing"]()
 
 
+def test_a_deploy_after_which_ansible_had_failed_is_run_again(built, mitx):
+    write, missing = built().modules["mitx_journal.write"], mitx(test=True, **QUICK).modules["mitx_existing.deploy_missing"]
+    write("existing", sls="orchestrate.edx.deploy", stage="after")
+    assert "Ansible has not configured every host" not in missing()
+    write("unconfigured", hosts=["edx-0: failed=1"])
+    assert "Ansible has not configured every host" in missing()
+    write("existing", sls="orchestrate.edx.deploy", stage="after")
+    assert "Ansible has not configured every host" not in missing()
+
+
 def test_a_plan_of_what_is_not_built_yet_is_no_obstacle(built):
     loaded = built(number="0", test=True, amis=False)
     assert loaded.modules["mitx_existing.deploy_missing"]()
