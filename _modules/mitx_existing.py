@@ -84,8 +84,8 @@ def await_cloud():
         jobs = [
             f"{job['fun']} on {minion} (job {job.get('jid')})"
             for minion, running in __salt__["mitx_minions.of_master"]("saltutil.running").items()
-            for job in running
-            if str(job.get("fun")).startswith("cloud.")
+            for job in (running if isinstance(running, list) else ())
+            if _of_cloud(job)
         ]
         return not jobs, f"at work: {', '.join(jobs)}"
 
@@ -158,24 +158,24 @@ def build_missing():
     failed = [f"{image['name']} ({image['id']})" for image in there.values() if image["state"] not in ("pending", "available")]
     if failed:
         raise CommandExecutionError(f"Failed in EC2, for good: {', '.join(failed)}. {build_again(settings, number)}")
+    recorded = recorded_release(settings)
+    if len(there) < 2 and recorded == number:
+        raise CommandExecutionError(
+            f"{settings['sdb']['release']} says that release {number} was built, and EC2 lists {len(there)} of its two AMIs. Right after a "
+            f"build it may list them a minute later: run again. {build_again(settings, number)}"
+        )
     if len(there) == 1:
         role, image = next(iter(there.items()))
         raise CommandExecutionError(
             f"Of release {number} there is the AMI {image['name']} ({image['id']}), the other one is missing: the build was "
             f"interrupted between them. Deregister {image['id']}, then run again: {__salt__['mitx_phase.next_command']()}"
         )
-    recorded = recorded_release(settings)
     if len(there) == 2:
         if recorded == number - 1 and not __opts__["test"]:
             # Killed just before its last step: do that step, instead of building a second time.
             _set_sdb(settings["sdb"]["release"], str(number))
             recorded = number
         return [] if recorded == number else [f"{settings['sdb']['release']} is {recorded}, not {number}"]
-    if recorded == number and not there:
-        raise CommandExecutionError(
-            f"{settings['sdb']['release']} says that release {number} was built, and EC2 lists no AMI of it. Right after a build it may list "
-            f"them a minute later: run again. {build_again(settings, number)}"
-        )
     if recorded != number - 1:
         raise CommandExecutionError(
             f"{settings['sdb']['release']} is {recorded} although this run was to build release {number}: somebody else has built "
@@ -312,10 +312,17 @@ def _readable(settings, missing, amis=False):
     ]
     if wrong:
         raise CommandExecutionError(
-            f"Somebody else has changed what the existing orchestrations read: {'; '.join(wrong)}. Nothing was changed. Put it back "
-            f"(salt-run sdb.set), then run again: {__salt__['mitx_phase.next_command']()}"
+            f"Somebody else has changed what the existing orchestrations read: {'; '.join(wrong)}. Nothing was changed. Find out who, put it back "
+            f"(salt-run sdb.set), then run again: {__salt__['mitx_phase.next_command']()}. In the phase attach, the new fleet can be registered "
+            "without it: pillar='{mitx: {attach: {without_existing: True}}}'"
         )
     return missing
+
+
+def _of_cloud(job):
+    # deploy and build_ami have the runner started by the master's minion: saltutil.runner cloud.map_run.
+    called = [job.get("fun"), *(job.get("arg") or ())] if job.get("fun") == "saltutil.runner" else [job.get("fun")]
+    return any(str(one).startswith("cloud.") for one in called)
 
 
 def _set_sdb(uri, value):

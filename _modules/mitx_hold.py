@@ -57,8 +57,8 @@ def workers():
 
 def hold(minions, settings=None):
     """
-    Hold those of these workers that answer and are of the codename that is being deployed. Returns them. Whoever is not there yet, or fails, is
-    not in the answer.
+    Hold those of these workers that answer and are of the codename that is being deployed. Returns them. Whoever is not there yet,
+    or fails, is not in the answer.
 
     CLI Example:
 
@@ -70,9 +70,33 @@ def hold(minions, settings=None):
     # Names do not carry the codename: were they another release's, these would be the workers that serve.
     codenames = __salt__["mitx_minions.answers"](minions, "grains.get", ["edx_codename"])
     mine = [minion for minion, codename in codenames.items() if codename == settings["codename"]]
-    if mine:
-        __salt__["mitx_minions.shell"](mine, settings["services"]["hold"]["begin"], label="hold workers")
-    return mine
+    command = settings["services"]["hold"]["begin"]
+    try:
+        if mine:
+            __salt__["mitx_minions.shell"](mine, command, label="hold workers")
+        return mine
+    except CommandExecutionError:
+        # One that cannot be held keeps no other from it.
+        return [minion for minion in mine if len(mine) > 1 and hold([minion], settings)]
+
+
+def missed(minions):
+    """
+    Return which of these workers this run has not held since it last began to deploy.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_hold.missed '[edx-worker-mitx-qa-next-residential-draft-0-v1]' with_pillar=True
+    """
+    held = set()
+    for line in __salt__["mitx_journal.entries"]():
+        if line["event"] == "existing" and line["sls"] == "orchestrate.edx.deploy" and line["stage"] == "before":
+            held = set()
+        if line.get("label") == "hold workers" and line.get("stage") == "after":
+            held |= set(line["minions"])
+    return [minion for minion in minions if minion not in held]
 
 
 def release(minions, settings=None):
@@ -117,7 +141,7 @@ def _hold_all(watched, held, lock, hold, names):
     waiting, ended = list(names), False
     while waiting and not ended:
         ended = bool(select.select([watched], [], [], _PERIOD)[0])
-        # One that fails is tried again; that it was not held, the journal tells.
-        with contextlib.suppress(CommandExecutionError):
+        # Whatever goes wrong is tried again; who was never held, `missed` tells.
+        with contextlib.suppress(Exception):
             done = hold(waiting)
             waiting = [name for name in waiting if name not in done]

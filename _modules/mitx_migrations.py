@@ -212,7 +212,9 @@ def command_line(step, settings):
         salt-run salt.cmd mitx_migrations.command_line '{name: lms, command: "true"}' with_pillar=True
     """
     folder, log = _folder(), _log(step["name"])
-    work = __salt__["mitx_minions.bounded"](f"{_in_platform(settings)} && {step['command']}", settings["migrate"]["timeout"])
+    work = __salt__["mitx_minions.bounded"](
+        f"{_in_platform(settings)} && (\n{step['command']}\n)", settings["migrate"]["timeout"]
+    )
     # The lock is inherited by everything the command starts: it is held as long as anything of it is alive.
     return (
         f"mkdir -p {folder} && exec 9>{folder}/lock || exit 1; "

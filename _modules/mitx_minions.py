@@ -130,7 +130,7 @@ def quoted(path):
 
         salt-run salt.cmd mitx_minions.quoted '~/edx/app'
     """
-    home, rest = ("~/", path[2:]) if path.startswith("~/") else ("", path)
+    home, rest = ("~/", path[2:]) if path.startswith("~/") else ("~", "") if path == "~" else ("", path)
     return home + shlex.quote(rest) if rest else home
 
 

@@ -155,7 +155,9 @@ def _queues(settings):
             if settings["drain"]["waive"]
             else [f"{path}:command: missing, so nobody can tell when the queues are empty; or {path}:waive"]
         )
-    fleet = [one for one in __salt__["mitx_fleet.current"](settings) if one["state"] == "running" and one["name"]]
+    fleet = [
+        one for one in __salt__["mitx_fleet.current"](settings) if one["state"] == "running" and one["name"] and one["serves"]
+    ]
     if fleet:
         __salt__["mitx_queues.depths"](fleet, settings)
     return []
@@ -206,7 +208,7 @@ def _fleet(settings):
         return ["EC2 has stopped every instance that serves these purposes"]
     # A minion of the right name on the wrong host would be stopped, migrated on and destroyed in its place.
     found = __salt__["mitx_minions.impostors"](running)
-    return found + __salt__["mitx_services.absent"]([one["name"] for one in running], settings)
+    return found + __salt__["mitx_services.absent"]([one["name"] for one in running if one["serves"]], settings)
 
 
 def _names(settings):

@@ -51,7 +51,7 @@ def drain(fleet, settings=None):
     waived = settings["drain"]["waive"]
     emptied = _emptied()
     if emptied:
-        return f"The queues were empty at {emptied}"
+        return f"The queues were empty, or waived, at {emptied}"
     if not fleet:
         return "No host of the old fleet runs, so nobody works its queues"
     if not settings["drain"]["command"]:
@@ -59,7 +59,10 @@ def drain(fleet, settings=None):
     found = {}
 
     def look():
+        first = not found
         found.update(depths(fleet, settings))
+        if first and any(found.values()):
+            _require_workers(fleet, settings, found)
         return not any(found.values()), ", ".join(f"{depth} jobs in the queue of {purpose}" for purpose, depth in found.items())
 
     try:
@@ -80,7 +83,17 @@ def _emptied():
     # A rollback, whatever became of it, may have let visitors fill them again.
     lines = __salt__["mitx_journal.entries"]()
     since = max((line["time"] for line in lines if line["event"] == "phase" and line["phase"] == "rollback"), default="")
-    return max((line["time"] for line in lines if line["event"] == "drained" and line["time"] > since), default=None)
+    ended = ("drained", "drain_waived")
+    return max((line["time"] for line in lines if line["event"] in ended and line["time"] > since), default=None)
+
+
+def _require_workers(fleet, settings, found):
+    """Waiting is of no use where nobody works."""
+    workers = [one["name"] for one in fleet if one["role"] == "edx-worker"]
+    programs = [one["supervisor"] for one in __salt__["mitx_services.status"](workers, settings).values()] if workers else []
+    if not any(state not in ("STOPPED", "EXITED", "FATAL") for listed in programs for state in listed.values()):
+        left = ", ".join(f"{depth} jobs in the queue of {purpose}" for purpose, depth in found.items() if depth)
+        raise CommandExecutionError(f"{left}, and no worker of the old fleet runs that would work them")
 
 
 def _asked(fleet):
@@ -100,7 +113,7 @@ def _unlooked(waived):
 
 def _refusal(err):
     return CommandExecutionError(
-        f"{err}. Its workers were left running. Run again to go on waiting: {__salt__['mitx_phase.next_command']()}\n"
+        f"{err}. No worker was stopped. Run again to go on waiting: {__salt__['mitx_phase.next_command']()}\n"
         "Or leave these jobs to the new workers, which is recorded: the same command with "
         "pillar='{mitx: {drain: {waive: True}}}'"
     )

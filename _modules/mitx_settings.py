@@ -21,6 +21,7 @@ import salt.utils.yaml
 from salt.exceptions import CommandExecutionError, SaltException
 
 REQUIRED = object()
+_FETCHED = "mitx_settings.fetched"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
 _HOSTNAME = re.compile(r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}\Z")
 _BRANCH = re.compile(r"(?!.*(\.\.|//|@\{))[A-Za-z0-9][A-Za-z0-9._/-]*\Z")
@@ -163,8 +164,8 @@ def keep():
 
         salt-run salt.cmd mitx_settings.keep with_pillar=True
     """
-    source = _mitx().get("environments_source")
-    text = _fetched(source)[0] if source else None
+    # What these settings were made of, and no page of an error that a second look may bring.
+    text = __context__.get(_FETCHED)
     if text:
         __salt__["mitx_run.keep_settings"](text)
 
@@ -210,6 +211,7 @@ def _environments(problems, required=False):
             f"mitx:environments_source: {source} cannot be fetched ({silence}), nor can the existing orchestrations. Nothing was changed. "
             "In the phase attach alone they are not needed: pillar='{mitx: {attach: {without_existing: True}}}'"
         )
+    __context__[_FETCHED] = text
     if not text:
         # Neither the window nor the way back may depend on a server that is down tonight.
         text = __salt__["mitx_run.kept_settings"]()

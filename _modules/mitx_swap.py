@@ -46,7 +46,8 @@ def plan(settings=None, fleet="new", release=None, forecast=False):
     settings = settings or __salt__["mitx_settings.get"]()
     actual = __salt__["mitx_fleet.instances"](settings)
     wanted = _fleet(settings, fleet, release, actual, forecast)
-    if not forecast:
+    # A new fleet that is only planned cannot differ.
+    if not forecast or fleet == "old":
         _refuse_drift(fleet, wanted, actual)
     leaving = _other_fleet(fleet, wanted, actual)
     elbs = __salt__["mitx_elb.describe"](settings, required=True)
@@ -233,7 +234,8 @@ def _other_fleet(fleet, wanted, actual):
 
 
 def _refuse_drift(fleet, wanted, actual):
-    web = [one for one in wanted if one["role"] == "edx"]
+    # A leftover is in no load balancer, and nobody minds what became of it.
+    web = [one for one in wanted if one["role"] == "edx" and one.get("serves", True)]
     differs = __salt__["mitx_fleet.drift"](web, actual)
     if differs:
         raise CommandExecutionError(

@@ -27,12 +27,14 @@ def differences(settings, phase):
         salt-run mitx.status
     """
     record = __salt__["mitx_phase.record"]()
+    # Half-way through a rollback, too, nothing of the new fleet may be launched or stopped by a phase of `prepare`.
+    begun = __salt__["mitx_phase.attempted"]()
     check = {
         "build": lambda: [] if "record" in record else _images_there(settings),
-        # In the window nothing is launched any more: what is lost then, its own phases tell.
-        "deploy": lambda: [] if "close" in record else _new_fleet_there(),
-        "smoke": lambda: [] if "start" in record else _older(record, "smoke", "deploy"),
-        "quiesce": lambda: [] if "start" in record else _services("new", "stopped"),
+        # From `stop` on nothing is launched any more: what is lost then, the window's own phases tell.
+        "deploy": lambda: [] if "stop" in begun else _new_fleet_there(),
+        "smoke": lambda: [] if "start" in begun else _older(record, "smoke", "deploy"),
+        "quiesce": lambda: [] if "start" in begun else _services("new", "stopped"),
         "close": lambda: [] if "open" in record else _dns(settings, "maintenance"),
         "stop": lambda: _services("old", "stopped"),
         "start": lambda: _services("new", "running"),

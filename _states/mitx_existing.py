@@ -8,6 +8,9 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+# Those that launch or destroy.
+_LAUNCHES = ("orchestrate.edx.build_ami", "orchestrate.edx.update_edxapp_ami_sdb", "orchestrate.edx.deploy")
+
 
 def __virtual__():
     if "mitx_existing.environ" not in __salt__:
@@ -44,7 +47,8 @@ def ran(name, check, sls=None, meanwhile=None):
             ret.update(result=None, comment=f"{name} would be run")
             return ret
         __salt__["mitx_existing.require_unchanged_settings"]()
-        __salt__["mitx_existing.await_cloud"]()
+        if name in _LAUNCHES:
+            __salt__["mitx_existing.await_cloud"]()
         return _run(ret, name, sls or name, environ, check, meanwhile)
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err))

@@ -5,7 +5,7 @@ Images, fleets, and their end
 .. code-block:: yaml
 
     both images:
-      mitx_images.find_available: []
+      mitx_fleet.images_available: []
 
     remember what serves now:
       mitx_fleet.recorded:
@@ -85,8 +85,8 @@ def unchanged(name, adopt=False):
     Changes nothing, but:
 
     adopt
-        True: a host of the purposes that was launched since the old fleet was recorded is recorded with it. For what belongs to the
-        fleet that serves, once somebody has looked.
+        True: the old fleet is recorded anew, without what is gone and with the hosts of the purposes that were launched since. For what
+        happened to the fleet that serves, once somebody has looked.
     """
     ret = {"name": name, "result": True, "comment": "Both fleets are as they were recorded", "changes": {}}
     try:
@@ -95,7 +95,7 @@ def unchanged(name, adopt=False):
             ret.update(result=None, comment="Not known before both fleets are recorded by earlier phases")
             return ret
         others = __salt__["mitx_fleet.others"](settings)
-        if others and adopt:
+        if adopt:
             return _adopt(ret, settings, {one["id"] for one in others})
         _refuse_changed(settings, others)
     except CommandExecutionError as err:
@@ -288,7 +288,8 @@ def _refuse_half_launched(settings, number, found):
 
 def _still_launched(ret, known, actual):
     differs = __salt__["mitx_fleet.compare"](known, actual)
-    begun = set(__salt__["mitx_phase.names"]("window")) & set(__salt__["mitx_phase.attempted"]())
+    # `close` alone, that was refused say, has not acted on any fleet.
+    begun = set(__salt__["mitx_phase.names"]("window")[1:]) & set(__salt__["mitx_phase.attempted"]())
     if differs["changed"] or differs["stopped"] or (differs["missing"] and begun):
         drift = __salt__["mitx_fleet.drift"](known, actual)
         raise CommandExecutionError(f"The new fleet is not the one that this run recorded: {'; '.join(drift)}")
@@ -305,13 +306,18 @@ def _still_launched(ret, known, actual):
 
 def _adopt(ret, settings, ids):
     found = [one for one in __salt__["mitx_fleet.current"](settings) if one["id"] in ids]
-    ret["changes"] = {"old_fleet": {"old": None, "new": _labels(found)}}
-    ret["comment"] = f"Recorded with the old fleet, as was said: {', '.join(_labels(found))}"
+    recorded, there = __salt__["mitx_fleet.recorded"]("old"), {one["id"] for one in __salt__["mitx_fleet.instances"](settings)}
+    gone = [one for one in recorded if one["id"] not in there]
+    if not (found or gone):
+        _refuse_changed(settings, [])
+        return ret
+    ret["changes"] = {"old_fleet": {"old": _labels(gone), "new": _labels(found)}}
+    ret["comment"] = "The old fleet is recorded anew, as was said"
     if __opts__["test"]:
         ret["result"] = None
         return ret
-    # Nothing has acted on the old fleet yet: `close` is the first that does.
-    __salt__["mitx_run.pin"]("old_fleet", [*__salt__["mitx_fleet.recorded"]("old"), *found], again=True)
+    # Nothing has acted on the old fleet yet: `stop` is the first that does.
+    __salt__["mitx_run.pin"]("old_fleet", [*(one for one in recorded if one["id"] in there), *found], again=True)
     _refuse_changed(settings, [])
     return ret
 
@@ -333,8 +339,8 @@ def _refuse_changed(settings, others):
             "Not as it was recorded days ago:\n  - "
             + "\n  - ".join(wrong)
             + "\nThe site was left as it is. What is gone of the new fleet is launched anew by: salt-run state.orchestrate "
-            "orchestrate.mitx.prepare. What was added to the fleet that serves is taken into the record by the same command with "
-            "pillar='{mitx: {adopt: True}}'; what nobody needs, stop it in EC2."
+            "orchestrate.mitx.prepare. What was added to the fleet that serves, or is gone of it, is taken into the record by the same command "
+            "with pillar='{mitx: {adopt: True}}'; what nobody needs, stop it in EC2."
         )
 
 

@@ -31,8 +31,14 @@ def released(name):
         if __opts__["test"]:
             ret.update(result=None, comment=f"Would have their queues back: {', '.join(minions)}")
             return ret
+        missed = __salt__["mitx_hold.missed"](minions)
         __salt__["mitx_hold.release"](minions, settings)
         ret["comment"] = f"Have their queues back: {', '.join(minions)}"
+        if missed:
+            __salt__["mitx_journal.write"]("not_held", minions=missed)
+            ret["comment"] += (
+                f". Could not be cut off from them, and may have worked live jobs while they ran: {', '.join(missed)}"
+            )
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err))
     return ret

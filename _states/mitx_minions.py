@@ -79,6 +79,9 @@ def still_stopped(name, fleet="old"):
     ret = _result(name)
     try:
         alive = _alive(_instances(fleet))[0]
+        if __opts__["test"]:
+            ret.update(result=None, comment=f"Would be looked at: {', '.join(one['name'] for one in alive)}")
+            return ret
         found = __salt__["mitx_services.status"]([one["name"] for one in alive]) if alive else {}
         wrong = __salt__["mitx_services.problems"](found, "stopped")
         if wrong:
@@ -142,7 +145,7 @@ def drained(name):
         if "start" in __salt__["mitx_phase.record"]():
             ret["comment"] = "The new fleet works the queues already"
             return ret
-        if __opts__["test"] and settings["drain"]["command"]:
+        if __opts__["test"] and settings["drain"]["command"] and fleet:
             depths = __salt__["mitx_queues.depths"](fleet, settings)
             return _would(ret, {purpose: f"{depth} jobs" for purpose, depth in depths.items() if depth}, "Would be waited for")
         ret["comment"] = __salt__["mitx_queues.drain"](fleet, settings)
@@ -157,7 +160,7 @@ def migrated(name):
     other host of these purposes is alive.
 
     Where something is: a snapshot id is recorded first (``migrate.snapshot_required``) and the orchestration
-    ``migrate.before`` run, once in a run.
+    ``migrate.before`` run, once in a window.
     """
     ret = _result(name)
     try:
@@ -184,10 +187,26 @@ def not_migrating(name):
         if "migrate" not in __salt__["mitx_phase.attempted"]():
             ret["comment"] = "No migration was ever begun"
             return ret
-        alive = _alive(_instances("new"))[0]
-        if alive and not __opts__["test"]:
-            __salt__["mitx_migrations.await_earlier"](alive)
+        web = [one for one in _alive(_instances("new"))[0] if one["role"] == "edx"]
+        if web and not __opts__["test"]:
+            __salt__["mitx_migrations.await_earlier"](web)
         ret["comment"] = "No migration is at work" if not __opts__["test"] else "Would be waited for, if one is"
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def equipped(name, fleet="new"):
+    """
+    Require that the systemd services of ``services.systemd`` exist on every host of the fleet: one that does not passes for
+    stopped, and would fail to start in the night.
+    """
+    ret = _result(name)
+    try:
+        absent = __salt__["mitx_services.absent"]([one["name"] for one in _running(_instances(fleet))])
+        if absent:
+            raise CommandExecutionError("\n".join(absent))
+        ret["comment"] = "Every service is there"
     except CommandExecutionError as err:
         _failed(ret, err)
     return ret

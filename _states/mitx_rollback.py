@@ -30,7 +30,8 @@ def done(name, database_restored=False, accept_new_schema=False, stop_only=False
         if found:
             raise CommandExecutionError("\n".join(["Not rolled back, nothing was changed:", *found]))
         said = {"database_restored": database_restored, "accept_new_schema": accept_new_schema, "stop_only": stop_only}
-        return _run(ret, said)
+        # Looked at before it counts as begun: AWS may not answer.
+        return _run(ret, {**said, "old_serves": __salt__["mitx_rollback.old_serves"]()})
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err))
     return ret

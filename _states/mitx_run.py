@@ -51,10 +51,11 @@ def joined(name):
     """
     Go on with the run that the settings name if it has begun; else hold the environment for a command outside of any run.
     """
-    run = __salt__["mitx_run.identify"](__salt__["mitx_settings.get"]())
-    if __salt__["mitx_run.read"](run):
-        return opened(name, begin=False)
-    return held(name)
+    try:
+        begun = __salt__["mitx_run.read"](__salt__["mitx_run.identify"](__salt__["mitx_settings.get"]()))
+    except CommandExecutionError as err:
+        return {"name": name, "result": False, "changes": {}, "comment": str(err)}
+    return opened(name, begin=False) if begun else held(name)
 
 
 def held(name, force=False):
@@ -104,7 +105,8 @@ def _refuse_while_closed(settings, run):
     """A window that was edited while it is open would be another run, which knows nothing of what this one has begun."""
     for other in __salt__["mitx_run.runs"]():
         record = __salt__["mitx_phase.record"](other["id"])
-        unopened = other["id"] != run and "close" in record and record.get("open", {}).get("status") != "finished"
+        unopened = "close" in record and record.get("open", {}).get("status") != "finished"
+        unopened = other["id"] != run and (unopened or __salt__["mitx_phase.rolling_back"](other["id"]))
         # A close that was refused has closed nothing.
         if unopened and any(record["shows"] == "maintenance" for record in __salt__["mitx_dns.records"](settings).values()):
             raise CommandExecutionError(

@@ -88,7 +88,7 @@ def test_images_that_were_thrown_away_are_built_again_under_the_same_number(buil
 
 
 def test_images_that_ec2_does_not_list_yet_are_not_built_a_second_time(built):
-    with pytest.raises(CommandExecutionError, match="EC2 lists no AMI of it. .* run again"):
+    with pytest.raises(CommandExecutionError, match="EC2 lists 0 of its two AMIs. .* run again"):
         built(number="1", amis=False).modules["mitx_existing.build_missing"]()
 
 

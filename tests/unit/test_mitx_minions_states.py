@@ -24,7 +24,7 @@ class World:
         self.ec2 = {"i-1": "running", "i-2": "running"}
         self.fleet = [dict(one) for one in FLEET]
         self.depths = [0]
-        self.others, self.record, self.taken_back = [], {}, ""
+        self.others, self.record, self.taken_back, self.worker = [], {}, "", "RUNNING"
         self.unapplied = {PURPOSE: {"lms": []}}
         self.settings = {
             "environment": "mitx-qa",
@@ -43,6 +43,9 @@ class World:
             "mitx_phase.record": lambda run=None: self.record,
             "mitx_phase.attempted": lambda run=None: self.record,
             "mitx_phase.taken_back": lambda run=None: self.taken_back,
+            "mitx_services.status": lambda minions, settings=None: {
+                one: {"supervisor": {"lms_worker": self.worker}} for one in minions
+            },
             "mitx_services.stop": lambda minions, parts=None, settings=None: {},
             "mitx_journal.entries": lambda run=None, event=None: [
                 {"time": f"2026-12-20T{number:02d}", "event": name, **fields}
@@ -215,9 +218,17 @@ def test_a_queue_that_was_emptied_is_not_waited_for_again_with_its_workers_stopp
     world.depths = [7]
     ret = states().drained("d")
     assert ret["result"] is True
-    assert "were empty at" in ret["comment"]
+    assert "were empty, or waived, at" in ret["comment"]
     world.journal.append(("phase", {"phase": "rollback", "status": "started"}))
     assert states().drained("d")["result"] is False
+
+
+def test_a_queue_that_nobody_works_is_not_waited_for(world, states):
+    world.depths, world.worker = [7, 0], "STOPPED"
+    ret = states().drained("d")
+    assert ret["result"] is False
+    assert f"7 jobs in the queue of {PURPOSE}, and no worker of the old fleet runs" in ret["comment"]
+    assert "pillar='{mitx: {drain: {waive: True}}}'" in ret["comment"]
 
 
 def test_a_queue_that_the_new_fleet_works_is_not_the_old_ones(world, states):

@@ -1,6 +1,6 @@
 {% set said = pillar['mitx']['rollback'] %}
 # Where the old fleet serves already, a rollback that was interrupted at its end say, visitors need not see the page once more.
-{% set serves = salt.mitx_rollback.old_serves() and not said['stop_only'] %}
+{% set serves = said['old_serves'] and not said['stop_only'] %}
 {% if not serves %}
 visitors to the page:
   mitx_dns.pointed:

@@ -7,6 +7,9 @@ commit:
   mitx_minions.at_commit:
     - fleet: new
 
+systemd services:
+  mitx_minions.equipped: []
+
 # Only reads: that it can, is better known days before.
 unapplied migrations:
   mitx_minions.listed: []
