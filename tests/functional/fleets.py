@@ -163,6 +163,8 @@ def on_the_master(loaded, folder):
     keys = folder / "pki"
     for kind in ("minions", "minions_pre", "minions_rejected", "minions_denied", "minions_autosign"):
         (keys / kind).mkdir(parents=True, exist_ok=True)
+    # Salt 3008 writes a file there for each call of the wheel, and makes it only for a master that runs.
+    (folder / "cache" / "proc").mkdir(parents=True, exist_ok=True)
     master = {
         "root_dir": str(folder),
         "pki_dir": str(keys),

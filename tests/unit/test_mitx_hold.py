@@ -102,3 +102,16 @@ def test_the_lock_is_the_parents_alone(held):
         while modules["mitx_lock.holder"]() and time.monotonic() < deadline:
             time.sleep(0.05)
         assert modules["mitx_lock.holder"]() is None
+
+
+def test_one_that_cannot_be_held_keeps_no_other_from_it_and_is_told(held, monkeypatch):
+    def answers(self, *_, **__):
+        for name in self.up:
+            broken = self.fun != "grains.get" and name == MINE[0]
+            good = "koa" if self.fun == "grains.get" else {"stdout": "", "retcode": 0}
+            yield {name: {"ret": {"stdout": "no iptables", "retcode": 127} if broken else good, "retcode": 127 if broken else 0}}
+
+    monkeypatch.setattr(Client, "get_iter_returns", answers)
+    modules = held(lambda: dict.fromkeys(MINE, "koa"))
+    assert modules["mitx_hold.hold"](MINE) == [MINE[1]]
+    assert modules["mitx_hold.missed"](MINE) == [MINE[0]]
