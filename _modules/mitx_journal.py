@@ -24,7 +24,7 @@ from salt.exceptions import CommandExecutionError
 # `key` is what Salt calls a secret access key; `Key` is the name of an object in S3.
 _SECRET_NAME = re.compile(r"(?i:pass|secret|token|credential|private)|^key$|^keyid$")
 _URL_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
-_LONGEST_TEXT = 2000
+_LONGEST_TEXT = 8000
 _REHEARSED = "mitx_journal.rehearsed"
 
 
@@ -183,7 +183,7 @@ def redact(value, whole=False):
     if isinstance(value, str):
         text = without_passwords(value)
         if len(text) > _LONGEST_TEXT and not whole:
-            return f"{text[:200]}… <{len(text)} characters>"
+            return f"{text[:_LONGEST_TEXT]}… <{len(text)} characters>"
         return text
     if value is None or isinstance(value, (bool, int, float)):
         return value

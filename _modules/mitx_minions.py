@@ -279,7 +279,9 @@ def _require(label, wanted, answers, job, fun, limit):
     lines = "".join(f"\n  - {minion}: {fault}" for minion, fault in wrong.items())
     rest = len([minion for minion in wanted if minion not in wrong])
     told = f"{label}: {len(wrong)} of {len(wanted)} minions did not do it ({rest} did):{lines}"
-    raise CommandExecutionError(__salt__["mitx_journal.without_passwords"](f"{told}\nLook: salt -L {','.join(wrong)} test.ping"))
+    silent = [minion for minion in wrong if minion not in answers]
+    look = f"\nLook: salt -L {','.join(silent)} test.ping" if silent else ""
+    raise CommandExecutionError(__salt__["mitx_journal.without_passwords"](told + look))
 
 
 def _fault(minion, answers, job, fun, limit):

@@ -98,7 +98,7 @@ def _failures(sls, result):
     failures, ran = [], 0
     for states in result["data"].values():
         if not isinstance(states, dict):
-            failures += [str(line)[:2000] for line in (states if isinstance(states, list) else [states])]
+            failures += [_cause(str(line)) for line in (states if isinstance(states, list) else [states])]
             continue
         for key, state in states.items():
             ran += 1
@@ -111,6 +111,12 @@ def _failures(sls, result):
     # What was skipped because of another's failure says nothing of its own.
     causes = [line for line in failures if "One or more requisite failed" not in line]
     return causes or failures
+
+
+def _cause(text):
+    """Of an SLS that does not render Salt tells the whole traceback; the reason stands at its end."""
+    what, found, trace = text.partition("Traceback (most recent call last)")
+    return f"{what}{trace.rpartition('CommandExecutionError: ')[2][-2000:].strip()}" if found else text[:2000]
 
 
 def _told(key, state):

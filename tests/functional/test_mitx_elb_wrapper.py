@@ -138,10 +138,11 @@ def test_load_balancers_that_are_not_those_of_the_settings_are_not_touched(rende
 def test_when_it_cannot_be_rendered_the_engineer_is_told_how_to_go_on_without_it(render, existing, said):
     states, refusal = render(existing)
     assert not states
-    assert refusal.startswith("salt://orchestrate/aws/mitx_elb.sls cannot be rendered: ")
+    assert refusal.startswith("salt://orchestrate/aws/mitx_elb.sls cannot be rendered. ")
     assert said in refusal
     assert (
-        "Nothing was changed. With pillar mitx:…:attach:without_existing: true the new fleet is registered without it." in refusal
+        "Nothing was changed. With pillar='{mitx: {attach: {without_existing: True}}}' the new fleet is registered without it."
+        in refusal
     )
 
 

@@ -42,12 +42,13 @@ def _render():
         rendered = __salt__["slsutil.renderer"](EXISTING)
     except Exception as err:  # noqa: BLE001, whatever a foreign template raises
         raise CommandExecutionError(
-            f"{EXISTING} cannot be rendered: {err}. Nothing was changed. With pillar mitx:…:attach:without_existing: true the new fleet is registered without it."
+            f"{EXISTING} cannot be rendered. Nothing was changed. With pillar='{{mitx: {{attach: {{without_existing: True}}}}}}' the new fleet is registered "
+            f"without it. Why: {(str(err).strip().splitlines() or ['?'])[0]}"
         ) from err
     if not isinstance(rendered, dict) or not rendered:
         raise CommandExecutionError(
-            f"{EXISTING} is missing, or renders to nothing. Nothing was changed. With pillar mitx:…:attach:without_existing: true the new fleet is "
-            "registered without it."
+            f"{EXISTING} is missing, or renders to nothing. Nothing was changed. With pillar='{{mitx: {{attach: {{without_existing: True}}}}}}' the new "
+            "fleet is registered without it."
         )
     return rendered
 
