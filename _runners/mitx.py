@@ -58,7 +58,7 @@ def plan(environment=None):
 
         salt-run mitx.plan
     """
-    return _orchestrate("upgrade", environment, test=True)
+    return _narrated(_orchestrate("upgrade", environment, test=True))
 
 
 @_spoken
@@ -462,6 +462,19 @@ def _orchestrate(name, environment, test, **said):
     if environment:
         mine["environment"] = environment
     return __salt__["state.orchestrate"](f"orchestrate.mitx.{name}", pillar={"mitx": mine}, test=test or None)
+
+
+def _narrated(answer):
+    """A dry run as a list of lines in their order, whatever ``state_output`` the master shows states by; exit status 1 if it fails."""
+    states = next(iter(answer["data"].values()), None)
+    if not isinstance(states, dict):
+        return answer
+    told = sorted(states.values(), key=lambda state: state["__run_num__"])
+    # What is skipped because of a failure before it says nothing of its own.
+    told = [state for state in told if "One or more requisite failed" not in state["comment"]]
+    plan = {"plan": [line for state in told for line in state["comment"].splitlines()]}
+    failed = [state["__id__"] for state in told if state["result"] is False]
+    return {"Error": f"Something stands in the way of {', '.join(failed)}", **plan, "retcode": 1} if failed else plan
 
 
 def _functions(environment=None, test=False):

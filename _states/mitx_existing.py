@@ -44,7 +44,8 @@ def ran(name, check, sls=None, meanwhile=None):
         environ = __salt__["mitx_existing.environ"](name)
         ret["changes"] = {name: {"environment variables": environ, "because": missing}}
         if __opts__["test"]:
-            ret.update(result=None, comment=f"{name} would be run")
+            said = " ".join(f"{key}={value!r}" for key, value in environ.items())
+            ret.update(result=None, comment=f"would be run, with {said}, because {'; '.join(missing)}")
             return ret
         __salt__["mitx_existing.require_unchanged_settings"]()
         if name in _LAUNCHES:

@@ -67,7 +67,8 @@ def stopped(name, fleet="old", parts=None):
             ret["comment"] += f". Stopped or gone in EC2, so nothing runs there: {', '.join(halted)}"
     except CommandExecutionError as err:
         _failed(ret, err)
-        ret["comment"] += "\nA host that cannot be asked counts as stopped once EC2 has stopped it: aws ec2 stop-instances."
+        if ret["result"] is False:
+            ret["comment"] += "\nA host that cannot be asked counts as stopped once EC2 has stopped it: aws ec2 stop-instances."
     return ret
 
 

@@ -67,7 +67,7 @@ def _run(ret, name, run, undo):
         ret.update(
             result=False if answer["failures"] else None,
             changes=_shown(answer),
-            comment=_lines(f"{name} would run", answer["failures"]),
+            comment=_lines(f"{name} would run:", [*_steps(answer["data"]), *answer["failures"]]),
         )
         return ret
     __salt__["mitx_lock.hold"](why=f"upgrade {run}", phase=name)
@@ -100,6 +100,17 @@ def _undo(undo, pillar):
 
 def _lines(first, rest):
     return "\n".join([first, *rest])
+
+
+def _steps(data):
+    """What each state of a dry run has said, in the order of the phase."""
+    found = [
+        state for states in data.values() if isinstance(states, dict) for state in states.values() if isinstance(state, dict)
+    ]
+    for state in sorted(found, key=lambda one: one.get("__run_num__", 0)):
+        first, *more = str(state.get("comment") or "").splitlines() or [""]
+        if state.get("result") is not False:  # else it is among the failures
+            yield "\n".join([f"  {state.get('__id__')}: {first}", *(f"    {line}" for line in more)])
 
 
 def _shown(answer):
