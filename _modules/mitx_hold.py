@@ -17,7 +17,8 @@ import signal
 
 from salt.exceptions import CommandExecutionError
 
-_PERIOD = 2  # seconds between two looks at who has come up
+# Seconds between two looks at who has come up, and for the last one to end.
+_PERIOD, _LONGEST = 2, 600
 
 
 def __virtual__():
@@ -124,7 +125,9 @@ def _holding(hold, names, lock):
         yield
     finally:
         os.close(held)
-        child.join(_PERIOD * 10)
+        # What it has asked of a host must be answered: a hold that came after the release would last into the night. Each of its
+        # jobs ends by itself.
+        child.join(_LONGEST)
         if child.is_alive():
             child.kill()
 

@@ -469,11 +469,11 @@ def _narrated(answer):
     states = next(iter(answer["data"].values()), None)
     if not isinstance(states, dict):
         return answer
-    told = sorted(states.values(), key=lambda state: state["__run_num__"])
+    told = sorted(states.values(), key=lambda state: state.get("__run_num__", 0))
     # What is skipped because of a failure before it says nothing of its own.
-    told = [state for state in told if "One or more requisite failed" not in state["comment"]]
-    plan = {"plan": [line for state in told for line in state["comment"].splitlines()]}
-    failed = [state["__id__"] for state in told if state["result"] is False]
+    told = [state for state in told if "One or more requisite failed" not in str(state.get("comment"))]
+    plan = {"plan": [line for state in told for line in str(state.get("comment")).splitlines()]}
+    failed = [str(state.get("__id__")) for state in told if state.get("result") is False]
     return {"Error": f"Something stands in the way of {', '.join(failed)}", **plan, "retcode": 1} if failed else plan
 
 

@@ -78,6 +78,27 @@ def test_each_is_held_once_as_soon_as_it_answers(held, tmp_path):
     assert held.by() == [",".join(MINE)]
 
 
+def test_nobody_is_held_any_more_once_the_deploy_has_ended(held, tmp_path, monkeypatch):
+    """What was asked of a slow host is waited for: a hold that came after the release would last into the night."""
+    begun = tmp_path / "begun"
+
+    def slow(self, *_, **__):
+        for name, codename in self.up.items():
+            if self.fun != "grains.get":
+                begun.touch()
+                time.sleep(1)
+                (tmp_path / "answered").touch()
+            yield {name: {"ret": codename if self.fun == "grains.get" else {"stdout": "", "retcode": 0}, "retcode": 0}}
+
+    monkeypatch.setattr(Client, "get_iter_returns", slow)
+    modules = held(lambda: {MINE[0]: "koa"})
+    with modules["mitx_hold.workers"]():
+        deadline = time.monotonic() + 30
+        while not begun.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert (tmp_path / "answered").exists()
+
+
 def test_without_the_setting_nothing_is_asked(mitx):
     modules = mitx(services={"hold": {"begin": None, "end": None}}).modules
     modules["mitx_run.pin"]("release_number", 1)
