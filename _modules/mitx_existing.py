@@ -247,7 +247,7 @@ def record_missing():
 def deploy_missing():
     """
     What ``deploy`` has not done yet: every instance of the new release, and a completed configuration of all of them. Whether
-    that succeeded, only Ansible's recap tells (``mitx_minions.configured``); here counts that this run has run it to its end, and
+    that succeeded, only Ansible's recap tells (``mitx_hosts.configured``); here counts that this run has run it to its end, and
     that no recap has told of a failure since.
 
     CLI Example:

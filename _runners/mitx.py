@@ -142,21 +142,7 @@ def status(environment=None):
         salt-run mitx.status
     """
     call = _functions(environment)
-    settings = call["mitx_settings.get"]()
-    run = _current_run(call, settings)
-    record = call["mitx_phase.record"]() if run else {}
-    held = call["mitx_lock.holder"]()
-    return {
-        "environment": settings["environment"],
-        "purposes": settings["purposes"],
-        "run": f"{run['id']}, begun by {run['by']} at {run['began']}" if run else "not begun",
-        "held by": f"{held['by']}, process {held['pid']}, since {held['since']} ({held['why']} {held['phase']})"
-        if held
-        else "nobody",
-        "phases": [f"{phase:<10} {_phase_line(record.get(phase))}" for phase in call["mitx_phase.names"]()],
-        "now": call["mitx_world.summary"](),
-        "next": call["mitx_phase.next_command"](),
-    }
+    return call["mitx_report.status"](_current_run(call))
 
 
 @_spoken
@@ -172,14 +158,14 @@ def watch(environment=None, seconds=None):
         salt-run mitx.watch
     """
     call = _functions(environment)
-    run = _current_run(call, call["mitx_settings.get"]())
+    run = _current_run(call)
     began, told, held = time.monotonic(), 0, True
     expected = call["mitx_phase.expected"]()
     while run and held and (seconds is None or time.monotonic() - began < float(seconds)):
         held = call["mitx_lock.holder"]()
         lines = call["mitx_journal.entries"](event="phase")
         for line in lines[told:]:
-            salt.utils.stringutils.print_cli(f"{line['time']}  {line['phase']:<10} {line['status']}{_pace(line, expected)}")
+            salt.utils.stringutils.print_cli(call["mitx_report.line"](line, expected))
         told = len(lines)
         time.sleep(1 if held else 0)
     return {
@@ -201,7 +187,7 @@ def approve(environment=None, note="", test=False):
         salt-run mitx.approve note='logged in, opened a course, submitted a problem'
     """
     call = _functions(environment)
-    run = _current_run(call, call["mitx_settings.get"]())
+    run = _current_run(call)
     if not run:
         raise CommandExecutionError("There is no run to approve: it has not begun")
     if call["mitx_phase.record"]().get("detach", {}).get("status") != "finished":
@@ -415,25 +401,10 @@ def report(environment=None):
         salt-run mitx.report
     """
     call = _functions(environment)
-    run = _current_run(call, call["mitx_settings.get"]())
+    run = _current_run(call)
     if not run:
         raise CommandExecutionError("There is nothing to report: the run has not begun")
-    counts = {}
-    for line in call["mitx_journal.entries"]():
-        if line.get("stage") == "after":
-            what = f"{line['event']} {line.get('operation') or line.get('sls') or line.get('label') or ''}".strip()
-            counts[what] = counts.get(what, 0) + 1
-    durations = call["mitx_phase.durations"]()
-    phases = [
-        f"{phase:<10} {_phase_line(entry)}{_waited(durations.get(phase))}" for phase, entry in call["mitx_phase.record"]().items()
-    ]
-    return {
-        "run": run["id"],
-        "folder": call["mitx_run.folder"](),
-        "phases": phases,
-        "window": _window_line(durations, call["mitx_phase.names"]("window")),
-        "changes": counts,
-    }
+    return call["mitx_report.times"](run)
 
 
 def file_root():
@@ -493,7 +464,8 @@ def _functions(environment=None, test=False):
     return salt.loader.minion_mods(opts)
 
 
-def _current_run(call, settings):
+def _current_run(call):
+    settings = call["mitx_settings.get"]()
     return call["mitx_run.read"](call["mitx_run.use"](call["mitx_run.identify"](settings)))
 
 
@@ -502,36 +474,6 @@ def _maintenance_status(call):
     names = call["mitx_dns.status"](settings)
     distribution = call["mitx_distribution.check"](settings)
     return {"host names": names, "distribution": distribution}
-
-
-def _pace(line, expected):
-    if line.get("seconds") is not None:
-        return f" after {line['seconds']} s"
-    usual = expected.get(line["phase"])
-    return f" (the last time it took {usual} s)" if usual is not None and line["status"] == "started" else ""
-
-
-def _phase_line(entry):
-    if not entry:
-        return "-"
-    seconds = f" ({entry['seconds']} s)" if entry.get("seconds") is not None else ""
-    return f"{entry['status']} {entry['time']}{seconds}"
-
-
-def _waited(duration):
-    if not duration:
-        return ""
-    waited = ", ".join(f"{reason} {seconds} s" for reason, seconds in duration["waited"].items())
-    return f": its own {_own(duration):.1f} s" + (f", waiting for {waited}" if waited else "")
-
-
-def _own(duration):
-    return duration["seconds"] - sum(duration["waited"].values())
-
-
-def _window_line(durations, window):
-    mine = [durations[phase] for phase in window if phase in durations]
-    return f"{sum(one['seconds'] for one in mine):.1f} s in its phases, of that its own {sum(map(_own, mine)):.1f} s"
 
 
 def _text(value):

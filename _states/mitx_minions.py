@@ -1,6 +1,6 @@
 """
-What must be true on the hosts of a fleet
-=========================================
+What must be true of the services of a fleet, its queues and its databases
+==========================================================================
 
 .. code-block:: yaml
 
@@ -12,42 +12,16 @@ What must be true on the hosts of a fleet
     databases:
       mitx_minions.migrated: []
 
-``fleet`` is ``old`` or ``new`` (as the run recorded them), ``current`` (what serves now) or ``bases`` (the base
-instances). An instance that EC2 has stopped runs nothing: it counts as stopped, and cannot count as running.
+``fleet`` as in ``mitx_targets``: ``old``, ``new`` or ``current``. Code and configuration of the hosts: ``mitx_hosts``.
 """
 
 from salt.exceptions import CommandExecutionError
-
-
-class _NotYet(CommandExecutionError):
-    """What a dry run cannot know: a phase before this one would have recorded it."""
 
 
 def __virtual__():
     if "mitx_minions.run" not in __salt__:
         return False, "The mitx_minions execution module is not loaded"
     return True
-
-
-def answering(name, fleet="new"):
-    """
-    Require that the minion of every instance of the fleet answers, and is what the instance is tagged. Of the old fleet those
-    that EC2 has stopped have no say.
-    """
-    ret = _result(name)
-    try:
-        instances = _instances(fleet)
-        running = _alive(instances)[0] if fleet == "old" else _running(instances)
-        if not running:
-            ret["comment"] = f"EC2 has stopped all {len(instances)} instances"
-            return ret
-        impostors = __salt__["mitx_minions.impostors"](running)
-        if impostors:
-            raise CommandExecutionError("Not the hosts that they should be:\n  - " + "\n  - ".join(impostors))
-        ret["comment"] = f"All {len(running)} minions answer"
-    except CommandExecutionError as err:
-        _failed(ret, err)
-    return ret
 
 
 def stopped(name, fleet="old", parts=None):
@@ -60,7 +34,7 @@ def stopped(name, fleet="old", parts=None):
     """
     ret = _result(name)
     try:
-        alive, halted = _alive(_instances(fleet))
+        alive, halted = __salt__["mitx_targets.alive"](fleet)
         wrong, calls = _services(alive, "stopped", parts) if alive else ({}, [])
         _tell_services(ret, wrong, "stopped", f"The {fleet} fleet is stopped{_only(parts)}", calls)
         if halted:
@@ -79,7 +53,7 @@ def still_stopped(name, fleet="old"):
     """
     ret = _result(name)
     try:
-        alive = _alive(_instances(fleet))[0]
+        alive = __salt__["mitx_targets.alive"](fleet)[0]
         if __opts__["test"]:
             ret.update(result=None, comment=f"Would be looked at: {', '.join(one['name'] for one in alive)}")
             return ret
@@ -108,7 +82,7 @@ def running(name, fleet="new", parts=None):
     """
     ret = _result(name)
     try:
-        wrong, calls = _services(_running(_serving(_instances(fleet))), "running", parts)
+        wrong, calls = _services(__salt__["mitx_targets.running"](fleet, serving=True), "running", parts)
         _tell_services(ret, wrong, "running", f"The {fleet} fleet runs{_only(parts)}", calls)
     except CommandExecutionError as err:
         _failed(ret, err)
@@ -121,7 +95,7 @@ def restarted(name, fleet="current"):
     """
     ret = _result(name)
     try:
-        minions = _running(_serving(_instances(fleet)))
+        minions = __salt__["mitx_targets.running"](fleet, serving=True)
         if __opts__["test"]:
             return _would(ret, {one["name"]: "restarted" for one in minions}, "Would be restarted")
         ret["changes"] = __salt__["mitx_services.restart"]([one["name"] for one in minions])
@@ -142,7 +116,7 @@ def drained(name):
     """
     ret = _result(name)
     try:
-        settings, fleet = __salt__["mitx_settings.get"](), _alive(_serving(_instances("old")))[0]
+        settings, fleet = __salt__["mitx_settings.get"](), __salt__["mitx_targets.alive"]("old", serving=True)[0]
         if "start" in __salt__["mitx_phase.record"]():
             ret["comment"] = "The new fleet works the queues already"
             return ret
@@ -166,7 +140,7 @@ def migrated(name):
     ret = _result(name)
     try:
         settings = __salt__["mitx_settings.get"]()
-        old, new = _alive(_instances("old"))[0], _running(_instances("new"))
+        old, new = __salt__["mitx_targets.alive"]("old")[0], __salt__["mitx_targets.running"]("new")
         if __opts__["test"]:
             found = __salt__["mitx_migrations.pending"](new, settings)
             return _would(ret, _some(found), "Would be applied")
@@ -188,7 +162,7 @@ def not_migrating(name):
         if "migrate" not in __salt__["mitx_phase.attempted"]():
             ret["comment"] = "No migration was ever begun"
             return ret
-        web = [one for one in _alive(_instances("new"))[0] if one["role"] == "edx"]
+        web = [one for one in __salt__["mitx_targets.alive"]("new")[0] if one["role"] == "edx"]
         if web and not __opts__["test"]:
             __salt__["mitx_migrations.await_earlier"](web)
         ret["comment"] = "No migration is at work" if not __opts__["test"] else "Would be waited for, if one is"
@@ -204,7 +178,7 @@ def equipped(name, fleet="new"):
     """
     ret = _result(name)
     try:
-        absent = __salt__["mitx_services.absent"]([one["name"] for one in _running(_instances(fleet))])
+        absent = __salt__["mitx_services.absent"]([one["name"] for one in __salt__["mitx_targets.running"](fleet)])
         if absent:
             raise CommandExecutionError("\n".join(absent))
         ret["comment"] = "Every service is there"
@@ -220,118 +194,11 @@ def listed(name, fleet="new"):
     """
     ret = _result(name)
     try:
-        found = _some(__salt__["mitx_migrations.pending"](_running(_instances(fleet))))
+        found = _some(__salt__["mitx_migrations.pending"](__salt__["mitx_targets.running"](fleet)))
         counts = [f"{sum(map(len, lists.values()))} of {purpose}" for purpose, lists in found.items()]
         ret["comment"] = f"Unapplied: {', '.join(counts) or 'nothing'}"
     except CommandExecutionError as err:
         _failed(ret, err)
-    return ret
-
-
-def configured(name, fleet="new", since=None):
-    """
-    Ensure that Ansible's last PLAY RECAP is clean on every host of a fleet.
-
-    since
-        UTC, ISO 8601: an older log does not count. Default: when these hosts were last begun to be configured.
-    """
-    ret = _result(name)
-    try:
-        minions = [one["name"] for one in _running(_serving(_instances(fleet)))]
-        since = since or __salt__["mitx_hosts.last_configured"]()
-        problems = __salt__["mitx_hosts.unconfigured"](minions, since)
-        if problems:
-            # Then the existing deploy has not done what it reported, and is run again.
-            __salt__["mitx_journal.write"]("unconfigured", hosts=problems)
-            raise CommandExecutionError(
-                "Ansible has not configured these hosts:\n  - "
-                + "\n  - ".join(problems)
-                + "\nLook at the log named there, on the host; when it is put right, the same command configures them again."
-            )
-        ret["comment"] = f"Ansible's recap is clean on {len(minions)} hosts"
-    except CommandExecutionError as err:
-        _failed(ret, err)
-    return ret
-
-
-def configured_only(name, fleet="current"):
-    """
-    Update the configuration of a fleet by Ansible, without code. What Ansible said is the business of ``configured``.
-    """
-    return _act(name, fleet, "mitx_hosts.configure", "configured")
-
-
-def highstate(name, fleet="bases"):
-    """
-    Apply the highstate to a fleet, the base instances for one, with the pillar of a build, and require that Ansible's
-    recap is clean.
-    """
-    ret = _act(name, fleet, "mitx_hosts.highstate", "configured")
-    return ret if ret["result"] is not True else {**configured(name, fleet), "changes": ret["changes"]}
-
-
-def redeployed(name, fleet="current"):
-    """
-    Ensure that the code of a fleet is the tip of origin's release branch. Processes notice after a restart only.
-    """
-    ret = _result(name)
-    try:
-        minions = [one["name"] for one in _running(_serving(_instances(fleet)))]
-        before = __salt__["mitx_hosts.heads"](minions)
-        if __opts__["test"]:
-            return _would(ret, before, "Would be reset to the tip of origin's release branch")
-        after = __salt__["mitx_hosts.redeploy"](minions)
-        ret["changes"] = {m: {"old": before[m], "new": sha} for m, sha in after.items() if sha != before[m]}
-        ret["comment"] = f"{len(after)} hosts are at {next(iter(after.values()))}"
-    except CommandExecutionError as err:
-        _failed(ret, err)
-    return ret
-
-
-def at_commit(name, fleet="new", sha=None):
-    """
-    Ensure that a commit is checked out on every host of a fleet; default: the one that the run recorded as its release.
-    """
-    ret = _result(name)
-    try:
-        sha = sha or __salt__["mitx_run.pinned"]("release_sha")
-        if not sha:
-            _require_recorded("release_sha")
-            raise CommandExecutionError("This run has not recorded the commit of its release (release_sha)")
-        heads = __salt__["mitx_hosts.heads"]([one["name"] for one in _running(_instances(fleet))])
-        wrong = [f"{minion} is at {head}" for minion, head in heads.items() if head != sha]
-        if wrong:
-            raise CommandExecutionError(f"Not at the release, {sha}:\n  - " + "\n  - ".join(wrong))
-        ret["comment"] = f"{len(heads)} hosts are at {sha}"
-    except CommandExecutionError as err:
-        _failed(ret, err)
-    return ret
-
-
-def launch_date_set(name):
-    """
-    Ensure that what there is of the new fleet bears today as its grain ``launch-date``: the existing deploy, run again
-    on another day, would launch nothing, configure nothing, and succeed.
-    """
-    ret = _result(name)
-    try:
-        there = [one["name"] for one in _launched()]
-        if not there:
-            ret["comment"] = "Nothing of the new fleet is there yet"
-            return ret
-        today = __salt__["status.time"]("%Y-%m-%d")
-        dates = __salt__["mitx_hosts.launch_dates"](there)
-        ret["changes"] = {minion: {"old": date, "new": today} for minion, date in dates.items() if str(date) != today}
-        ret["comment"] = f"launch-date of {len(there)} minions is {today}"
-        if __opts__["test"]:
-            ret["result"] = None if ret["changes"] else True
-        elif ret["changes"]:
-            __salt__["mitx_hosts.set_launch_date"](list(ret["changes"]), today)
-    except CommandExecutionError as err:
-        _failed(ret, err)
-        ret["comment"] += (
-            "\nAn instance whose minion never came up is best destroyed (cloud.destroy, by its name): the existing deploy launches it anew."
-        )
     return ret
 
 
@@ -340,7 +207,7 @@ def _result(name):
 
 
 def _failed(ret, err):
-    ret.update(result=None if isinstance(err, _NotYet) else False, changes={}, comment=str(err))
+    ret.update(result=None if getattr(err, "not_yet", False) else False, changes={}, comment=str(err))
 
 
 def _would(ret, changes, comment):
@@ -353,35 +220,6 @@ def _only(parts):
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def _act(name, fleet, function, done):
-    ret = _result(name)
-    try:
-        minions = [one["name"] for one in _running(_serving(_instances(fleet)))]
-        ret["changes"] = dict.fromkeys(minions, done)
-        ret["comment"] = f"{len(minions)} hosts"
-        if __opts__["test"]:
-            return _would(ret, ret["changes"], f"Would be {done}")
-        __salt__[function](minions)
-    except CommandExecutionError as err:
-        _failed(ret, err)
-    return ret
-
-
-def _instances(fleet):
-    settings = __salt__["mitx_settings.get"]()
-    if fleet == "current":
-        return __salt__["mitx_fleet.current"](settings)
-    if fleet == "bases":
-        names = list(settings["base_instances"].values())
-        there = __salt__["mitx_fleet.find"](names=names)
-        missing = sorted(set(names) - {one["name"] for one in there})
-        if missing:
-            raise CommandExecutionError(f"The base instances {', '.join(missing)} do not exist: there is no build to resume")
-        return there
-    _require_recorded(f"{fleet}_fleet")
-    return __salt__["mitx_fleet.recorded"](fleet)
-
-
 def _refuse_others(settings):
     others = [f"{one['name']} ({one['id']}) is {one['state']}" for one in __salt__["mitx_fleet.others"](settings)]
     if others:
@@ -391,44 +229,6 @@ def _refuse_others(settings):
             + "\nNothing was migrated. Stop or terminate it in EC2, then run again: "
             + __salt__["mitx_phase.next_command"]()
         )
-
-
-def _require_recorded(fact):
-    if __opts__["test"] and __salt__["mitx_run.pinned"](fact) is None:
-        raise _NotYet(f"Not known before {fact} is recorded by an earlier phase")
-
-
-def _serving(instances):
-    return [one for one in instances if one.get("serves", True)]
-
-
-def _launched():
-    pinned = __salt__["mitx_run.pinned"]("new_fleet")
-    if pinned is not None:
-        # What is gone is going to be launched anew.
-        there = {one["id"] for one in __salt__["mitx_fleet.find"](ids=[one["id"] for one in pinned])}
-        return [one for one in pinned if one["id"] in there]
-    release = __salt__["mitx_run.pinned"]("release_number")
-    return __salt__["mitx_fleet.new"](None, release)["instances"] if release is not None else []
-
-
-def _alive(instances):
-    """``(instances that run, names of those that EC2 has stopped or terminated)``."""
-    there = {one["id"]: one["state"] for one in __salt__["mitx_fleet.find"](ids=[one["id"] for one in instances])}
-    halted = [one["name"] for one in instances if there.get(one["id"], "terminated") in ("stopped", "terminated")]
-    return [one for one in instances if one["name"] not in halted], halted
-
-
-def _running(instances):
-    if not instances:
-        raise CommandExecutionError("There is no such instance: the fleet is empty")
-    alive, halted = _alive(instances)
-    if halted:
-        raise CommandExecutionError(
-            f"Stopped or gone in EC2: {', '.join(halted)}. Start what is stopped (aws ec2 start-instances), then run again. What is gone "
-            "of the new fleet, orchestrate.mitx.prepare launches anew, before the window or after salt-run mitx.rollback."
-        )
-    return alive
 
 
 def _services(instances, wanted, parts):

@@ -3,14 +3,14 @@ environment:
   mitx_run.held: []
 
 configuration:
-  mitx_minions.configured_only:
+  mitx_hosts.configured_only:
     - fleet: current
     - failhard: True
     - require:
       - mitx_run: environment
 
 Ansible's recaps:
-  mitx_minions.configured:
+  mitx_hosts.configured:
     - fleet: current
     - failhard: True
     - require:

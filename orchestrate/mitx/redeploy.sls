@@ -3,7 +3,7 @@ environment:
   mitx_run.held: []
 
 code:
-  mitx_minions.redeployed:
+  mitx_hosts.redeployed:
     - fleet: current
     - failhard: True
     - require:

@@ -3,7 +3,7 @@ environment:
   mitx_run.held: []
 
 base instances:
-  mitx_minions.highstate:
+  mitx_hosts.highstate:
     - fleet: bases
     - failhard: True
     - require:

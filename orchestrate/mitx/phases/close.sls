@@ -13,7 +13,7 @@ fleets are the recorded ones:
       - mitx_window: announced window
 
 current fleet can be stopped:
-  mitx_minions.answering:
+  mitx_hosts.answering:
     - fleet: old
     - require:
       - mitx_fleet: fleets are the recorded ones

@@ -1,6 +1,6 @@
 # The existing deploy configures what was launched today; on another day it would leave our instances as they are.
 launch date:
-  mitx_minions.launch_date_set: []
+  mitx_hosts.launch_date_set: []
 
 orchestrate.edx.deploy:
   mitx_existing.ran:
@@ -30,13 +30,13 @@ workers are let go:
 
 # A minion of the right name on the wrong host would be migrated on in its place.
 minions are those of the new fleet:
-  mitx_minions.answering:
+  mitx_hosts.answering:
     - fleet: new
     - require:
       - mitx_hold: workers are let go
 
 Ansible's recaps:
-  mitx_minions.configured:
+  mitx_hosts.configured:
     - fleet: new
     - require:
       - mitx_minions: minions are those of the new fleet

@@ -4,7 +4,7 @@ processes:
     - parts: [web]
 
 commit:
-  mitx_minions.at_commit:
+  mitx_hosts.at_commit:
     - fleet: new
 
 systemd services:

@@ -1,7 +1,8 @@
-"""The states of the fleets' hosts: what is compared, what a dry run does not do, who is left out, and what a failure says."""
+"""The states of the fleets' hosts: what is compared, what a dry run does not do, who is left out, what a failure says."""
 
 import importlib.util
 import pathlib
+import types
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -119,18 +120,22 @@ def load(path, world, test):
 
 @pytest.fixture
 def states(world):
-    """``states(test=False)``: the states over ``world``, with the real modules for queues and for the backup."""
+    """``states(test=False)``: the states over ``world``, with the real modules for targets, queues and the backup."""
 
     def loaded(test=False):
         queues = load(ROOT / "_modules" / "mitx_queues.py", world, test)
         migrations = load(ROOT / "_modules" / "mitx_migrations.py", world, test)
+        targets = load(ROOT / "_modules" / "mitx_targets.py", world, test)
         migrations.pending = world["mitx_migrations.pending"]
         world.answers |= {
+            "mitx_targets.alive": targets.alive,
+            "mitx_targets.running": targets.running,
             "mitx_queues.depths": queues.depths,
             "mitx_queues.drain": queues.drain,
             "mitx_migrations.back_up": migrations.back_up,
         }
-        return load(ROOT / "_states" / "mitx_minions.py", world, test)
+        both = (load(ROOT / "_states" / f"{name}.py", world, test) for name in ("mitx_minions", "mitx_hosts"))
+        return types.SimpleNamespace(**{name: value for module in both for name, value in vars(module).items()})
 
     return loaded
 
