@@ -1,6 +1,6 @@
 """
-What is on a host beside its services: its code, and how it was configured
-===========================================================================
+What a host is beside its services: who, its code, and how it was configured
+============================================================================
 
 MITx's hosts configure themselves by an Ansible playbook that is piped into ``tee``: a failed playbook looks like
 success to Salt. Only the PLAY RECAP at the end of the log (``services.ansible_log``) tells, and only if it is the recap
@@ -25,6 +25,32 @@ _SLACK = 2
 
 def __virtual__():
     return True
+
+
+def impostors(instances):
+    """
+    Return, as sentences, which of the minions of these instances say that they are something else than what their
+    instance is tagged: another codename or release under the same name, another purpose, no worker. All of them must
+    answer.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run salt.cmd mitx_hosts.impostors '[{name: edx-mitx-qa-p-0-v1, purpose: p}]' with_pillar=True
+    """
+    grains = {"environment": "environment", "purpose": "purpose", "codename": "edx_codename", "release": "release-version"}
+    names = [one["name"] for one in instances]
+    answers = __salt__["mitx_minions.run"](names, "grains.item", ["roles", *grains.values()], change=False, label="grains")
+    found = []
+    for one in instances:
+        said = answers[one["name"]]
+        if one.get("role") and one["role"] not in (said.get("roles") or ()):
+            found.append(f"{one['name']} ({one.get('id')}) is tagged {one['role']}, its minion has the roles {said.get('roles')}")
+        for key, grain in grains.items():
+            if one.get(key) is not None and str(said.get(grain)).removeprefix("v") != str(one[key]):
+                found.append(f"{one['name']} ({one.get('id')}) is tagged {key} {one[key]}, its minion says {said.get(grain)!r}")
+    return found
 
 
 def unconfigured(minions, since=None, settings=None):

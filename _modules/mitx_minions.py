@@ -13,19 +13,24 @@ codes, and the timeout of ``cmd.run`` reads as success (seen on 3006, 3007 and 3
 A ``minion`` is the id of one, which is the name of its instance; ``minions`` a list of them.
 """
 
+import contextlib
 import math
+import os
+import queue
 import re
 import shlex
+import socket
+import threading
 import time
 
 import salt.client
-from salt.exceptions import CommandExecutionError, SaltException
+from salt.exceptions import CommandExecutionError, SaltClientError, SaltException
 
 # Told by a function that never ran, whatever the return code says.
 _NEVER_RAN = (" is not available.", "The minion function caused an exception", "Minion did not return")
 _LINES_TOLD = 5
-# Between two looks at what has come in, and between two calls of `meanwhile`.
-_TICK, _MEANWHILE = 0.02, 5
+# Between two looks at what has come in, at the master, and between two calls of `meanwhile`.
+_TICK, _LOOK, _MEANWHILE = 0.02, 1, 5
 # Seconds in which a host that is there says so.
 _SOON = 4
 # After a time-out the host's `timeout` waits this long for an end, then kills.
@@ -183,32 +188,6 @@ def of_master(fun, arg=()):
         return {}
 
 
-def impostors(instances):
-    """
-    Return, as sentences, which of the minions of these instances say that they are something else than what their
-    instance is tagged: another codename or release under the same name, another purpose, no worker. All of them must
-    answer.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run salt.cmd mitx_minions.impostors '[{name: edx-mitx-qa-p-0-v1, purpose: p}]' with_pillar=True
-    """
-    grains = {"environment": "environment", "purpose": "purpose", "codename": "edx_codename", "release": "release-version"}
-    names = [one["name"] for one in instances]
-    answers = run(names, "grains.item", ["roles", *grains.values()], change=False, label="grains")
-    found = []
-    for one in instances:
-        said = answers[one["name"]]
-        if one.get("role") and one["role"] not in (said.get("roles") or ()):
-            found.append(f"{one['name']} ({one.get('id')}) is tagged {one['role']}, its minion has the roles {said.get('roles')}")
-        for key, grain in grains.items():
-            if one.get(key) is not None and str(said.get(grain)).removeprefix("v") != str(one[key]):
-                found.append(f"{one['name']} ({one.get('id')}) is tagged {key} {one[key]}, its minion says {said.get(grain)!r}")
-    return found
-
-
 def _names(minions, label):
     wanted = list(dict.fromkeys(minions or ()))
     nameless = [name for name in wanted if not isinstance(name, str) or not name]
@@ -236,37 +215,105 @@ def _ask(wanted, request, limit, patience, meanwhile):
     """
     # Silent for half of the patience, Salt asks the minion whether it works on the job, and gives it the other half.
     half = max(1, math.ceil(patience / 2))
+    said, enough, bus = queue.SimpleQueue(), threading.Event(), _bus()
+    if bus is None:
+        _require_published(SaltClientError("nobody listens on its event bus"))
     try:
-        with salt.client.LocalClient(c_path=__opts__["conf_file"]) as client:
-            job = client.run_job(wanted, **request, tgt_type="list", listen=True, timeout=half)
-            if not job:
-                return {}, None
-            incoming = client.get_iter_returns(
-                job["jid"], set(job["minions"]), timeout=half, tgt=wanted, tgt_type="list", block=False, gather_job_timeout=half
-            )
-            answers, overdue = _collect(incoming, limit, meanwhile)
-            return answers, {**job, "overdue": overdue}
+        client = salt.client.LocalClient(c_path=__opts__["conf_file"])
     except SaltException as err:
+        _require_published(err)
+    # Salt's client waits without end for an event bus that is gone. So it waits in a thread, which can be left there; only this, since
+    # Salt's loaders, which a client makes and throws away, are not for two threads.
+    thread = threading.Thread(target=_listen, args=(client, said, enough, wanted, request, half), daemon=True)
+    thread.start()
+    try:
+        return _collect(said, bus, limit, meanwhile)
+    finally:
+        enough.set()
+        thread.join(_LOOK)
+        if not thread.is_alive():
+            client.destroy()
+
+
+def _listen(client, said, enough, wanted, request, half):
+    """Put what comes in: ``(job, …)``, ``(answer, …)``, at last ``(end, error or None)``."""
+    try:
+        job = client.run_job(wanted, **request, tgt_type="list", listen=True, timeout=half)
+        said.put(("job", job or None))
+        for one in _incoming(client, job, wanted, half) if job else ():
+            if one:
+                said.put(("answer", one))
+            else:
+                time.sleep(_TICK)
+            if enough.is_set():
+                break
+        said.put(("end", None))
+    except Exception as err:
+        said.put(("end", err))
+
+
+def _incoming(client, job, wanted, half):
+    return client.get_iter_returns(
+        job["jid"], set(job["minions"]), timeout=half, tgt=wanted, tgt_type="list", block=False, gather_job_timeout=half
+    )
+
+
+def _collect(said, bus, limit, meanwhile):
+    answers, job = {}, None
+    started = called = looked = time.monotonic()
+    while True:
+        with contextlib.suppress(queue.Empty):
+            what, given = said.get(timeout=_LOOK)
+            if what == "end":
+                _require_published(given)
+                return answers, job and {**job, "overdue": False}
+            if what == "job":
+                job = given
+            for minion, answer in given.items() if what == "answer" else ():
+                if "ret" in answer:
+                    answers.setdefault(minion, []).append(answer)
+        now = time.monotonic()
+        if job and now - started > limit:
+            return answers, {**job, "overdue": True}
+        if meanwhile and now - called >= _MEANWHILE:
+            meanwhile()
+            called = time.monotonic()
+        if now - looked >= _LOOK:
+            looked = now
+            if bus and _bus() != bus:
+                raise CommandExecutionError(
+                    "The Salt master was stopped or restarted meanwhile, and the answers are lost. What was asked of the hosts may go on there. "
+                    "Look: systemctl status salt-master"
+                )
+
+
+def _require_published(err):
+    if isinstance(err, (SaltException, OSError)):
         raise CommandExecutionError(
             f"The master could not be asked to publish a job: {err}. Is salt-master running, and is this its user?"
         ) from err
+    if err:
+        raise err
 
 
-def _collect(incoming, limit, meanwhile):
-    answers = {}
-    started = called = time.monotonic()
-    for one in incoming:
-        for minion, answer in (one or {}).items():
-            if "ret" in answer:
-                answers.setdefault(minion, []).append(answer)
-        if time.monotonic() - started > limit:
-            return answers, True
-        if meanwhile and time.monotonic() - called >= _MEANWHILE:
-            meanwhile()
-            called = time.monotonic()
-        if not one:
-            time.sleep(_TICK)
-    return answers, False
+def _bus():
+    """
+    Which master's event bus this is, that of a restarted one being another. None: nobody listens there. False: there is nothing, and
+    Salt's client says so itself.
+    """
+    tcp = __opts__.get("ipc_mode") == "tcp"
+    path = "" if tcp else os.path.join(__opts__["sock_dir"], "master_event_pub.ipc")
+    address = ("127.0.0.1", int(__opts__["tcp_master_pub_port"])) if tcp else path
+    try:
+        with socket.socket(socket.AF_INET if tcp else socket.AF_UNIX) as one, contextlib.suppress(TimeoutError):
+            one.settimeout(_LOOK)
+            one.connect(address)
+        found = None if tcp else os.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    return address if tcp else (found.st_ino, found.st_mtime_ns)
 
 
 def _require(label, wanted, answers, job, fun, limit):

@@ -32,6 +32,8 @@ def run(sls, environ=None, pillar=None):
     the variables that the existing orchestrations read. Returns ``{data: {id: {state: result}}, failures: [str]}``; ``failures``
     is empty only when at least one state ran and all succeeded (or, under ``test=True``, would change something).
 
+    Raises ``SystemExit`` where Ctrl-C or a signal has ended it.
+
     CLI Example:
 
     .. code-block:: bash
@@ -41,8 +43,13 @@ def run(sls, environ=None, pillar=None):
     kwargs = {"mods": sls, "pillar": pillar or {}}
     if __opts__.get("test"):
         kwargs["test"] = True
-    with _environment(environ):
-        answer = __salt__["saltutil.runner"]("state.orchestrate", full_return=True, **kwargs)
+    try:
+        with _environment(environ):
+            answer = __salt__["saltutil.runner"]("state.orchestrate", full_return=True, **kwargs)
+    except Exception as err:
+        # Salt tells of every step on the master's event bus, and comes to an end of its own where that is gone.
+        said = f"{sls} broke off: {type(err).__name__}: {err}. Does the Salt master run? It must not be restarted meanwhile"
+        return {"data": {}, "failures": [said]}
     _reraise_interrupt(answer)
     result = answer.get("return") if isinstance(answer, dict) else answer
     if not isinstance(result, dict) or not isinstance(result.get("data"), dict):

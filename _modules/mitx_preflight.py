@@ -207,7 +207,7 @@ def _fleet(settings):
     if not running:
         return ["EC2 has stopped every instance that serves these purposes"]
     # A minion of the right name on the wrong host would be stopped, migrated on and destroyed in its place.
-    found = __salt__["mitx_minions.impostors"](running)
+    found = __salt__["mitx_hosts.impostors"](running)
     return found + __salt__["mitx_services.absent"]([one["name"] for one in running if one["serves"]], settings)
 
 

@@ -34,7 +34,7 @@ def answering(name, fleet="new"):
         if not running:
             ret["comment"] = f"EC2 has stopped all {len(halted)} instances"
             return ret
-        impostors = __salt__["mitx_minions.impostors"](running)
+        impostors = __salt__["mitx_hosts.impostors"](running)
         if impostors:
             raise CommandExecutionError("Not the hosts that they should be:\n  - " + "\n  - ".join(impostors))
         ret["comment"] = f"All {len(running)} minions answer"

@@ -76,9 +76,9 @@ def _run(ret, name, run, undo):
     started = time.monotonic()
     try:
         answer = __salt__["mitx_orchestrate.run"](sls, pillar=pillar)
-    except BaseException as err:
-        __salt__["mitx_phase.mark"](name, "failed", error=f"interrupted: {type(err).__name__}", seconds=_since(started))
-        raise
+    except SystemExit:
+        # Raised again it would end the command with Salt's traceback, and nobody was told what is true now.
+        answer, undo = {"data": {}, "failures": ["Interrupted: Ctrl-C, or a signal"]}, None
     ret["changes"] = _shown(answer)
     if answer["failures"]:
         __salt__["mitx_phase.mark"](name, "failed", error="; ".join(answer["failures"]), seconds=_since(started))

@@ -46,10 +46,9 @@ def _run(ret, said):
     pillar["mitx"]["rollback"] = said
     try:
         answer = __salt__["mitx_orchestrate.run"](_SLS, pillar=pillar)
-    except BaseException as err:
-        mark("rollback", "failed", error=f"interrupted: {type(err).__name__}")
-        raise
-    ret["changes"] = {"out": "highstate", "ret": answer["data"]}
+    except SystemExit:
+        answer = {"data": {}, "failures": ["Interrupted: Ctrl-C, or a signal"]}
+    ret["changes"] = {"out": "highstate", "ret": answer["data"]} if answer["data"] else {}
     if answer["failures"]:
         mark("rollback", "failed", error="; ".join(answer["failures"]))
         ret.update(result=False, comment=__salt__["mitx_world.failure"]("rollback", answer["failures"]))

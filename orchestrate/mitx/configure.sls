@@ -14,10 +14,10 @@ Ansible's recaps:
     - fleet: current
     - failhard: True
     - require:
-      - mitx_minions: configuration
+      - mitx_hosts: configuration
 
 processes:
   mitx_minions.restarted:
     - fleet: current
     - require:
-      - mitx_minions: Ansible's recaps
+      - mitx_hosts: Ansible's recaps

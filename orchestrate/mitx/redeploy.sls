@@ -13,4 +13,4 @@ processes:
   mitx_minions.restarted:
     - fleet: current
     - require:
-      - mitx_minions: code
+      - mitx_hosts: code

@@ -170,9 +170,13 @@ def test_control_c_ends_the_whole_run_and_not_one_step(master, tmp_path):
         time.sleep(0.05)
     assert flag.exists()
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    output = process.communicate(timeout=60)[0]
     assert process.returncode != 0
-    assert "announce" not in [line["phase"] for line in master.journal() if line["event"] == "phase"]
+    assert "preflight failed:\\nInterrupted" in output
+    assert "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.prepare" in output
+    assert "Traceback" not in output
+    told = [(line["phase"], line["status"]) for line in master.journal() if line["event"] == "phase"]
+    assert told == [("preflight", "started"), ("preflight", "failed")]
 
 
 EXISTING = """

@@ -127,8 +127,8 @@ def _answers(loaded, minion):
 
 def test_a_host_of_another_release_under_the_same_name_is_found_out(lab, salt):
     modules = salt().modules
-    assert modules["mitx_minions.impostors"](lab.instances()) == []
-    told = modules["mitx_minions.impostors"](lab.instances(codename="juniper", release=3))
+    assert modules["mitx_hosts.impostors"](lab.instances()) == []
+    told = modules["mitx_hosts.impostors"](lab.instances(codename="juniper", release=3))
     assert f"{WEB} (i-{len(WEB)}) is tagged codename juniper, its minion says 'koa'" in told
     assert len(told) == 4
 

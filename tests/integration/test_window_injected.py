@@ -236,6 +236,31 @@ def test_a_migration_that_hangs_is_ended_when_its_time_runs_out(world, refused):
         refused("migrate", f"edx-mitx-qa-{DRAFT}-0-v1: exit status 124 (its time ran out)", migrate={"timeout": 4})
 
 
+def test_a_master_that_is_killed_ends_the_command_which_says_what_is_true(world):
+    """Salt itself would wait for the master without end, and the page be up as long; the migration goes on on its host."""
+    with faulty(world, "migrate", match={"purpose": DRAFT}, action="hang"):
+        begun = len(world.journal())
+        process = world.start(*WINDOW.split(), "pillar={mitx: {migrate: {timeout: 20}}}")
+
+        def asked():
+            return [line for line in world.journal()[begun:] if str(line.get("label")).startswith("migration lms of")]
+
+        processes.wait_until(asked, SECONDS, "the migration has begun")
+        os.killpg(processes.read(world.folder, "salt-master")["pid"], signal.SIGKILL)
+        try:
+            output = process.communicate(timeout=SECONDS)[0]
+        finally:
+            process.kill()
+    assert process.returncode != 0
+    told = re.search(r"migrate failed:\n(.*)Now true:\n(.*)Next, when that is put right: (.*?)\n", output, re.DOTALL)
+    assert told, output[-6000:]
+    assert "Does the Salt master run?" in told[1]
+    assert "see the maintenance page" in told[2]
+    assert told[3] == WINDOW
+    status, output = world.sandbox("up")
+    assert status == 0, output
+
+
 def test_a_migration_that_is_killed_is_a_failure(world, refused):
     with faulty(world, "migrate", match={"purpose": LIVE, "database": "student_module_history"}, action="kill"):
         refused("migrate", f"edx-mitx-qa-{LIVE}-0-v1: exit status 137 (it was killed)")

@@ -23,13 +23,13 @@ new fleet is quiet:
   mitx_minions.stopped:
     - fleet: new
     - require:
-      - mitx_minions: current fleet can be stopped
+      - mitx_hosts: current fleet can be stopped
 {% endif %}
 
 page:
   mitx_page.published:
     - require:
-      - mitx_minions: {{ 'new fleet is quiet' if quiet and not serves else 'current fleet can be stopped' }}
+      - {{ 'mitx_minions: new fleet is quiet' if quiet and not serves else 'mitx_hosts: current fleet can be stopped' }}
 
 visitors to the page:
   mitx_dns.pointed:

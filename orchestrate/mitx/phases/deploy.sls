@@ -8,7 +8,7 @@ orchestrate.edx.deploy:
     # It starts the new workers, on the live queues and databases.
     - meanwhile: mitx_hold.workers
     - require:
-      - mitx_minions: launch date
+      - mitx_hosts: launch date
 
 new fleet:
   mitx_fleet.launched:
@@ -39,4 +39,4 @@ Ansible's recaps:
   mitx_hosts.configured:
     - fleet: new
     - require:
-      - mitx_minions: minions are those of the new fleet
+      - mitx_hosts: minions are those of the new fleet
