@@ -182,10 +182,10 @@ def of_master(fun, arg=()):
         salt-run salt.cmd mitx_minions.of_master saltutil.running with_pillar=True
     """
     try:
-        with salt.client.LocalClient(c_path=__opts__["conf_file"]) as client:
-            return client.cmd("roles:master", fun, list(arg), tgt_type="grain", timeout=_SOON, gather_job_timeout=_SOON)
-    except SaltException:
+        found, _ = _ask("roles:master", {"fun": fun, "arg": list(arg)}, 2 * _SOON, 2 * _SOON, None, tgt_type="grain")
+    except CommandExecutionError:
         return {}
+    return {minion: given[0]["ret"] for minion, given in found.items()}
 
 
 def _names(minions, label):
@@ -208,7 +208,7 @@ def _arguments(fun, arg, kwarg):
     return [_arguments(one, row, words) for one, row, words in rows]
 
 
-def _ask(wanted, request, limit, patience, meanwhile):
+def _ask(tgt, request, limit, patience, meanwhile, tgt_type="list"):
     """
     Publish and collect: ``({minion: [answers]}, job)`` with job ``{jid, minions: those whose keys the master accepted,
     overdue: bool}`` or ``None`` if there was nobody.
@@ -224,7 +224,8 @@ def _ask(wanted, request, limit, patience, meanwhile):
         _require_published(err)
     # Salt's client waits without end for an event bus that is gone. So it waits in a thread, which can be left there; only this, since
     # Salt's loaders, which a client makes and throws away, are not for two threads.
-    thread = threading.Thread(target=_listen, args=(client, said, enough, wanted, request, half), daemon=True)
+    request = {**request, "tgt": tgt, "tgt_type": tgt_type}
+    thread = threading.Thread(target=_listen, args=(client, said, enough, request, half), daemon=True)
     thread.start()
     try:
         return _collect(said, bus, limit, meanwhile)
@@ -235,12 +236,12 @@ def _ask(wanted, request, limit, patience, meanwhile):
             client.destroy()
 
 
-def _listen(client, said, enough, wanted, request, half):
+def _listen(client, said, enough, request, half):
     """Put what comes in: ``(job, …)``, ``(answer, …)``, at last ``(end, error or None)``."""
     try:
-        job = client.run_job(wanted, **request, tgt_type="list", listen=True, timeout=half)
+        job = client.run_job(**request, listen=True, timeout=half)
         said.put(("job", job or None))
-        for one in _incoming(client, job, wanted, half) if job else ():
+        for one in _incoming(client, job, request, half) if job else ():
             if one:
                 said.put(("answer", one))
             else:
@@ -252,10 +253,9 @@ def _listen(client, said, enough, wanted, request, half):
         said.put(("end", err))
 
 
-def _incoming(client, job, wanted, half):
-    return client.get_iter_returns(
-        job["jid"], set(job["minions"]), timeout=half, tgt=wanted, tgt_type="list", block=False, gather_job_timeout=half
-    )
+def _incoming(client, job, request, half):
+    asked = {key: request[key] for key in ("tgt", "tgt_type")}
+    return client.get_iter_returns(job["jid"], set(job["minions"]), **asked, timeout=half, block=False, gather_job_timeout=half)
 
 
 def _collect(said, bus, limit, meanwhile):

@@ -4,9 +4,7 @@ Pillar to one checked, complete description of an environment
 
 :py:func:`get` merges pillar ``mitx:defaults``, ``mitx:environments:<environment>`` and MITx's own settings of that
 environment (pillar ``environments:<environment>``, or the YAML file or URL ``mitx:environments_source``), and returns
-one plain dict that holds every name the package uses. Nothing else formats a name.
-
-Names are those of MITx's ``salt-ops`` repository as of December 2020, the Juniper to Koa upgrade.
+one plain dict that holds every name the package uses (``mitx_names``).
 """
 
 import copy
@@ -178,7 +176,7 @@ def _describe(name, required=False):
         problems.append(f"environments:{name}: missing; MITx's own settings of this environment")
     elif isinstance(settings["purposes"], list):
         settings |= _identity(name, mine, settings, problems)
-        settings |= _derived(settings)
+        settings |= __salt__["mitx_names.derived"](settings)
     _check_values(name, settings, problems)
     if problems:
         raise CommandExecutionError(f"The settings of {name} cannot be used:\n  - " + "\n  - ".join(problems))
@@ -326,69 +324,6 @@ def _purpose(where, entry, kinds, problems):
             number = 0
         instances[role] = number
     return {"domains": domains, "instances": instances}
-
-
-def _derived(settings):
-    environment, codename, purposes = settings["environment"], settings["codename"], settings["purposes"]
-    release = settings["release"]
-    release["branch"] = release["branch"] or f"mitx/{codename}"
-    release["onto"] = release["onto"] or f"open-release/{codename}.master"
-    drafts = [purpose for purpose in purposes if purpose.endswith("-draft")]
-    elbs = [elb for purpose in settings["hosts"] for elb in _elbs(environment, purpose, settings["hosts"][purpose]["domains"])]
-    serving = {(elb["purpose"], kind): elb["name"] for elb in elbs for kind in elb["domains"]}
-    return {
-        **_names(environment, codename),
-        "source": _names(release["from"], codename) if release["from"] else None,
-        "draft_purpose": settings["build"]["purpose"] or (drafts or purposes or [None])[0],
-        "instances": [
-            {"name": f"{role}-{environment}-{purpose}-{number}-v{{release}}", "role": role, "purpose": purpose, "number": number}
-            for purpose, host in settings["hosts"].items()
-            for role, count in host["instances"].items()
-            for number in range(count)
-        ],
-        "elbs": elbs,
-        "records": [
-            {"name": host["domains"][kind], "kind": kind, "purpose": purpose, "elb": serving[purpose, kind]}
-            for purpose, host in settings["hosts"].items()
-            for kind in settings["maintenance"]["domains"]
-            if kind in host["domains"]
-        ],
-    }
-
-
-def _names(environment, codename):
-    return {
-        "amis": {
-            "edx": f"edxapp_{environment}_{codename}_base_release_{{release}}",
-            "edx-worker": f"edx_worker_{environment}_{codename}_base_release_{{release}}",
-        },
-        "base_instances": {
-            "edx": f"edxapp-{environment}-{codename}-base",
-            "edx-worker": f"edx-worker-{environment}-{codename}-base",
-        },
-        "sdb": {
-            "codename": "sdb://consul/edx_codename",
-            "release": f"sdb://consul/edxapp-{environment}-{codename}-release-version",
-            "ami": {
-                "edx": f"sdb://consul/edx_{environment}_{codename}_ami_id",
-                "edx-worker": f"sdb://consul/edx_worker_{environment}_{codename}_ami_id",
-            },
-        },
-    }
-
-
-def _elbs(environment, purpose, domains):
-    """
-    The load balancers of a purpose: a draft one serves Studio too, a live one has a second ELB for it.
-    """
-    main = {"name": f"edx-{purpose}-{environment}"[:32].strip("-"), "purpose": purpose}
-    if not purpose.endswith("-live"):
-        return [{**main, "domains": list(domains)}]
-    studio = f"edx-{purpose.removesuffix('-live')}-studio-live-{environment}"[:32].strip("-")
-    return [
-        {**main, "domains": [kind for kind in domains if kind != "cms"]},
-        {"name": studio, "purpose": purpose, "domains": ["cms"]},
-    ]
 
 
 def _check_values(name, settings, problems):

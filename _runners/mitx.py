@@ -9,6 +9,7 @@ variable ``ENVIRONMENT``.
 A failure exits non-zero, names the object, and says what is true now and which command to run next.
 """
 
+import contextlib
 import copy
 import functools
 import pathlib
@@ -40,6 +41,10 @@ def _spoken(function):
             return {"Error": str(err), "retcode": 1}
         except (TypeError, ValueError, SaltInvocationError) as err:
             return {"Error": f"{err}. Usage: salt-run -d mitx.{function.__name__}", "retcode": 1}
+        except SystemExit:
+            # Else Salt ends with a traceback.
+            told = "Interrupted: Ctrl-C, or a signal. What was begun may have come true. What is: salt-run mitx.status"
+            return {"Error": told, "retcode": 1}
 
     # Salt looks through the wrapper, and answers a misspelt argument with the documentation and exit status 0. Without the way
     # through, the arguments come here and are refused.
@@ -149,7 +154,7 @@ def status(environment=None):
 def watch(environment=None, seconds=None):
     """
     Follow a run from a second terminal: every change of a phase, how long it took and how long it took the last time, until nobody
-    holds the environment (or for so many ``seconds``).
+    holds the environment (or for so many ``seconds``). Ctrl-C leaves it; the run goes on.
 
     CLI Example:
 
@@ -161,13 +166,15 @@ def watch(environment=None, seconds=None):
     run = _current_run(call)
     began, told, held = time.monotonic(), 0, True
     expected = call["mitx_phase.expected"]()
-    while run and held and (seconds is None or time.monotonic() - began < float(seconds)):
-        held = call["mitx_lock.holder"]()
-        lines = call["mitx_journal.entries"](event="phase")
-        for line in lines[told:]:
-            salt.utils.stringutils.print_cli(call["mitx_report.line"](line, expected))
-        told = len(lines)
-        time.sleep(1 if held else 0)
+    # What Ctrl-C comes as. It is how one stops looking.
+    with contextlib.suppress(SystemExit):
+        while run and held and (seconds is None or time.monotonic() - began < float(seconds)):
+            held = call["mitx_lock.holder"]()
+            lines = call["mitx_journal.entries"](event="phase")
+            for line in lines[told:]:
+                salt.utils.stringutils.print_cli(call["mitx_report.line"](line, expected))
+            told = len(lines)
+            time.sleep(1 if held else 0)
     return {
         "run": run["id"] if run else "not begun",
         "held by": held["by"] if held else "nobody",

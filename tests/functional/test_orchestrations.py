@@ -160,23 +160,64 @@ def test_a_phase_does_not_begin_before_the_one_ahead_of_it_is_finished(master):
     assert "close cannot begin: preflight, announce" in output
 
 
-def test_control_c_ends_the_whole_run_and_not_one_step(master, tmp_path):
-    flag = tmp_path / "slow-started"
-    slow = f"slow:\n  cmd.run:\n    - name: touch {flag}; exec sleep 60\n"
-    phases(master, slow)
-    process = master.start("state.orchestrate", "top1")
+def slowly(flag):
+    """An SLS that takes a minute, and says on a file that it has begun."""
+    return f"slow:\n  cmd.run:\n    - name: touch {flag}; exec sleep 60\n"
+
+
+def appears(flag):
     deadline = time.monotonic() + 60
     while not flag.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert flag.exists()
-    os.killpg(process.pid, signal.SIGINT)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode != 0
+
+
+@pytest.fixture
+def slow(master, tmp_path):
+    """A run that is in its first phase for a minute: its process."""
+    phases(master, slowly(tmp_path / "begun"))
+    process = master.start("state.orchestrate", "top1")
+    appears(tmp_path / "begun")
+    yield process
+    process.kill()
+
+
+def test_control_c_ends_the_whole_run_and_not_one_step(master, slow):
+    os.killpg(slow.pid, signal.SIGINT)
+    output = slow.communicate(timeout=60)[0]
+    assert slow.returncode != 0
     assert "preflight failed:\\nInterrupted" in output
     assert "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.prepare" in output
     assert "Traceback" not in output
     told = [(line["phase"], line["status"]) for line in master.journal() if line["event"] == "phase"]
     assert told == [("preflight", "started"), ("preflight", "failed")]
+
+
+def test_control_c_leaves_the_watch_and_not_the_run(master, slow):
+    watch = master.start("mitx.watch")
+    told = []
+    while not any("preflight" in line for line in told):
+        told.append(watch.stdout.readline())
+        assert told[-1], told
+    os.killpg(watch.pid, signal.SIGINT)
+    output = "".join(told) + watch.communicate(timeout=60)[0]
+    assert "started" in output
+    assert '"held by": "' in output
+    assert "Traceback" not in output
+    assert watch.returncode == 0
+    assert slow.poll() is None
+
+
+def test_control_c_of_a_command_without_phases_is_no_traceback(master, tmp_path):
+    master.sls("orchestrate.mitx.retire", slowly(tmp_path / "begun"))
+    process = master.start("mitx.retire")
+    appears(tmp_path / "begun")
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode != 0
+    assert "Interrupted" in output
+    assert "salt-run mitx.status" in output
+    assert "Traceback" not in output
 
 
 EXISTING = """

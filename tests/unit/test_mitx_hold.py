@@ -21,8 +21,8 @@ class Client:
     def destroy(self):
         pass
 
-    def run_job(self, wanted, fun, arg, **_):
-        self.up = {name: codename for name, codename in type(self).codenames().items() if name in wanted}
+    def run_job(self, tgt, fun, arg, **_):
+        self.up = {name: codename for name, codename in type(self).codenames().items() if name in tgt}
         self.fun = fun
         if fun != "grains.get" and self.up:
             with self.log.open("a") as out:
