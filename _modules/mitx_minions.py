@@ -305,7 +305,8 @@ def _bus():
     path = "" if tcp else os.path.join(__opts__["sock_dir"], "master_event_pub.ipc")
     address = ("127.0.0.1", int(__opts__["tcp_master_pub_port"])) if tcp else path
     try:
-        with socket.socket(socket.AF_INET if tcp else socket.AF_UNIX) as one, contextlib.suppress(TimeoutError):
+        with socket.socket(socket.AF_INET if tcp else socket.AF_UNIX) as one, contextlib.suppress(TimeoutError, BlockingIOError):
+            # Neither of the two is its end: it is busy.
             one.settimeout(_LOOK)
             one.connect(address)
         found = None if tcp else os.stat(path)

@@ -105,6 +105,7 @@ def _opts(tmp_path, pillar, test):
         "root_dir": str(tmp_path),
         "cachedir": str(tmp_path / "cache"),
         "extension_modules": str(tmp_path / "extmods"),
+        "sock_dir": str(tmp_path / "s"),
         "conf_file": str(tmp_path / "master"),
         "file_client": "local",
         "file_roots": {"base": [str(ROOT)]},

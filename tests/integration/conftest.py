@@ -31,6 +31,7 @@ def lab(salt_factories):
 def salt(lab, mitx, tmp_path):
     """``salt(test=False, **overrides)``: the package, its master the lab's."""
     os.symlink(lab.master.config_file, tmp_path / "master")
+    os.symlink(lab.master.config["sock_dir"], tmp_path / "s")
 
     def load(test=False, **overrides):
         mine = {

@@ -1,5 +1,10 @@
 """Answers of minions as Salt gives them, and what may pass for success: the answers that no lab gives on demand."""
 
+import contextlib
+import pathlib
+import socket
+import threading
+
 import pytest
 import salt.client
 from salt.exceptions import CommandExecutionError, SaltClientError
@@ -97,6 +102,49 @@ def test_a_master_that_is_down_is_told_as_such(mitx, client):
     client.keys = SaltClientError("The salt master could not be contacted. Is master running?")
     with pytest.raises(CommandExecutionError, match="Is salt-master running"):
         mitx().modules["mitx_minions.ping"]([WEB])
+
+
+@pytest.fixture
+def bus(mitx):
+    """``bus()``: a master begins to listen on the event bus, in place of an earlier one; ``bus.loaded`` is the package."""
+    loaded = mitx()
+    path = pathlib.Path(loaded.opts["sock_dir"]) / "master_event_pub.ipc"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+
+        def listen():
+            path.unlink(missing_ok=True)
+            server = stack.enter_context(socket.socket(socket.AF_UNIX))
+            server.bind(str(path))
+            server.listen(8)
+            return server
+
+        listen.loaded = loaded
+        yield listen
+
+
+def test_a_master_that_was_killed_is_not_waited_for(client, bus):
+    bus().close()
+    with pytest.raises(CommandExecutionError, match="nobody listens on its event bus. Is salt-master running"):
+        bus.loaded.modules["mitx_minions.ping"]([WEB])
+    assert client.published == []
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["stays away", "is started again"])
+def test_with_a_master_that_goes_the_answers_are_lost_and_nobody_waits_for_them(client, bus, again):
+    server = bus()
+
+    class Silence:
+        def __iter__(self):
+            server.close()
+            if again:
+                bus()
+            threading.Event().wait(30)
+            yield
+
+    client.incoming = Silence()
+    with pytest.raises(CommandExecutionError, match="stopped or restarted meanwhile, and the answers are lost"):
+        bus.loaded.modules["mitx_minions.run"]([WEB], "test.sleep", [600], timeout=3600, change=False)
 
 
 @pytest.mark.parametrize(("seconds", "times"), [(0, 4), (3600, 0)])
