@@ -3,6 +3,7 @@ Orchestrations inside of orchestrations, run by the real salt-run without any da
 ``salt.runner`` and is none must fail here, and stop what comes after it.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -179,7 +180,10 @@ def slow(master, tmp_path):
     process = master.start("state.orchestrate", "top1")
     appears(tmp_path / "begun")
     yield process
-    process.kill()
+    # With what the phase has started.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def test_control_c_ends_the_whole_run_and_not_one_step(master, slow):
