@@ -1,9 +1,9 @@
 """What a classic load balancer would answer: one of its instances in service, else 503 with an empty body."""
 
 import asyncio
-import itertools
 import json
 import pathlib
+import random
 import ssl
 
 from sandbox.public import aws, common, http
@@ -66,13 +66,15 @@ class Forwarder:
         # A load balancer does not check its instances' names; here at least the CA must be ours.
         self._tls = ssl.create_default_context(cafile=config["paths"]["ca"])
         self._tls.check_hostname = False
-        self._turn = itertools.count()
 
     async def respond(self, request, members):
-        """The answer of one of ``members`` to the request, as bytes."""
+        """
+        The answer of one of ``members`` to the request, as bytes. Which one is chance: dealt in turn, across all load
+        balancers, the requests for one name would all meet the same instance, and nobody a sick one beside it.
+        """
         if not members:
             return http.response(503)
-        address, port = members[next(self._turn) % len(members)]
+        address, port = random.choice(members)
         try:
             answer = await asyncio.wait_for(self._ask(request, address, port), ANSWER_SECONDS)
         except asyncio.TimeoutError:

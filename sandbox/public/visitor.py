@@ -1,5 +1,5 @@
 """
-A visitor who never sleeps: asks for every public hostname in turn, many times a second, and judges every answer.
+A visitor who never sleeps: asks for every public hostname, many times a second, and judges every answer.
 
 ``visitor.jsonl`` holds each answer, ``visitor-summary.json`` what they add up to, renewed every two seconds and when
 it is told to stop. Nothing is asked twice: one refused connection is a violation.
@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import pathlib
+import random
 import signal
 import ssl
 import sys
@@ -29,7 +30,7 @@ MARKER = "data-mitx-maintenance"
 
 
 class Visitor:
-    """Visits ``hostnames`` in turn, ``rate`` times a second in all."""
+    """Visits ``hostnames``, ``rate`` times a second in all: each once in a round, every round in an order of its own."""
 
     def __init__(self, config, hostnames, rate=RATE, rollback=False):
         directory = pathlib.Path(config["directory"])
@@ -45,7 +46,7 @@ class Visitor:
         """Visit until ``stop`` (an ``asyncio.Event``) is set; then wait a moment for the answers still due."""
         with open(self._log_path, "a", encoding="utf-8") as self._log:
             reports = asyncio.ensure_future(self._report())
-            await self._ask_in_turn(stop)
+            await self._ask_in_rounds(stop)
             reports.cancel()
             if self._visits:
                 await asyncio.wait(self._visits, timeout=LAST_ANSWERS_SECONDS)
@@ -54,13 +55,12 @@ class Visitor:
                 visit.cancel()
             self._write_summary(finished=True)
 
-    async def _ask_in_turn(self, stop):
-        due, turn = time.monotonic(), 0
+    async def _ask_in_rounds(self, stop):
+        due, rounds = time.monotonic(), rounds_of(self._hostnames)
         while not stop.is_set():
-            visit = asyncio.ensure_future(self._visit(self._hostnames[turn % len(self._hostnames)]))
+            visit = asyncio.ensure_future(self._visit(next(rounds)))
             self._visits.add(visit)
             visit.add_done_callback(self._visits.discard)
-            turn += 1
             due = max(due + self._period, time.monotonic() - CATCH_UP_SECONDS)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(stop.wait(), max(0.0, due - time.monotonic()))
@@ -99,6 +99,12 @@ class Visitor:
 
     def _write_summary(self, finished=False):
         sandbox.config.write_json(self._summary_path, self._summary.as_dict(finished))
+
+
+def rounds_of(hostnames):
+    """Each of ``hostnames`` once, in any order, again and again: no name waits for long, and none always follows another."""
+    while True:
+        yield from random.sample(hostnames, len(hostnames))
 
 
 def public_hostnames(config):

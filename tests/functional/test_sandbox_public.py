@@ -4,6 +4,7 @@ The sandbox's public side, each daemon as it is really started: names, the edge 
 If one of these lied, "violations: 0" at the end of an upgrade would mean nothing.
 """
 
+import asyncio
 import datetime
 import itertools
 import json
@@ -16,7 +17,7 @@ import dns.rdatatype
 import pytest
 from public_world import CMS, LMS, NEW, OLD, PAGE, PATIENCE, World, until
 
-from sandbox.public import common, verdict, visitor
+from sandbox.public import common, elb, http, verdict, visitor
 from sandbox.public import dns as name_server
 
 
@@ -104,6 +105,40 @@ def test_only_instances_in_service_get_requests(world):
     world.deregister(world.old, new)
     until(lambda: world.ask(world.homes[LMS]).status == 503, "draining instances get nothing new")
     assert world.ask(world.homes[LMS]).text == ""
+
+
+class Counted(elb.Forwarder):
+    """Asks no instance, and remembers which it would have asked."""
+
+    def __init__(self):
+        self.met = set()
+
+    async def _ask(self, request, address, port):
+        self.met.add((address, port))
+        return http.Message(["HTTP/1.1", "200", "OK"], [])
+
+
+def test_a_sick_instance_beside_a_healthy_one_is_met_behind_every_load_balancer():
+    """Were they dealt in turn, each name would always meet the same instance, and the visitor see no violation."""
+    members = {name: [(f"{name}-0", 443), (f"{name}-1", 443)] for name in (LMS, CMS)}
+    request = http.Message(["GET", "/", "HTTP/1.1"], [])
+
+    async def visits(forwarder):
+        for name in itertools.islice(visitor.rounds_of([LMS, CMS]), 80):
+            await forwarder.respond(request, members[name])
+
+    for _ in range(200):
+        forwarder = Counted()
+        asyncio.run(visits(forwarder))
+        assert forwarder.met == {*members[LMS], *members[CMS]}
+
+
+def test_no_name_waits_for_longer_than_two_rounds():
+    names = [f"name-{number}" for number in range(6)]
+    asked = list(itertools.islice(visitor.rounds_of(names), 600))
+    for start in range(0, 600, 6):
+        assert sorted(asked[start : start + 6]) == names
+    assert len({tuple(asked[start : start + 6]) for start in range(0, 600, 6)}) > 1
 
 
 def test_every_path_and_method_of_a_closed_site_answers_503(world):
