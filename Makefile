@@ -24,6 +24,8 @@ down: $(VENV)/ready
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	PYTHONPATH=_modules $(VENV)/bin/lint-imports --no-cache
+	$(PY) docs/architecture.py --check
 
 bench: $(VENV)/ready
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done

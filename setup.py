@@ -22,6 +22,7 @@ TESTS = [
     "axe-playwright-python",
     # The other side of benchmarks/elb_swap.py; it stops at Python 3.11.
     'boto>=2.49; python_version < "3.12"',
+    "import-linter>=2.17",
     "ruff==0.17.6",
     "setuptools>=64",
     "wheel",
@@ -39,9 +40,17 @@ def orchestrations():
     return {f"saltext.mitx.file_root.{name}": folder for name, folder in names.items()}
 
 
+def rooms():
+    """The packages below ``_modules``, one for each room: beside each other, as in a synced tree."""
+    return {
+        f"saltext.mitx.modules.{path.parent.name}": f"_modules/{path.parent.name}" for path in HERE.glob("_modules/*/__init__.py")
+    }
+
+
 def main():
     packages = {
         "saltext.mitx.modules": "_modules",
+        **rooms(),
         "saltext.mitx.states": "_states",
         "saltext.mitx.runners": "_runners",
         **orchestrations(),

@@ -95,13 +95,7 @@ def page_preview(environment=None, until=None):
 
         salt-run mitx.page_preview
     """
-    call = _functions(environment)
-    settings = call["mitx_settings.get"]()
-    until = _text(until)
-    return {
-        "path": call["mitx_page.preview"](settings, until=until),
-        "request": call["mitx_window.request"](settings, until=until),
-    }
+    return _functions(environment)["mitx_site.preview_page"](until=_text(until))
 
 
 @_spoken
@@ -120,19 +114,18 @@ def maintenance(switch="status", environment=None, force=False, test=False):
     # Salt hands over on and off as booleans: YAML.
     word = str(switch).lower()
     if word == "status":
-        return _maintenance_status(_functions(environment))
+        return _functions(environment)["mitx_site.get_maintenance"]()
     if word in _ON:
         return _orchestrate("maintenance", environment, test, maintenance_to="maintenance")
     if word not in _OFF:
         raise CommandExecutionError(f"mitx.maintenance takes on, off or status, not {switch!r}")
-    call = _functions(environment)
-    held = call["mitx_lock.holder"]()
+    held = _functions(environment)["mitx_run.locked_by"]()
     if held and not force:
         raise CommandExecutionError(
             f"A run holds the environment: {held['by']}, process {held['pid']}, since {held['since']} ({held['why']}). It opens the site itself, "
             "when it has been verified. Nothing was changed. To open it all the same: salt-run mitx.maintenance off force=True"
         )
-    return _orchestrate("maintenance", environment, test, maintenance_to="site", maintenance_force=bool(force))
+    return _orchestrate("maintenance", environment, test, maintenance_to="site", maintenance_force=_switch("force", force))
 
 
 @_spoken
@@ -146,8 +139,7 @@ def status(environment=None):
 
         salt-run mitx.status
     """
-    call = _functions(environment)
-    return call["mitx_report.status"](_current_run(call))
+    return _functions(environment)["mitx_upgrade.get_status"]()
 
 
 @_spoken
@@ -162,24 +154,18 @@ def watch(environment=None, seconds=None):
 
         salt-run mitx.watch
     """
-    call = _functions(environment)
-    run = _current_run(call)
-    began, told, held = time.monotonic(), 0, True
-    expected = call["mitx_phase.expected"]()
+    follow = _functions(environment)["mitx_upgrade.follow"]
+    began, seen = time.monotonic(), follow()
     # What Ctrl-C comes as. It is how one stops looking.
     with contextlib.suppress(SystemExit):
-        while run and held and (seconds is None or time.monotonic() - began < float(seconds)):
-            held = call["mitx_lock.holder"]()
-            lines = call["mitx_journal.entries"](event="phase")
-            for line in lines[told:]:
-                salt.utils.stringutils.print_cli(call["mitx_report.line"](line, expected))
-            told = len(lines)
-            time.sleep(1 if held else 0)
-    return {
-        "run": run["id"] if run else "not begun",
-        "held by": held["by"] if held else "nobody",
-        "next": call["mitx_phase.next_command"](),
-    }
+        while seen["run"]:
+            for line in seen["news"]:
+                salt.utils.stringutils.print_cli(line)
+            if not seen["locked_by"] or (seconds is not None and time.monotonic() - began >= float(seconds)):
+                break
+            time.sleep(1)
+            seen = follow(seen["lines"])
+    return {"run": seen["run"] or "not begun", "held by": seen["locked_by"] or "nobody", "next": seen["next"]}
 
 
 @_spoken
@@ -193,19 +179,7 @@ def approve(environment=None, note="", test=False):
 
         salt-run mitx.approve note='logged in, opened a course, submitted a problem'
     """
-    call = _functions(environment)
-    run = _current_run(call)
-    if not run:
-        raise CommandExecutionError("There is no run to approve: it has not begun")
-    if call["mitx_phase.record"]().get("detach", {}).get("status") != "finished":
-        raise CommandExecutionError(
-            "There is nothing to look at yet: the load balancers do not hold the new fleet alone. Nothing was recorded. Follow the run with: "
-            "salt-run mitx.watch"
-        )
-    if test:
-        return {"would approve": run["id"]}
-    line = call["mitx_run.approve"]("verify", note=str(note))
-    return {"approved": run["id"], "by": line["by"], "at": line["time"]}
+    return _functions(environment)["mitx_upgrade.approve"](note, _switch("test", test))
 
 
 @_spoken
@@ -223,13 +197,15 @@ def swap_elb(environment=None, test=False):
 
 
 @_spoken
-def rebase(environment=None, resume=False, abort=False, accept=None, drop=None, test=False):
+def rebase(environment=None, resume=False, abort=False, accept=None, drop=None, carry=None, forget=None, test=False):
     """
     Rebase MIT's patches onto the new release and push, the old tip kept. After a conflict that was solved by hand the same command,
     or ``resume=True``, goes on; ``abort=True`` throws the half-done rebase away, origin was never touched.
 
-    accept, drop
-        What a refusal or a plan has named: see ``docs/release.md``.
+    accept, drop, carry
+        What a refusal or a plan has named, several with commas between them: see ``docs/release.md``.
+    forget
+        Paths, or shas of patches: what was solved there the last time was wrong, and is asked anew.
 
     CLI Example:
 
@@ -237,13 +213,20 @@ def rebase(environment=None, resume=False, abort=False, accept=None, drop=None, 
 
         salt-run mitx.rebase test=True
     """
-    if not abort:
-        return _orchestrate("rebase", environment, test, release_accept=accept, release_drop=drop)
-    if test:
+    if not _switch("abort", abort):
+        return _orchestrate(
+            "rebase",
+            environment,
+            test,
+            release_accept=accept,
+            release_drop=drop,
+            release_carry=carry,
+            release_forget=forget,
+            release_resume=_switch("resume", resume),
+        )
+    if _switch("test", test):
         return {"would remove": "the rebase that waits for a human, if there is one"}
-    call = _functions(environment)
-    call["mitx_lock.hold"](why="mitx.rebase abort=True")
-    return call["mitx_release.abort"]()
+    return _functions(environment)["mitx_release.abort_rebase"]()
 
 
 @_spoken
@@ -257,7 +240,7 @@ def release_backups(environment=None):
 
         salt-run mitx.release_backups
     """
-    return {"backups": _functions(environment)["mitx_branch.backups"]()}
+    return {"backups": _functions(environment)["mitx_release.list_backups"]()}
 
 
 @_spoken
@@ -319,7 +302,7 @@ def retire(environment=None, force=False, test=False):
 
         salt-run mitx.retire test=True
     """
-    return _orchestrate("retire", environment, test, retire_force=bool(force))
+    return _orchestrate("retire", environment, test, retire_force=_switch("force", force))
 
 
 @_spoken
@@ -336,7 +319,7 @@ def rollback(environment=None, database_restored=False, accept_new_schema=False,
         salt-run mitx.rollback test=True
     """
     said = {"database_restored": database_restored, "accept_new_schema": accept_new_schema, "stop_only": stop_only}
-    said = {key: bool(value) for key, value in said.items()}
+    said = {key: _switch(key, value) for key, value in said.items()}
     return _orchestrate("rollback", environment, test, rollback=said)
 
 
@@ -393,7 +376,7 @@ def patches(environment=None):
 
         salt-run mitx.patches
     """
-    return _functions(environment)["mitx_release.patches"]()
+    return _functions(environment)["mitx_release.list_patches"]()
 
 
 @_spoken
@@ -407,11 +390,7 @@ def report(environment=None):
 
         salt-run mitx.report
     """
-    call = _functions(environment)
-    run = _current_run(call)
-    if not run:
-        raise CommandExecutionError("There is nothing to report: the run has not begun")
-    return call["mitx_report.times"](run)
+    return _functions(environment)["mitx_upgrade.get_times"]()
 
 
 def file_root():
@@ -432,10 +411,9 @@ def _orchestrate(name, environment, test, **said):
     """
     Run ``orchestrate.mitx.<name>`` here and now, with what was said as pillar.
     """
-    if not isinstance(test, bool):
-        raise CommandExecutionError(f"test=True or test=False, not {test!r}")
+    _switch("test", test)
     # Looks at the settings first: a wrong one is then told in one line, not as an SLS that does not render.
-    _functions(environment)["mitx_settings.get"]()
+    _functions(environment)["mitx_run.get_settings"]()
     mine = {key: value for key, value in said.items() if value is not None}
     if environment:
         mine["environment"] = environment
@@ -449,7 +427,8 @@ def _narrated(answer):
         return answer
     told = sorted(states.values(), key=lambda state: state.get("__run_num__", 0))
     # What is skipped because of a failure before it says nothing of its own.
-    told = [state for state in told if "One or more requisite failed" not in str(state.get("comment"))]
+    silent = ("One or more requisite failed", "Not planned: ")
+    told = [state for state in told if not str(state.get("comment")).startswith(silent)]
     plan = {"plan": [line for state in told for line in str(state.get("comment")).splitlines()]}
     failed = [str(state.get("__id__")) for state in told if state.get("result") is False]
     return {"Error": f"Something stands in the way of {', '.join(failed)}", **plan, "retcode": 1} if failed else plan
@@ -471,16 +450,11 @@ def _functions(environment=None, test=False):
     return salt.loader.minion_mods(opts)
 
 
-def _current_run(call):
-    settings = call["mitx_settings.get"]()
-    return call["mitx_run.read"](call["mitx_run.use"](call["mitx_run.identify"](settings)))
-
-
-def _maintenance_status(call):
-    settings = call["mitx_settings.get"]()
-    names = call["mitx_dns.status"](settings)
-    distribution = call["mitx_distribution.check"](settings)
-    return {"host names": names, "distribution": distribution}
+def _switch(name, value):
+    """Safety switches are true or false: ``n`` and ``no`` come from a command line as texts that are true."""
+    if not isinstance(value, bool):
+        raise CommandExecutionError(f"{name}=True or {name}=False, not {value!r}")
+    return value
 
 
 def _text(value):

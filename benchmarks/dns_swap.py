@@ -24,6 +24,7 @@ import salt.loader  # noqa: E402
 import salt.utils.yaml  # noqa: E402
 
 from sandbox.aws import FakeAWS  # noqa: E402
+from tests.support.rooms import Modules  # noqa: E402
 
 SIZES = (6, 100)
 ELB = "edx-next-residential-live-mitx-q"
@@ -53,7 +54,7 @@ class Bench:
         self.settings = self._settings()
 
     def _settings(self):
-        settings = copy.deepcopy(self.modules["mitx_settings.get"]())
+        settings = copy.deepcopy(self.modules["mitx_run.settings.get"]())
         settings["dns"] |= {"zone_id": self.zone_id, "interval": 0.05}
         settings["maintenance"]["distribution"]["domain_name"] = DOMAIN
         settings["records"] = [{"name": name, "kind": "lms", "purpose": "bench", "elb": ELB} for name in self.names]
@@ -61,7 +62,10 @@ class Bench:
 
     def ours(self, to):
         """The swap as our state makes it."""
-        self.modules["mitx_dns.point"](self.settings, to)
+        planned = self.modules["mitx_site.dns.plan"](self.settings, to)
+        if planned["batch"]:
+            change = self.modules["mitx_site.dns.send"](self.settings, planned)
+            self.modules["mitx_site.dns.wait_insync"](self.settings, change)
 
     def salts(self, to):
         """The same with the functions that Salt ships: look at a name's record, change it, wait for INSYNC; next name."""
@@ -118,7 +122,7 @@ def load(folder):
         "pillar": pillar,
     }
     context = {}
-    return salt.loader.minion_mods(opts, utils=salt.loader.utils(opts, context=context), context=context)
+    return Modules(salt.loader.minion_mods(opts, utils=salt.loader.utils(opts, context=context), context=context))
 
 
 def run(folder):

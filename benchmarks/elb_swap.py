@@ -31,6 +31,7 @@ from moto.ec2.models.core import TaggedEC2Resource  # noqa: E402
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix  # noqa: E402
 
 from sandbox.aws import FakeAWS  # noqa: E402
+from tests.support.rooms import Modules  # noqa: E402
 
 POLL = "describe_instance_health"
 # Of a swap the polls do not count: how many there are, AWS's own time decides. With nothing to do it is looked once.
@@ -50,16 +51,16 @@ class Bench:
         self.aws = aws
         aws.reset()
         self.salt = load(folder, count)
-        self.settings = self.salt.modules["mitx_settings.get"]()
+        self.settings = self.salt.modules["mitx_run.settings.get"]()
         self.world = World(aws, self.settings)
         self.world.balancers()
         self.old, self.new = self._web("juniper", 3), self._web("koa", 1)
         self.world.register(self.old)
         # Making boto3's clients takes longer than the calls; it is done once a process, and not what is compared.
-        there = self.salt.modules["mitx_fleet.current"]()
-        self.salt.modules["mitx_run.begin"]("bench")
-        self.salt.modules["mitx_run.pin"]("old_fleet", there)
-        self.salt.modules["mitx_run.pin"]("new_fleet", self.salt.modules["mitx_fleet.new"](release=1)["instances"])
+        there = self.salt.modules["mitx_fleet.fleets.current"]()
+        self.salt.modules["mitx_run.record.begin"]("bench")
+        self.salt.modules["mitx_run.record.pin"]("old_fleet", there)
+        self.salt.modules["mitx_run.record.pin"]("new_fleet", self.salt.modules["mitx_fleet.fleets.new"](release=1)["instances"])
 
     def _web(self, codename, release):
         names = {
@@ -69,7 +70,7 @@ class Bench:
 
     def ours(self):
         """The swap as our state makes it."""
-        ret = self.salt.states["mitx_elb.swapped"]("swap")
+        ret = self.salt.states["mitx_fleet.swapped"]("swap")
         if not ret["result"]:
             raise SystemExit(ret["comment"])
 
@@ -147,7 +148,9 @@ def load(folder, count):
     }
     utils = salt.loader.utils(opts)
     modules = salt.loader.minion_mods(opts, utils=utils)
-    return types.SimpleNamespace(modules=modules, states=salt.loader.states(opts, modules, utils, salt.loader.serializers(opts)))
+    return types.SimpleNamespace(
+        modules=Modules(modules), states=salt.loader.states(opts, modules, utils, salt.loader.serializers(opts))
+    )
 
 
 def run(folder, sizes):

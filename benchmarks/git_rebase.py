@@ -1,5 +1,5 @@
 """
-How long the release branch takes to rebase: ``mitx_release.sync``, and the runbook's commands in a full checkout.
+How long the release branch takes to rebase: ``mitx_release.release.sync``, and the runbook's commands in a full checkout.
 
 Both in one run, on copies of the same repositories, taken in turn. The repository is of Open edX's shape and is built here (7,050
 files, about 110 MB of tree, 5,100 commits); two stacks of patches are rebased onto ``open-release/koa.rc3``: 110 patches from a
@@ -120,11 +120,11 @@ def runbook(path):
 
 
 def ours(path):
-    """``mitx_release.sync`` through Salt's loader. Returns seconds of each step."""
+    """``mitx_release.release.sync`` through Salt's loader. Returns seconds of each step."""
     modules = load(path)
-    modules["mitx_git.version"]()
+    modules["mitx_release.git.version"]()
     started = time.perf_counter()
-    answer = modules["mitx_release.sync"]()
+    answer = modules["mitx_release.release.sync"]()
     whole = time.perf_counter() - started
     if not answer["changed"] or not answer["check"]["equal"]:
         raise SystemExit(f"The rebase is not what it should be: {answer['check']}")
@@ -152,8 +152,11 @@ def load(path):
         "conf_file": str(path / "master"), "file_client": "local", "module_dirs": [str(ROOT / "_modules")], "pillar": pillar,
         "grains": {"kernel": "Linux", "os": "Debian", "os_family": "Debian", "osrelease_info": [12]},
     }  # fmt: skip
-    modules = salt.loader.minion_mods(opts)
-    modules["mitx_run.begin"]("bench")
+    sys.path.insert(0, str(ROOT))
+    from tests.support.rooms import Modules
+
+    modules = Modules(salt.loader.minion_mods(opts))
+    modules["mitx_run.record.begin"]("bench")
     return modules
 
 

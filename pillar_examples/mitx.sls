@@ -76,6 +76,9 @@ mitx:
       systemd:                   # services beside supervisor's programs, by role
         edx: [gitreload]
         edx-worker: []
+      playbooks:                 # what edx.run_ansible plays on a host, in its order: each must end with a clean PLAY RECAP
+        edx: [edxapp, xqueue, forum]
+        edx-worker: [edxapp]
       # Cuts a new worker's host off from the queues while `deploy` goes on, and lets it go again; both can be run twice, as the minion's
       # user. Without it new workers work live jobs until `deploy` has ended. RabbitMQ's port, here:
       hold:

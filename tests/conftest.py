@@ -15,6 +15,7 @@ import salt.utils.dictupdate
 import salt.utils.yaml
 
 import sandbox.config
+from tests.support.rooms import Modules
 
 # Salt keeps early log records for a handler that never comes in a test.
 salt._logging.shutdown_temp_handler()
@@ -70,7 +71,7 @@ def pillar(example_pillar, tmp_path):
 
 
 @pytest.fixture
-def mitx(pillar, tmp_path):
+def mitx(pillar, tmp_path, monkeypatch):
     """
     ``mitx(test=False, begin=True, **overrides)``: the package in Salt's real loader, with a run begun. ``overrides``
     go to ``mitx:environments:mitx-qa``, merged. The result has ``modules``, ``states``, ``settings``, ``opts``, ``run_dir``.
@@ -78,20 +79,22 @@ def mitx(pillar, tmp_path):
 
     def load(test=False, begin=True, **overrides):
         mine = copy.deepcopy(pillar)
-        qa = mine["mitx"]["environments"]["mitx-qa"]
-        mine["mitx"]["environments"]["mitx-qa"] = salt.utils.dictupdate.update(qa, overrides, merge_lists=False)
+        if overrides:
+            qa = mine["mitx"]["environments"]["mitx-qa"]
+            mine["mitx"]["environments"]["mitx-qa"] = salt.utils.dictupdate.update(qa, overrides, merge_lists=False)
         opts = _opts(tmp_path, mine, test)
         context = {}
         utils = salt.loader.utils(opts, context=context)
         modules = salt.loader.minion_mods(opts, utils=utils, context=context)
         serializers = salt.loader.serializers(opts)
         states = salt.loader.states(opts, modules, utils, serializers, context=context)
+        modules = Modules(modules, monkeypatch)
         loaded = types.SimpleNamespace(modules=modules, states=states, opts=opts, context=context, run_dir=tmp_path / "runs")
         if not begin:
             return loaded
-        loaded.settings = modules["mitx_settings.get"]()
+        loaded.settings = copy.deepcopy(modules.run.settings)
         if not test:
-            modules["mitx_run.begin"]("testrun")
+            modules["mitx_run.record.begin"]("testrun")
         return loaded
 
     return load

@@ -133,7 +133,7 @@ class Site:
 
 
 class Public:
-    """Stands in for ``mitx_check.public``: what the public sees is another test's subject."""
+    """Stands in for ``mitx_site.checks.public``: what the public sees is another test's subject."""
 
     def __init__(self):
         self.asked = []
@@ -168,10 +168,12 @@ def load(mitx, site):
         if key not in made:
             made[key] = mitx(test=test, **wanted)
         loaded = made[key]
-        loaded.public = loaded.modules["mitx_check.public"] = Public()
-        loaded.modules["mitx_check.seen"] = lambda names: {
+        loaded.public = loaded.modules["mitx_site.checks.public"] = Public()
+        loaded.modules["mitx_site.checks.seen"] = lambda names: {
             name: {"resolvers": {"192.0.2.53": "…"}, "visitor": "200"} for name in names
         }
-        return types.SimpleNamespace(**vars(loaded), pointed=lambda to, **k: loaded.states["mitx_dns.pointed"]("names", to, **k))
+        return types.SimpleNamespace(
+            **vars(loaded), pointed=lambda to, **k: loaded.states["mitx_site.dns_pointed"]("names", to, **k)
+        )
 
     return build

@@ -1,13 +1,13 @@
 # `salt-run mitx.configure`: the configuration only, then a restart.
 environment:
-  mitx_run.held: []
+  mitx_upgrade.locked: []
 
 configuration:
   mitx_hosts.configured_only:
     - fleet: current
     - failhard: True
     - require:
-      - mitx_run: environment
+      - mitx_upgrade: environment
 
 Ansible's recaps:
   mitx_hosts.configured:
@@ -17,7 +17,7 @@ Ansible's recaps:
       - mitx_hosts: configuration
 
 processes:
-  mitx_minions.restarted:
+  mitx_hosts.restarted:
     - fleet: current
     - require:
       - mitx_hosts: Ansible's recaps

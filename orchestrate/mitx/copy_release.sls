@@ -1,10 +1,10 @@
 # `salt-run mitx.copy_release`: edX's open-release branches into origin, for pull requests against them. pillar mitx:release_names
 environment:
-  mitx_run.held: []
+  mitx_upgrade.locked: []
 
 open-release branches:
   mitx_release.copied:
     - branches: {{ pillar['mitx'].get('release_names') | json }}
     - failhard: True
     - require:
-      - mitx_run: environment
+      - mitx_upgrade: environment

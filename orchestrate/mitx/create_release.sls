@@ -1,9 +1,9 @@
 # `salt-run mitx.create_release`: mitx/<codename> from edX's first .master, once for each release.
 environment:
-  mitx_run.held: []
+  mitx_upgrade.locked: []
 
 release branch:
   mitx_release.created:
     - failhard: True
     - require:
-      - mitx_run: environment
+      - mitx_upgrade: environment

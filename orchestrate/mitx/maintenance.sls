@@ -1,14 +1,14 @@
 # `salt-run mitx.maintenance on` and `off`, by themselves. pillar mitx:maintenance_to: maintenance | site
 {% set to = pillar['mitx']['maintenance_to'] %}
 environment:
-  mitx_run.held:
+  mitx_upgrade.locked:
     - force: {{ pillar['mitx'].get('maintenance_force', False) }}
 
 visitors to the {{ to }}:
-  mitx_dns.pointed:
+  mitx_site.dns_pointed:
     - to: {{ to }}
     # First the page is made fresh, or somebody healthy is found behind each load balancer.
     - guarded: True
     - failhard: True
     - require:
-      - mitx_run: environment
+      - mitx_upgrade: environment

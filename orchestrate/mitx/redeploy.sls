@@ -1,16 +1,16 @@
 # `salt-run mitx.redeploy`: the tip of origin's release branch on every host, then a restart.
 environment:
-  mitx_run.held: []
+  mitx_upgrade.locked: []
 
 code:
   mitx_hosts.redeployed:
     - fleet: current
     - failhard: True
     - require:
-      - mitx_run: environment
+      - mitx_upgrade: environment
 
 processes:
-  mitx_minions.restarted:
+  mitx_hosts.restarted:
     - fleet: current
     - require:
       - mitx_hosts: code

@@ -1,10 +1,10 @@
 # `salt-run mitx.restore_release`: the release branch back to one of its backups. pillar mitx:release_backup
 environment:
-  mitx_run.held: []
+  mitx_upgrade.locked: []
 
 release branch:
   mitx_release.restored:
     - backup: {{ pillar['mitx'].get('release_backup') | json }}
     - failhard: True
     - require:
-      - mitx_run: environment
+      - mitx_upgrade: environment

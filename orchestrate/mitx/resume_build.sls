@@ -1,10 +1,10 @@
 # `salt-run mitx.resume_build`: configure the base instances again, so that `build` can be run again.
 environment:
-  mitx_run.held: []
+  mitx_upgrade.locked: []
 
 base instances:
   mitx_hosts.highstate:
     - fleet: bases
     - failhard: True
     - require:
-      - mitx_run: environment
+      - mitx_upgrade: environment

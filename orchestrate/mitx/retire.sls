@@ -3,7 +3,7 @@ include:
   - orchestrate.mitx.run
 
 retire:
-  mitx_phase.done:
+  mitx_upgrade.phase_done:
     - failhard: True
     - require:
-      - mitx_run: run
+      - mitx_upgrade: run

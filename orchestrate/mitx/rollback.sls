@@ -1,14 +1,14 @@
 # `salt-run mitx.rollback`: from wherever the window stands, in reverse, back to the recorded old fleet.
 {% set said = pillar['mitx'].get('rollback', {}) %}
 run:
-  mitx_run.opened:
+  mitx_upgrade.started:
     - begin: False
 
 rollback:
-  mitx_rollback.done:
+  mitx_upgrade.rolled_back:
     - database_restored: {{ said.get('database_restored', False) }}
     - accept_new_schema: {{ said.get('accept_new_schema', False) }}
     - stop_only: {{ said.get('stop_only', False) }}
     - failhard: True
     - require:
-      - mitx_run: run
+      - mitx_upgrade: run

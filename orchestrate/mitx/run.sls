@@ -1,3 +1,3 @@
 # The run is opened, or gone on with, and the environment held.
 run:
-  mitx_run.opened: []
+  mitx_upgrade.started: []

@@ -1,10 +1,10 @@
 # `salt-run mitx.swap_elb`: the new fleet in, healthy everywhere; then the old one out. Of the run, if it has begun; else the fleets are
 # those that settings and the Salt database name.
 run:
-  mitx_run.joined: []
+  mitx_upgrade.resumed: []
 
 old fleet out, new fleet in:
-  mitx_elb.swapped:
+  mitx_fleet.swapped:
     - failhard: True
     - require:
-      - mitx_run: run
+      - mitx_upgrade: run

@@ -1,4 +1,4 @@
-"""``ansible-playbook``, as far as a host of the sandbox needs it: Open edX's playbook with Ansible's own output.
+"""``ansible-playbook``, as far as a host of the sandbox needs it: Open edX's playbooks with Ansible's own output.
 
 With ``--tags install:configuration`` it writes the configuration (which processes read when they start). Without, it also
 checks out the release branch, ``edx_platform_version`` (default ``mitx/<the host's codename>``) of ``edx_platform_repo``
@@ -22,17 +22,23 @@ from sandbox.hosts import release as releases
 
 CONFIGURATION_TAG = "install:configuration"
 WIDTH = 79
+# Beside Open edX itself a web host has these; the sandbox runs nothing of theirs.
+OTHERS = ("xqueue", "forum")
 
 
 class Failed(Exception):
     """A task failed."""
 
 
+class Done(Exception):
+    """The playbook is at its end."""
+
+
 class Play:
     """One run on one host, counting as Ansible does."""
 
-    def __init__(self, folder, extra, tags):
-        self.folder, self.extra, self.tags = folder, extra, tags
+    def __init__(self, folder, extra, tags, playbook="edxapp"):
+        self.folder, self.extra, self.tags, self.playbook = folder, extra, tags, playbook
         self.host = record.read(folder / "host.json")
         self.checkout = folder / "root" / releases.CHECKOUT
         self.counts = dict.fromkeys(("ok", "changed", "unreachable", "failed", "skipped", "rescued", "ignored"), 0)
@@ -40,8 +46,11 @@ class Play:
     def run(self):
         """Play it all; returns Ansible's exit status."""
         print(_starred("PLAY [Configure instance(s)]"))
-        with contextlib.suppress(Failed):
+        with contextlib.suppress(Failed, Done):
             self.task("Gathering Facts", self.suffer)
+            if self.playbook in OTHERS:
+                self.task(f"{self.playbook} : create application configuration", lambda: False)
+                raise Done
             if CONFIGURATION_TAG not in self.tags:
                 self.task(f"edxapp : checkout edx-platform repo into /{releases.CHECKOUT}", self.check_out)
             self.task("edxapp : create application configuration", self.configure)
@@ -117,9 +126,10 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="ansible-playbook")
     parser.add_argument("-e", "--extra-vars", action="append", default=[])
     parser.add_argument("-t", "--tags", action="append", default=[])
-    options, _ = parser.parse_known_args(argv)
+    options, others = parser.parse_known_args(argv)
+    playbook = next((pathlib.Path(word).stem for word in others if word.endswith(".yml")), "edxapp")
     tags = [tag for group in options.tags for tag in group.split(",")]
-    status = Play(process.here(), _variables(options.extra_vars), tags).run()
+    status = Play(process.here(), _variables(options.extra_vars), tags, playbook).run()
     sys.stdout.flush()
     return status
 

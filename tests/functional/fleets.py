@@ -7,6 +7,8 @@ import types
 import salt.config
 import salt.loader
 
+from tests.support.rooms import Modules
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # The load balancers of mitx-qa, their names cut to 32 characters.
 DRAFT = "edx-next-residential-draft-mitx"
@@ -142,11 +144,11 @@ def recorded_upgrade(mitx, aws, **overrides):
     world.balancers()
     run.old = world.fleet("juniper", 3)
     world.register(run.old)
-    run.modules["mitx_run.pin"]("old_fleet", run.modules["mitx_fleet.current"]())
-    run.modules["mitx_run.pin"]("images", world.build(1))
+    run.modules["mitx_run.record.pin"]("old_fleet", run.modules["mitx_fleet.fleets.current"]())
+    run.modules["mitx_run.record.pin"]("images", world.build(1))
     run.new = world.fleet("koa", 1)
-    run.modules["mitx_run.pin"]("release_number", 1)
-    run.modules["mitx_run.pin"]("new_fleet", run.modules["mitx_fleet.new"](release=1)["instances"])
+    run.modules["mitx_run.record.pin"]("release_number", 1)
+    run.modules["mitx_run.record.pin"]("new_fleet", run.modules["mitx_fleet.fleets.new"](release=1)["instances"])
     aws.health({"*": True})
     aws.clear_calls()
     run.world = world
@@ -184,7 +186,7 @@ def on_the_master(loaded, folder):
         (keys / "minions" / name).touch()
     accepted = keys / "minions"
     again = types.SimpleNamespace(
-        world=loaded.world, old=loaded.old, new=loaded.new, modules=modules, states=states, accepted=accepted
+        world=loaded.world, old=loaded.old, new=loaded.new, modules=Modules(modules), states=states, accepted=accepted
     )
     again.keys = lambda: sorted(path.name for path in accepted.iterdir())
     return again

@@ -127,7 +127,7 @@ def world(aws, mitx, tmp_path):
 
 
 def pointed(world, to):
-    return world.load().states["mitx_dns.pointed"](f"names to {to}", to, guarded=True)
+    return world.load().states["mitx_site.dns_pointed"](f"names to {to}", to, guarded=True)
 
 
 def finished(world, process):
@@ -182,7 +182,7 @@ def test_the_page_comes_with_503_and_retry_after_on_every_path_and_method(world)
 def test_status_tells_what_visitors_get(world):
     world.ready()
     assert pointed(world, "maintenance")["result"] is True
-    status = world.load().modules["mitx_dns.status"]()
+    status = world.load().modules["mitx_site.dns.status"]()
     assert set(status) == set(world.homes)
     for name, line in status.items():
         assert line["shows"] == "maintenance", name
@@ -192,7 +192,7 @@ def test_status_tells_what_visitors_get(world):
 
 def test_a_resolver_that_still_answers_the_old_record_fails_the_step_and_is_named(world):
     world.ready()
-    loaded, honest = world.load(), world.load().modules["mitx_look.resolve"]
+    loaded, honest = world.load(), world.load().modules["mitx_site.probe.resolve"]
 
     def behind(names, servers=()):
         """What the resolvers say, and a second one that keeps the old record for longer than its time to live."""
@@ -202,10 +202,10 @@ def test_a_resolver_that_still_answers_the_old_record_fails_the_step_and_is_name
         return found
 
     loaded.settings["dns"]["public_timeout"] = 1
-    loaded.modules["mitx_look.resolve"] = behind
-    loaded.modules["mitx_settings.get"] = lambda *_, **__: loaded.settings
+    loaded.modules["mitx_site.probe.resolve"] = behind
+    loaded.modules.run.settings = loaded.settings
 
-    ret = loaded.states["mitx_dns.pointed"]("names to the page", "maintenance")
+    ret = loaded.states["mitx_site.dns_pointed"]("names to the page", "maintenance")
 
     assert ret["result"] is False
     assert "198.51.100.53" in ret["comment"]

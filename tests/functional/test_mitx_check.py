@@ -133,9 +133,9 @@ class Public:
         loaded = self.mitx(test=test, checks=quick | checks, dns={"public_timeout": patience})
         settings = loaded.settings
         settings["maintenance"]["distribution"]["domain_name"] = self.domain
-        loaded.modules["mitx_settings.get"] = lambda: settings
+        loaded.modules.run.settings = settings
         described = {elb["name"]: {"dns_name": self.elb_name} for elb in settings["elbs"]}
-        loaded.modules["mitx_elb.describe"] = lambda *_, **__: described
+        loaded.modules["mitx_fleet.elb.describe"] = lambda *_, **__: described
         self.hostnames = [record["name"] for record in settings["records"]]
         return loaded, settings
 
@@ -157,7 +157,7 @@ def told(failure):
 def test_everybody_sees_the_page(site):
     loaded, _ = site.load()
     site.close()
-    found = loaded.modules["mitx_check.public"](expect="maintenance")
+    found = loaded.modules["mitx_site.checks.public"](expect="maintenance")
     assert list(found) == site.hostnames
     assert found[site.hostnames[0]] == {
         "resolvers": {site.resolver.where: site.domain, f"{site.own.where} (authoritative)": site.domain},
@@ -171,7 +171,7 @@ def test_everybody_sees_the_page(site):
 
 def test_everybody_sees_the_site(site):
     loaded, _ = site.load()
-    found = loaded.modules["mitx_check.public"]("site")
+    found = loaded.modules["mitx_site.checks.public"]("site")
     assert {(name["shows"], name["status"], name["visitor"]) for name in found.values()} == {
         ("site", 200, f"the site (from {ELBS})")
     }
@@ -182,7 +182,7 @@ def test_one_server_that_still_answers_the_old_record_is_named(site, behind):
     loaded, _ = site.load()
     site.close(site.own if behind == "resolver" else site.resolver)
     with pytest.raises(CommandExecutionError) as failure:
-        loaded.modules["mitx_check.public"]("maintenance")
+        loaded.modules["mitx_site.checks.public"]("maintenance")
     message = str(failure.value)
     assert f"{getattr(site, behind).where}{' (authoritative)' if behind == 'own' else ''} says {site.elb_name}" in message
     assert f"{ELBS} answers 200" in message
@@ -195,37 +195,37 @@ def test_a_resolver_is_waited_for_until_it_lets_go_of_the_old_record(site):
     site.close(site.own)
     begun = time.monotonic()
     site.resolver.target = lambda _: site.domain if time.monotonic() - begun > 0.5 else site.elb_name
-    loaded.modules["mitx_check.public"]("maintenance")
+    loaded.modules["mitx_site.checks.public"]("maintenance")
     assert time.monotonic() - begun > 0.5
 
 
 def test_nothing_is_believed_before_the_old_time_to_live_is_over(site):
     loaded, _ = site.load()
     begun = time.monotonic()
-    loaded.modules["mitx_check.public"]("site", not_before=0.7)
+    loaded.modules["mitx_site.checks.public"]("site", not_before=0.7)
     assert time.monotonic() - begun >= 0.7
     site.elb.answers["/heartbeat"] = lambda *_: (200, GOOD) if time.monotonic() - begun < 0.7 else (500, "gone")
     begun = time.monotonic()
     with pytest.raises(CommandExecutionError, match="500: gone"):
-        loaded.modules["mitx_check.public"]("site", not_before=0.8)
+        loaded.modules["mitx_site.checks.public"]("site", not_before=0.8)
 
 
 def test_a_resolver_that_refuses_is_no_agreement(site):
     loaded, _ = site.load()
     site.resolver.rcode = dns.rcode.REFUSED
     with pytest.raises(CommandExecutionError, match=rf"{site.resolver.where} says it refuses or fails"):
-        loaded.modules["mitx_check.public"]("site")
+        loaded.modules["mitx_site.checks.public"]("site")
 
 
 def test_the_zone_s_own_name_servers_are_found_and_asked(site):
     loaded, settings = site.load()
     settings["checks"]["authoritative"] = []
-    loaded.modules["mitx_look.name_servers"] = lambda zone, servers: {("mitx.mit.edu.", site.resolver.where): [site.own.where]}[
-        zone, servers[0]
-    ]
+    loaded.modules["mitx_site.probe.name_servers"] = lambda zone, servers: {
+        ("mitx.mit.edu.", site.resolver.where): [site.own.where]
+    }[zone, servers[0]]
     site.close(site.resolver)
     with pytest.raises(CommandExecutionError, match=rf"{site.own.where} \(authoritative\) says {site.elb_name}"):
-        loaded.modules["mitx_check.public"]("maintenance")
+        loaded.modules["mitx_site.checks.public"]("maintenance")
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_what_is_not_the_page_with_503_is_told(site, answer, reason):
     site.close()
     site.cloudfront.answers["*"] = answer
     with pytest.raises(CommandExecutionError, match=reason):
-        loaded.modules["mitx_check.public"]("maintenance")
+        loaded.modules["mitx_site.checks.public"]("maintenance")
 
 
 def test_one_name_of_many_that_is_wrong_is_enough(site):
@@ -249,18 +249,18 @@ def test_one_name_of_many_that_is_wrong_is_enough(site):
     bad = site.hostnames[-1]
     site.elb.answers["/heartbeat"] = lambda host, _: (502, "Bad Gateway") if host == bad else (200, GOOD)
     with pytest.raises(CommandExecutionError) as failure:
-        loaded.modules["mitx_check.public"]("site")
+        loaded.modules["mitx_site.checks.public"]("site")
     assert f"{bad}: {ELBS} answers 502: Bad Gateway" in str(failure.value)
     assert told(failure) == {bad}
 
 
 def test_a_certificate_for_another_name_or_from_nobody_is_not_trusted(site, tmp_path):
     loaded, settings = site.load()
-    found = loaded.modules["mitx_check.seen"](["lms.example.org"])
+    found = loaded.modules["mitx_site.checks.seen"](["lms.example.org"])
     assert "CERTIFICATE_VERIFY_FAILED" in found["lms.example.org"]["visitor"]
     assert (found["lms.example.org"]["shows"], found["lms.example.org"]["status"]) == (None, None)
     settings["checks"]["ca_bundle"] = tls.make(tmp_path / "another")["ca"]
-    found = loaded.modules["mitx_check.seen"]([site.hostnames[0]])
+    found = loaded.modules["mitx_site.checks.seen"]([site.hostnames[0]])
     assert "CERTIFICATE_VERIFY_FAILED" in found[site.hostnames[0]]["visitor"]
 
 
@@ -269,7 +269,7 @@ def test_seen_tells_a_name_without_address_and_one_without_server(site):
     site.addresses["down.elb.amazonaws.com"] = "127.83.0.9"
     for server in (site.own, site.resolver):
         server.target = lambda name: "down.elb.amazonaws.com" if name == site.hostnames[0] else "nowhere.example.org"
-    down, nowhere = (loaded.modules["mitx_check.seen"](site.hostnames[:2])[name] for name in site.hostnames[:2])
+    down, nowhere = (loaded.modules["mitx_site.checks.seen"](site.hostnames[:2])[name] for name in site.hostnames[:2])
     assert "Connection refused" in down["visitor"]
     assert (nowhere["visitor"], nowhere["shows"]) == ("no address", None)
 
@@ -277,7 +277,7 @@ def test_seen_tells_a_name_without_address_and_one_without_server(site):
 def test_backstage_asks_the_load_balancers_while_visitors_see_the_page(site):
     loaded, settings = site.load(paths=[{"path": "/", "text": "Welcome"}, {"path": "/api", "kinds": ["cms"]}])
     site.close()
-    found = loaded.modules["mitx_check.backstage"]()
+    found = loaded.modules["mitx_site.checks.backstage"]()
     assert set(found) == {record["elb"] for record in settings["records"]}
     wanted = {(name, path) for name in site.hostnames for path in ("/", "/heartbeat")}
     wanted |= {(record["name"], "/api") for record in settings["records"] if record["kind"] == "cms"}
@@ -288,8 +288,8 @@ def test_backstage_asks_the_load_balancers_while_visitors_see_the_page(site):
 def test_backstage_fails_while_visitors_are_already_on_the_site(site):
     loaded, _ = site.load()
     with pytest.raises(CommandExecutionError, match=f"visitors to {site.hostnames[0]}: .* says {site.elb_name}"):
-        loaded.modules["mitx_check.backstage"]()
-    loaded.modules["mitx_check.backstage"](still=None)
+        loaded.modules["mitx_site.checks.backstage"]()
+    loaded.modules["mitx_site.checks.backstage"](still=None)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_backstage_names_what_is_wrong_and_where(site, path, answer, reason):
     site.elb.answers[path] = answer
     record = settings["records"][0]
     with pytest.raises(CommandExecutionError, match=f"{record['elb']}, https://{record['name']}{path} at {ELBS}: {reason}"):
-        loaded.modules["mitx_check.backstage"]()
+        loaded.modules["mitx_site.checks.backstage"]()
 
 
 def fleet(settings, *addresses, role="edx"):
@@ -325,8 +325,8 @@ def test_smoke_asks_every_web_instance_for_lms_and_studio(site, tmp_path):
     settings["checks"]["instance"] = {"scheme": "https", "port": site.port}
     settings["checks"]["ca_bundle"] = tls.make(tmp_path / "another")["ca"]
     workers = fleet(settings, "127.83.0.7", role="edx-worker")
-    loaded.modules["mitx_fleet.recorded"] = lambda which: {"new": fleet(settings, ELBS) + workers}[which]
-    found = loaded.modules["mitx_check.smoke"]()
+    loaded.modules["mitx_fleet.fleets.recorded"] = lambda which: {"new": fleet(settings, ELBS) + workers}[which]
+    found = loaded.modules["mitx_site.checks.smoke"]()
     domains = settings["hosts"][settings["purposes"][0]]["domains"]
     assert set(site.elb.asked) == {(domains["lms"], "/heartbeat"), (domains["cms"], "/heartbeat")}
     assert list(found) == ["edx-0"], "the worker is not asked"
@@ -336,18 +336,18 @@ def test_smoke_names_the_instance_that_does_not_answer(site):
     loaded, settings = site.load()
     settings["checks"]["instance"] = {"scheme": "https", "port": site.port}
     with pytest.raises(CommandExecutionError) as failure:
-        loaded.modules["mitx_check.smoke"](instances=fleet(settings, ELBS, "127.83.0.8"))
+        loaded.modules["mitx_site.checks.smoke"](instances=fleet(settings, ELBS, "127.83.0.8"))
     assert "edx-1, https://" in str(failure.value)
     assert "Connection refused" in str(failure.value)
     assert "edx-0" not in str(failure.value)
     with pytest.raises(CommandExecutionError, match="no web instance"):
-        loaded.modules["mitx_check.smoke"](instances=fleet(settings, ELBS, role="edx-worker"))
+        loaded.modules["mitx_site.checks.smoke"](instances=fleet(settings, ELBS, role="edx-worker"))
 
 
 def test_watch_sees_every_name_for_its_time(site):
     loaded, _ = site.load(paths=[{"path": "/"}])
     begun = time.monotonic()
-    counts = loaded.modules["mitx_check.watch"](seconds=0.5)
+    counts = loaded.modules["mitx_site.checks.watch"](seconds=0.5)
     assert time.monotonic() - begun >= 0.5
     assert list(counts) == site.hostnames
     assert all(count["asked"] >= 2 and not count["failed"] for count in counts.values())
@@ -359,7 +359,7 @@ def test_watch_does_not_forget_one_bad_answer_that_was_followed_by_good_ones(sit
     once = iter([(500, "no such column")])
     site.elb.answers["/"] = lambda host, _: next(once, (200, "x")) if host == bad else (200, "x")
     with pytest.raises(CommandExecutionError, match=f"{bad}: 1 of .*, the first: /: 500: no such column") as failure:
-        loaded.modules["mitx_check.watch"](seconds=0.5)
+        loaded.modules["mitx_site.checks.watch"](seconds=0.5)
     assert told(failure) == {bad}
 
 
@@ -370,26 +370,26 @@ def test_watch_does_not_forget_one_bad_answer_that_was_followed_by_good_ones(sit
 def test_a_passed_check_changes_nothing(site, check, arguments):
     loaded, settings = site.load()
     settings["checks"]["instance"] = {"scheme": "https", "port": site.port}
-    loaded.modules["mitx_fleet.recorded"] = lambda which: {"old": fleet(settings, ELBS)}[which]
+    loaded.modules["mitx_fleet.fleets.recorded"] = lambda which: {"old": fleet(settings, ELBS)}[which]
     if check == "backstage":
         site.close()
-    ret = loaded.states["mitx_check.passed"]("step", check=check, **arguments)
+    ret = loaded.states["mitx_site.checked"]("step", check=check, **arguments)
     assert (ret["result"], ret["changes"]) == (True, {}), ret["comment"]
     assert site.elb.asked
 
 
 def test_a_failed_check_fails_its_step(site):
     loaded, _ = site.load()
-    ret = loaded.states["mitx_check.passed"]("step", check="public", expect="maintenance")
+    ret = loaded.states["mitx_site.checked"]("step", check="public", expect="maintenance")
     assert ret["result"] is False
     assert site.hostnames[0] in ret["comment"]
-    assert loaded.states["mitx_check.passed"]("step", check="smokes")["result"] is False
+    assert loaded.states["mitx_site.checked"]("step", check="smokes")["result"] is False
 
 
 @pytest.mark.parametrize("check", ["public", "smoke", "watch", "backstage"])
 def test_a_dry_run_asks_nobody(site, check):
     loaded, _ = site.load(test=True)
-    ret = loaded.states["mitx_check.passed"]("step", check=check)
+    ret = loaded.states["mitx_site.checked"]("step", check=check)
     assert (ret["result"], ret["changes"]) == (None, {})
     assert ret["comment"].startswith("Would check")
     assert [server.asked for server in site.servers] == [[], [], 0, 0]

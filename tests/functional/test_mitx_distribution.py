@@ -73,9 +73,9 @@ def check(site, load, edge, pki):
         window = {"start": f"{soon:%Y-%m-%d} 12:00", **overrides.pop("window", {})}
         mitx = load(checks=checks, window=window, **overrides)
         answer = {"addresses": ["127.0.0.1"], "targets": [], "error": None}
-        mitx.modules["mitx_look.resolve"] = lambda names, servers=(): {name: {"192.0.2.53": answer} for name in names}
+        mitx.modules["mitx_site.probe.resolve"] = lambda names, servers=(): {name: {"192.0.2.53": answer} for name in names}
         points.mitx = mitx
-        return {one["point"]: one for one in mitx.modules["mitx_distribution.check"](mitx.settings)}
+        return {one["point"]: one for one in mitx.modules["mitx_site.distribution.check"](mitx.settings)}
 
     return points
 
@@ -237,7 +237,7 @@ def test_a_certificate_that_does_not_cover_a_name_is_told(site, check, monkeypat
     names = [name for purpose in domains.values() for name in purpose.values()]
     check()
     settings = {**check.mitx.settings, "records": [{**check.mitx.settings["records"][0], "name": name} for name in names]}
-    points = {one["point"]: one for one in check.mitx.modules["mitx_distribution.check"](settings)}
+    points = {one["point"]: one for one in check.mitx.modules["mitx_site.distribution.check"](settings)}
     assert "lms.next.mitx.mit.edu" in points["certificate"]["found"]
     assert "certificate verify failed" in points["certificate"]["found"]
     assert "ACM" in points["certificate"]["fix"]
@@ -256,8 +256,8 @@ def test_a_distribution_that_does_not_answer_is_told(site, check, edge):
 def test_a_distribution_without_an_address_is_told(site, check):
     check()
     nothing = {"addresses": [], "targets": [], "error": "no such name"}
-    check.mitx.modules["mitx_look.resolve"] = lambda names, servers=(): {name: {"192.0.2.53": nothing} for name in names}
-    points = {one["point"]: one for one in check.mitx.modules["mitx_distribution.check"](check.mitx.settings)}
+    check.mitx.modules["mitx_site.probe.resolve"] = lambda names, servers=(): {name: {"192.0.2.53": nothing} for name in names}
+    points = {one["point"]: one for one in check.mitx.modules["mitx_site.distribution.check"](check.mitx.settings)}
     assert "192.0.2.53 says no such name" in points["certificate"]["found"]
 
 
@@ -284,7 +284,7 @@ def test_everything_wrong_comes_at_once(site, check):
     site.edit_distribution(Aliases={"Quantity": 0}, DefaultRootObject="index.html")
     check()
     with pytest.raises(CommandExecutionError) as caught:
-        check.mitx.modules["mitx_distribution.require"](check.mitx.settings)
+        check.mitx.modules["mitx_site.distribution.require"](check.mitx.settings)
     for point in ("deployed", "aliases", "root object"):
         assert f"- {point}: " in str(caught.value)
 

@@ -64,7 +64,7 @@ def test_a_hundred_names_are_as_many_calls_as_six(site, load):
     settings = {**mitx.settings, "records": mitx.settings["records"] + extra}
     site.aws.clear_calls()
 
-    done = mitx.modules["mitx_dns.point"](settings, "maintenance")
+    done = mitx.modules["mitx_site.dns.point"](settings, "maintenance")
 
     assert len(done["changes"]) == 100
     assert site.targets() == {site.domain_name}
@@ -101,7 +101,7 @@ def test_upper_case_and_trailing_dots_mean_the_same(site, load):
         site.put(name, site.elbs[elb].upper() + ".")
     assert load().pointed("site")["changes"] == {}
     site.put(LMS, f"{site.domain_name.upper()}.")
-    records = load().modules["mitx_dns.records"]()
+    records = load().modules["mitx_site.dns.records"]()
     assert records[LMS]["shows"] == "maintenance"
     assert records[LMS]["problem"] is None
 
@@ -112,7 +112,7 @@ def test_upper_case_and_trailing_dots_mean_the_same(site, load):
 )
 def test_the_other_names_of_a_load_balancer_are_known(site, load, target):
     site.put(LMS, target.format(site.elbs[site.names[LMS]]))
-    assert load().modules["mitx_dns.records"]()[LMS]["shows"] == "site"
+    assert load().modules["mitx_site.dns.records"]()[LMS]["shows"] == "site"
 
 
 def test_a_recreated_load_balancer_is_pointed_to_by_its_present_name(site, load):
@@ -206,22 +206,22 @@ def test_announcing_lowers_a_ttl_of_3600_and_nothing_else(site, load):
     site.put(LMS, site.elbs[site.names[LMS]], ttl=3600)
     site.aws.clear_calls()
 
-    dry = load(test=True).states["mitx_dns.ttl_lowered"]("ttl")
+    dry = load(test=True).states["mitx_site.ttl_lowered"]("ttl")
     assert dry["result"] is None
     assert list(dry["changes"]) == [LMS]
     assert site.writes() == []
 
-    ret = load().states["mitx_dns.ttl_lowered"]("ttl")
+    ret = load().states["mitx_site.ttl_lowered"]("ttl")
     assert ret["result"] is True
     assert ret["changes"] == dry["changes"]
     assert site.records() == before
     assert site.writes() == [CHANGE]
-    assert load().states["mitx_dns.ttl_lowered"]("ttl")["changes"] == {}
+    assert load().states["mitx_site.ttl_lowered"]("ttl")["changes"] == {}
 
 
 def test_lowering_a_ttl_leaves_foreign_records_alone(site, load):
     site.put(LMS, "www.example.edu", ttl=3600)
-    ret = load().states["mitx_dns.ttl_lowered"]("ttl")
+    ret = load().states["mitx_site.ttl_lowered"]("ttl")
     assert ret["result"] is False
     assert site.records()[LMS] == ("www.example.edu", 3600)
 
@@ -263,7 +263,7 @@ def test_off_is_refused_while_no_instance_is_healthy(site, load):
 def test_off_is_done_when_every_load_balancer_has_a_healthy_instance(site, load):
     load().pointed("maintenance")
     mitx = load()
-    mitx.modules["mitx_elb.health"] = lambda elb: {
+    mitx.modules["mitx_fleet.elb.health"] = lambda elb: {
         "i-1": {"state": "OutOfService", "reason": "Instance", "description": "sick"},
         "i-2": {"state": "InService", "reason": "N/A", "description": "N/A"},
     }
@@ -285,33 +285,33 @@ def test_off_names_a_load_balancer_that_is_gone(site, load):
 
 def test_saved_records_are_restored_in_one_batch(site, load):
     mitx = load()
-    saved = mitx.modules["mitx_dns.records"]()
+    saved = mitx.modules["mitx_site.dns.records"]()
     before = site.records()
     mitx.pointed("maintenance")
     site.aws.clear_calls()
 
-    changes = mitx.modules["mitx_dns.restore"](mitx.settings, saved)
+    changes = mitx.modules["mitx_site.dns.restore"](mitx.settings, saved)
 
     assert set(changes) == set(site.names)
     assert site.records() == before
     assert site.writes() == [CHANGE]
-    assert mitx.modules["mitx_dns.restore"](mitx.settings, saved) == {}
+    assert mitx.modules["mitx_site.dns.restore"](mitx.settings, saved) == {}
 
 
 def test_restoring_what_was_never_ours_is_refused(site, load):
     mitx = load()
-    saved = mitx.modules["mitx_dns.records"]()
+    saved = mitx.modules["mitx_site.dns.records"]()
     saved[LMS]["value"] = "www.example.edu"
     with pytest.raises(CommandExecutionError, match=f"{LMS} points to www.example.edu"):
-        mitx.modules["mitx_dns.restore"](mitx.settings, saved)
+        mitx.modules["mitx_site.dns.restore"](mitx.settings, saved)
     with pytest.raises(CommandExecutionError, match="not among the public names: www.example.edu"):
-        mitx.modules["mitx_dns.restore"](mitx.settings, {"www.example.edu": saved[LMS]})
+        mitx.modules["mitx_site.dns.restore"](mitx.settings, {"www.example.edu": saved[LMS]})
     assert site.writes() == []
 
 
 def test_status_tells_each_name_its_record_and_what_is_wrong(site, load):
     site.put(LMS, site.domain_name, ttl=3600)
-    status = load().modules["mitx_dns.status"]()
+    status = load().modules["mitx_site.dns.status"]()
     assert set(status) == set(site.names)
     assert status[LMS]["record"] == f"CNAME {site.domain_name} TTL 3600"
     assert status[LMS]["shows"] == "maintenance"

@@ -38,9 +38,9 @@ def test_throttling_for_ever_ends_with_nothing_changed(site, impatient, code):
 
 def test_one_bad_name_in_the_batch_changes_no_record(site, load):
     mitx = load()
-    planned = mitx.modules["mitx_dns.plan"](mitx.settings, "maintenance")
+    planned = mitx.modules["mitx_site.dns.plan"](mitx.settings, "maintenance")
     planned["batch"]["Changes"][-1]["ResourceRecordSet"]["Name"] = "lms.example.edu."
-    mitx.modules["mitx_dns.plan"] = lambda *_: planned
+    mitx.modules["mitx_site.dns.plan"] = lambda *_: planned
     before = site.records()
 
     ret = mitx.pointed("maintenance")
@@ -119,7 +119,7 @@ def test_a_403_with_an_empty_code_is_told_as_missing_permission(site, load):
     assert ret["changes"] == {}
     assert site.records() == before
     assert site.writes() == [CHANGE]
-    assert mitx.modules["mitx_journal.entries"](event="dns")[-1]["stage"] == "refused"
+    assert mitx.modules["mitx_run.journal.entries"](event="dns")[-1]["stage"] == "refused"
 
 
 def test_a_throttled_list_says_so_and_changes_nothing(site, load):
@@ -154,10 +154,10 @@ def test_an_earlier_swap_in_the_other_direction_is_no_unfinished_one(site, load)
 def test_every_change_is_in_the_journal_before_and_after(site, load):
     mitx = load()
     mitx.pointed("maintenance")
-    lines = mitx.modules["mitx_journal.entries"](event="dns")
+    lines = mitx.modules["mitx_run.journal.entries"](event="dns")
     assert [line["stage"] for line in lines] == ["sending", "sent", "insync", "shown"]
     assert lines[0]["changes"][LMS]["new"] == f"CNAME {site.domain_name} TTL 60"
-    doors = mitx.modules["mitx_journal.entries"](event="aws")
+    doors = mitx.modules["mitx_run.journal.entries"](event="aws")
     assert [(line["operation"], line["stage"]) for line in doors] == [
         ("change_resource_record_sets", "before"),
         ("change_resource_record_sets", "after"),

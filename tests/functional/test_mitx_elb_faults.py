@@ -19,7 +19,7 @@ def bad(upgrade):
 
 
 def _swap(salt, **kwargs):
-    return salt.states["mitx_elb.swapped"]("swap", **kwargs)
+    return salt.states["mitx_fleet.swapped"]("swap", **kwargs)
 
 
 def _untouched(salt):
@@ -187,7 +187,7 @@ def test_a_stopped_instance_is_not_out_before_the_load_balancer_says_so(upgrade)
     stopped = upgrade.old["edx-mitx-qa-next-residential-live-1-v3"]
     upgrade.world.ec2.stop_instances(InstanceIds=[stopped])
     with pytest.raises(Exception, match=f"{LIVE} still holds {stopped}"):
-        upgrade.modules["mitx_elb.wait_drained"]({LIVE: [stopped]}, timeouts={LIVE: 0.1})
+        upgrade.modules["mitx_fleet.elb.wait_drained"]({LIVE: [stopped]}, timeouts={LIVE: 0.1})
 
 
 def test_an_old_instance_that_was_terminated_does_not_keep_the_others_in(upgrade):
@@ -209,12 +209,12 @@ def test_an_unknown_instance_in_the_load_balancer_stops_the_swap_before_anything
 
 
 def test_an_instance_that_a_colleague_registers_meanwhile_stops_the_detaching(upgrade):
-    plan = upgrade.modules["mitx_swap.plan"]()
+    plan = upgrade.modules["mitx_fleet.swap.plan"]()
     foreign = upgrade.world.launch("edx-mitx-qa-next-residential-live-9-v2", purpose="next-residential-live", release=2)
     upgrade.world.register(upgrade.new)
     upgrade.world.elb.register_instances_with_load_balancer(LoadBalancerName=LIVE, Instances=[{"InstanceId": foreign}])
     with pytest.raises(Exception, match=f"{LIVE} also holds {foreign}"):
-        upgrade.modules["mitx_swap.detach"](upgrade.settings, plan)
+        upgrade.modules["mitx_fleet.swap.detach"](upgrade.settings, plan)
     assert upgrade.world.writes() == []
 
 

@@ -12,7 +12,7 @@ def upgrade(mitx, aws):
 
 
 def _swap(salt, **kwargs):
-    return salt.states["mitx_elb.swapped"]("swap", **kwargs)
+    return salt.states["mitx_fleet.swapped"]("swap", **kwargs)
 
 
 def test_swapped_ends_with_exactly_the_new_fleet(upgrade):
@@ -106,7 +106,7 @@ def test_outside_of_a_run_a_release_that_is_not_deployed_is_refused(upgrade, mit
 def test_a_load_balancer_without_a_tag_is_ours_if_it_lies_in_our_vpc(mitx, aws):
     salt = mitx(**QUICK)
     World(aws, salt.settings).balancers(tag=False)
-    found = salt.modules["mitx_elb.describe"]()
+    found = salt.modules["mitx_fleet.elb.describe"]()
     assert set(found) == {DRAFT, LIVE, STUDIO}
 
 
@@ -115,7 +115,7 @@ def test_a_load_balancer_without_a_tag_in_another_vpc_is_refused(mitx, aws):
     world = World(aws, salt.settings)
     world.balancers(tag=False, subnet=world.network("MITx Production"))
     with pytest.raises(CommandExecutionError, match=f"{DRAFT} has no tag environment and lies in vpc-.*; MITx QA is vpc-"):
-        salt.modules["mitx_elb.describe"]()
+        salt.modules["mitx_fleet.elb.describe"]()
 
 
 @pytest.fixture

@@ -20,15 +20,15 @@ def built(mitx, pillar, aws, tmp_path):
         loaded.world = World(aws, loaded.settings)
         loaded.images = loaded.world.build(1) if amis else {}
         if not test:
-            loaded.modules["mitx_run.pin"]("release_number", 1)
+            loaded.modules["mitx_run.record.pin"]("release_number", 1)
             if amis:
-                loaded.modules["mitx_run.pin"]("images", loaded.images)
+                loaded.modules["mitx_run.record.pin"]("images", loaded.images)
         return loaded
 
     return load
 
 
-@pytest.mark.parametrize("check", ["record_missing", "deploy_missing"])
+@pytest.mark.parametrize("check", ["pending_record", "pending_deploy"])
 @pytest.mark.parametrize(
     ("said", "told"),
     [
@@ -39,7 +39,7 @@ def built(mitx, pillar, aws, tmp_path):
 def test_it_is_not_run_on_somebody_elses_release(built, check, said, told):
     """One key for every environment: update_edxapp_ami_sdb would destroy the other one's bases, deploy launch the other one's fleet."""
     with pytest.raises(CommandExecutionError, match="Somebody else has changed") as refused:
-        built(**said).modules[f"mitx_existing.{check}"]()
+        built(**said).modules[f"mitx_upgrade.saltops.{check}"]()
     assert told in str(refused.value)
     assert "salt-run state.orchestrate orchestrate.mitx.prepare" in str(refused.value)
 
@@ -47,11 +47,14 @@ def test_it_is_not_run_on_somebody_elses_release(built, check, said, told):
 def test_deploy_takes_no_other_images_than_this_runs(built):
     loaded = built()
     with pytest.raises(CommandExecutionError, match="edx_mitx-qa_koa_ami_id is None, this run's is 'ami-"):
-        loaded.modules["mitx_existing.deploy_missing"]()
+        loaded.modules["mitx_upgrade.saltops.pending_deploy"]()
 
 
 def test_a_deploy_after_which_ansible_had_failed_is_run_again(built, mitx):
-    write, missing = built().modules["mitx_journal.write"], mitx(test=True, **QUICK).modules["mitx_existing.deploy_missing"]
+    write, missing = (
+        built().modules["mitx_run.journal.write"],
+        mitx(test=True, **QUICK).modules["mitx_upgrade.saltops.pending_deploy"],
+    )
     write("existing", sls="orchestrate.edx.deploy", stage="after")
     assert "Ansible has not configured every host" not in missing()
     write("unconfigured", hosts=["edx-0: failed=1"])
@@ -62,15 +65,15 @@ def test_a_deploy_after_which_ansible_had_failed_is_run_again(built, mitx):
 
 def test_a_plan_of_what_is_not_built_yet_is_no_obstacle(built):
     loaded = built(number="0", test=True, amis=False)
-    assert loaded.modules["mitx_existing.deploy_missing"]()
-    assert loaded.modules["mitx_existing.attach_missing"]() == ["the new fleet is not deployed yet"]
+    assert loaded.modules["mitx_upgrade.saltops.pending_deploy"]()
+    assert loaded.modules["mitx_upgrade.saltops.pending_attach"]() == ["the new fleet is not deployed yet"]
 
 
 def test_an_image_that_failed_is_not_taken_for_built_and_the_way_on_is_told(built, aws):
     loaded = built()
     aws.fault(operation="describe_images", times=None, rewrite={">available<": ">failed<"})
     with pytest.raises(CommandExecutionError) as refused:
-        loaded.modules["mitx_existing.build_missing"]()
+        loaded.modules["mitx_upgrade.saltops.pending_build"]()
     said = str(refused.value)
     assert "Failed in EC2, for good: " in said
     assert "cloud.destroy edxapp-mitx-qa-koa-base,edx-worker-mitx-qa-koa-base" in said
@@ -79,17 +82,17 @@ def test_an_image_that_failed_is_not_taken_for_built_and_the_way_on_is_told(buil
 
 def test_images_that_were_thrown_away_are_built_again_under_the_same_number(built):
     loaded = built(number="0", amis=False)
-    loaded.modules["mitx_journal.write"]("phase", phase="build", status="finished", seconds=1)
-    assert loaded.modules["mitx_world.differences"](loaded.settings, "build") == [
+    loaded.modules["mitx_run.journal.write"]("phase", phase="build", status="finished", seconds=1)
+    assert loaded.modules["mitx_upgrade.drift.check"](loaded.settings, "build") == [
         "there is no AMI of edx",
         "there is no AMI of edx-worker",
     ]
-    assert loaded.modules["mitx_existing.build_missing"]() == ["there are no AMIs of koa release 1"]
+    assert loaded.modules["mitx_upgrade.saltops.pending_build"]() == ["there are no AMIs of koa release 1"]
 
 
 def test_images_that_ec2_does_not_list_yet_are_not_built_a_second_time(built):
     with pytest.raises(CommandExecutionError, match="EC2 lists 0 of its two AMIs. .* run again"):
-        built(number="1", amis=False).modules["mitx_existing.build_missing"]()
+        built(number="1", amis=False).modules["mitx_upgrade.saltops.pending_build"]()
 
 
 # ---- what was said on the command line
@@ -101,7 +104,8 @@ def test_what_is_said_for_one_time_reaches_the_phases_and_what_may_not_be_writte
     mine["environments"]["mitx-qa"]["migrate"] = {"snapshot_id": "rds:1"}
     mine["defaults"]["drain"]["command"] = "depth amqp://edx:secret@broker/"
     mine["defaults"]["announce"]["smtp"] = {"host": "outgoing", "password": "hunter2"}
-    passed = mitx().modules["mitx_orchestrate.inherited"]("r")["mitx"]
+    mine["run"] = "r"
+    passed = mitx().modules["mitx_run.nested.inherited"]()["mitx"]
     assert passed["drain"] == {"waive": True}
     assert passed["environments"]["mitx-qa"]["migrate"]["snapshot_id"] == "rds:1"
     assert list(passed["environments"]) == ["mitx-qa"]
@@ -126,21 +130,21 @@ def source(example_pillar, pillar, tmp_path):
 
 
 def test_the_last_copy_serves_all_but_the_existing_orchestrations(mitx, source):
-    mitx().modules["mitx_settings.keep"]()
+    mitx().modules["mitx_run.settings.save_current"]()
     source.unlink()
     modules = mitx(begin=False).modules
-    assert modules["mitx_settings.get"]()["codename"] == "koa"
+    assert modules["mitx_run.settings.get"]()["codename"] == "koa"
     with pytest.raises(CommandExecutionError, match="cannot be fetched .*without_existing: True"):
-        modules["mitx_existing.require_unchanged_settings"]()
+        modules["mitx_upgrade.saltops.require_unchanged_settings"]()
 
 
 def test_without_a_copy_it_is_one_more_problem_of_the_settings(mitx, source):
     source.unlink()
     with pytest.raises(CommandExecutionError, match=r"\n  - mitx:environments_source: file:.* cannot be fetched"):
-        mitx(begin=False).modules["mitx_settings.get"]()
+        mitx(begin=False).modules["mitx_run.settings.get"]()
 
 
 def test_a_server_that_does_not_answer_is_told_and_not_a_traceback(mitx, pillar, source):
     pillar["mitx"]["environments_source"] = "http://127.0.0.1:1/environment_settings.yml"
     with pytest.raises(CommandExecutionError, match="http://127.0.0.1:1/environment_settings.yml cannot be fetched"):
-        mitx(begin=False).modules["mitx_settings.get"]()
+        mitx(begin=False).modules["mitx_run.settings.get"]()

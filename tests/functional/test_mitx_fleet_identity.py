@@ -29,11 +29,11 @@ def _ids(instances):
 
 
 def _current(run, **kwargs):
-    return run.modules["mitx_fleet.current"](**kwargs)
+    return run.modules["mitx_fleet.fleets.current"](**kwargs)
 
 
 def _new(run, release=1):
-    return run.modules["mitx_fleet.new"](release=release)
+    return run.modules["mitx_fleet.fleets.new"](release=release)
 
 
 # ---- the old fleet ----
@@ -58,7 +58,7 @@ def test_current_leaves_out_the_new_fleet_even_when_it_is_registered(run):
     new = run.world.fleet("koa", 1)
     run.world.register(new)
     assert _ids(_current(run, release=1)) == set(run.old.values())
-    run.modules["mitx_run.pin"]("new_fleet", _new(run)["instances"])
+    run.modules["mitx_run.record.pin"]("new_fleet", _new(run)["instances"])
     assert _ids(_current(run)) == set(run.old.values())
 
 
@@ -86,8 +86,8 @@ def test_recorded_once_and_for_all(run):
     again = run.states["mitx_fleet.recorded"]("current", fleet="old")
     assert (again["result"], again["changes"]) == (True, {})
     assert f"{NAME}-v3 ({run.old[f'{NAME}-v3']}) is no more" in again["comment"]
-    assert _ids(run.modules["mitx_fleet.recorded"]("old")) == set(run.old.values())
-    assert stray not in _ids(run.modules["mitx_fleet.recorded"]("old"))
+    assert _ids(run.modules["mitx_fleet.fleets.recorded"]("old")) == set(run.old.values())
+    assert stray not in _ids(run.modules["mitx_fleet.fleets.recorded"]("old"))
 
 
 def test_recording_refuses_a_stranger_in_the_load_balancer(run):
@@ -96,7 +96,7 @@ def test_recording_refuses_a_stranger_in_the_load_balancer(run):
     ret = run.states["mitx_fleet.recorded"]("current", fleet="old")
     assert ret["result"] is False
     assert f"{DRAFT} holds edx-mitx-qa-current-residential-live-0-v9 ({stranger})" in ret["comment"]
-    assert run.modules["mitx_run.pinned"]("old_fleet") is None
+    assert run.modules["mitx_run.record.pinned"]("old_fleet") is None
 
 
 def test_recording_refuses_an_instance_of_another_environment_in_the_load_balancer(run):
@@ -116,7 +116,7 @@ def test_recording_refuses_an_empty_fleet(mitx, aws):
 
 def test_what_was_not_recorded_is_an_error_with_the_next_command(run):
     with pytest.raises(CommandExecutionError, match=r"salt-run state\.orchestrate orchestrate\.mitx\.prepare"):
-        run.modules["mitx_fleet.recorded"]("old")
+        run.modules["mitx_fleet.fleets.recorded"]("old")
 
 
 # ---- the new fleet ----
@@ -180,7 +180,7 @@ def test_new_tells_an_instance_of_this_release_that_settings_do_not_name(run):
 
 
 def _taken(run, release):
-    return run.modules["mitx_fleet.taken"](release=release)
+    return run.modules["mitx_fleet.fleets.taken"](release=release)
 
 
 def test_names_of_a_free_release_are_free(run):
@@ -201,7 +201,7 @@ def test_a_namesake_in_another_environment_is_in_the_way_too(run):
 
 
 def test_what_this_runs_own_deploy_launched_is_not_in_its_way(run):
-    run.modules["mitx_run.pin"]("images", run.world.build(1))
+    run.modules["mitx_run.record.pin"]("images", run.world.build(1))
     mine = run.world.launch(f"{NAME}-v1", purpose=PURPOSE)
     theirs = run.world.launch("edx-mitx-qa-next-residential-live-1-v1", purpose=PURPOSE, image=run.world.first_image_once())
     found = _taken(run, 1)
@@ -223,8 +223,8 @@ def test_a_terminated_namesake_is_told_apart(run):
 @pytest.fixture
 def deployed(run):
     """Koa v1 launched from the run's images."""
-    run.modules["mitx_run.pin"]("release_number", 1)
-    run.modules["mitx_run.pin"]("images", run.world.build(1))
+    run.modules["mitx_run.record.pin"]("release_number", 1)
+    run.modules["mitx_run.record.pin"]("images", run.world.build(1))
     run.new = run.world.fleet("koa", 1)
     return run
 
@@ -236,7 +236,7 @@ def _launched(run):
 def test_launched_records_the_new_fleet(deployed):
     ret = _launched(deployed)
     assert ret["result"] is True, ret["comment"]
-    assert _ids(deployed.modules["mitx_fleet.recorded"]("new")) == set(deployed.new.values())
+    assert _ids(deployed.modules["mitx_fleet.fleets.recorded"]("new")) == set(deployed.new.values())
     assert _launched(deployed)["changes"] == {}
 
 
@@ -272,7 +272,7 @@ def test_launched_records_nothing_that_is_half_launched(deployed, how):
     ret = _launched(deployed)
     assert ret["result"] is False
     assert said[how] in ret["comment"]
-    assert deployed.modules["mitx_run.pinned"]("new_fleet") is None
+    assert deployed.modules["mitx_run.record.pinned"]("new_fleet") is None
 
 
 def _exchange(deployed):
@@ -285,19 +285,19 @@ def _exchange(deployed):
 def test_an_instance_that_is_lost_before_the_window_is_replaced_in_the_record(deployed):
     replacement = _exchange(deployed)
     # A close that was refused has acted on nothing.
-    deployed.modules["mitx_journal.write"]("phase", phase="close", status="failed")
+    deployed.modules["mitx_run.journal.write"]("phase", phase="close", status="failed")
     ret = _launched(deployed)
     assert ret["result"] is True
     assert ret["changes"]["new_fleet"] == {
         "old": [f"{NAME}-v1 ({deployed.new[f'{NAME}-v1']})"],
         "new": [f"{NAME}-v1 ({replacement})"],
     }
-    assert replacement in {one["id"] for one in deployed.modules["mitx_run.pinned"]("new_fleet")}
+    assert replacement in {one["id"] for one in deployed.modules["mitx_run.record.pinned"]("new_fleet")}
 
 
 def test_in_the_window_nothing_else_than_what_was_recorded_is_ours(deployed):
     _exchange(deployed)
-    deployed.modules["mitx_journal.write"]("phase", phase="stop", status="started")
+    deployed.modules["mitx_run.journal.write"]("phase", phase="stop", status="started")
     ret = _launched(deployed)
     assert ret["result"] is False
     assert f"{NAME}-v1 ({deployed.new[f'{NAME}-v1']}) is no more" in ret["comment"]
@@ -325,7 +325,7 @@ def test_a_colleagues_host_of_the_same_purpose_is_stopped_with_the_rest_and_neve
     ret = deployed.states["mitx_fleet.recorded"]("old fleet", fleet="old")
     assert ret["result"] is True
     assert "neither started again nor retired" in ret["comment"]
-    fleet = {one["id"]: one["serves"] for one in deployed.modules["mitx_fleet.recorded"]("old")}
+    fleet = {one["id"]: one["serves"] for one in deployed.modules["mitx_fleet.fleets.recorded"]("old")}
     assert {fleet[id_] for id_ in koa} == {False}
     assert {serves for id_, serves in fleet.items() if id_ not in koa} == {True}
 
@@ -337,7 +337,7 @@ def test_a_host_that_was_added_since_stops_the_window_until_somebody_says_whose_
     assert f"({added}) runs, and is of neither fleet" in ret["comment"]
     assert "pillar='{mitx: {adopt: True}}'" in ret["comment"]
     assert recorded.states["mitx_fleet.unchanged"]("u", adopt=True)["result"] is True
-    assert added in {one["id"] for one in recorded.modules["mitx_fleet.recorded"]("old")}
+    assert added in {one["id"] for one in recorded.modules["mitx_fleet.fleets.recorded"]("old")}
     assert recorded.states["mitx_fleet.unchanged"]("u")["result"] is True
 
 
@@ -369,7 +369,7 @@ def test_images_are_waited_for_by_name_and_recorded(run):
     ids = run.world.build(1, pending=0.5)
     ret = _images(run)
     assert ret["result"] is True, ret["comment"]
-    assert run.modules["mitx_run.pinned"]("images") == ids
+    assert run.modules["mitx_run.record.pinned"]("images") == ids
     assert _images(run)["changes"] == {}
 
 
@@ -388,7 +388,7 @@ def test_an_image_that_failed_is_final(run, aws):
     ret = _images(run)
     assert ret["result"] is False
     assert "is failed: it will never be available" in ret["comment"]
-    assert run.modules["mitx_run.pinned"]("images") is None
+    assert run.modules["mitx_run.record.pinned"]("images") is None
 
 
 def test_an_image_that_stays_pending_ends_at_the_deadline(run, mitx):
@@ -413,12 +413,12 @@ def test_images_survive_throttling_while_they_are_waited_for(run, aws):
     ids = run.world.build(1, pending=0.5)
     aws.fault(service="ec2", operation="describe_images", error="RequestLimitExceeded", times=3)
     assert _images(run)["result"] is True
-    assert run.modules["mitx_run.pinned"]("images") == ids
+    assert run.modules["mitx_run.record.pinned"]("images") == ids
 
 
 def test_recorded_upgrade_is_what_it_says(mitx, aws):
     """The starting point of the other tests: both fleets recorded, and different."""
     run = recorded_upgrade(mitx, aws)
-    old, new = (run.modules["mitx_fleet.recorded"](which) for which in ("old", "new"))
+    old, new = (run.modules["mitx_fleet.fleets.recorded"](which) for which in ("old", "new"))
     assert (len(old), len(new)) == (5, 5)
     assert not _ids(old) & _ids(new)

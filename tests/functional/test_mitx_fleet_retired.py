@@ -17,7 +17,7 @@ def retirement(mitx, aws, tmp_path, monkeypatch):
     def prepare(after=0, opened=True, **overrides):
         run = recorded_upgrade(mitx, aws, **{"retire": {**QUICK["retire"], "after": after}, **overrides})
         if opened:
-            run.modules["mitx_journal.write"]("phase", phase="open", status="finished", seconds=1)
+            run.modules["mitx_run.journal.write"]("phase", phase="open", status="finished", seconds=1)
         for elb in run.settings["elbs"]:
             run.world.elb.deregister_instances_from_load_balancer(
                 LoadBalancerName=elb["name"],
@@ -82,8 +82,8 @@ def test_not_before_its_time_unless_forced(retirement):
 
 def test_what_did_not_serve_is_somebody_elses_and_stays(retirement):
     master = retirement()
-    fleet = [{**one, "serves": one["name"] != NAME} for one in master.modules["mitx_fleet.recorded"]("old")]
-    master.modules["mitx_run.pin"]("old_fleet", fleet, again=True)
+    fleet = [{**one, "serves": one["name"] != NAME} for one in master.modules["mitx_fleet.fleets.recorded"]("old")]
+    master.modules["mitx_run.record.pin"]("old_fleet", fleet, again=True)
     ret = _retire(master)
     assert ret["result"] is True, ret["comment"]
     assert master.world.states(master.old[NAME]) == {master.old[NAME]: "running"}

@@ -99,7 +99,7 @@ def announce(mitx, pki):
 
 
 def requested(mitx, **kwargs):
-    return mitx.states["mitx_window.requested"]("3down request", **kwargs)
+    return mitx.states["mitx_site.announced"]("3down request", **kwargs)
 
 
 def test_the_request_arrives_encrypted_and_logged_in(serve, inbox, announce):
@@ -247,12 +247,14 @@ def test_a_past_window_is_not_announced(mitx):
 def test_bad_mail_settings_are_named_together(mitx, announce, said):
     modules = mitx().modules
     wanted = {"smtp": {}, "sender": "a@b.edu", "to": ["c@d.edu"], **announce}
-    assert said in "; ".join(modules["mitx_mail.problems"](wanted))
+    assert said in "; ".join(modules["mitx_site.mail.problems"](wanted))
     with pytest.raises(CommandExecutionError, match="No mail was sent"):
-        modules["mitx_mail.send"](wanted, "Subject", "Text")
+        modules["mitx_site.mail.send"](wanted, "Subject", "Text")
 
 
 def test_line_breaks_in_a_subject_make_no_headers(mitx):
-    message = mitx().modules["mitx_mail.compose"]({"sender": "a@b.edu", "to": ["c@d.edu"]}, "One\r\nBcc: all@mit.edu", "Text")
+    message = mitx().modules["mitx_site.mail.compose"](
+        {"sender": "a@b.edu", "to": ["c@d.edu"]}, "One\r\nBcc: all@mit.edu", "Text"
+    )
     assert message["Subject"] == "One Bcc: all@mit.edu"
     assert message["Bcc"] is None

@@ -12,7 +12,7 @@ INVALIDATE, POLL = "cloudfront.create_invalidation", "cloudfront.get_invalidatio
 
 
 def published(mitx, **kwargs):
-    return mitx.states["mitx_page.published"]("maintenance page", **kwargs)
+    return mitx.states["mitx_site.page_published"]("maintenance page", **kwargs)
 
 
 def body(site):
@@ -41,6 +41,22 @@ def test_the_same_page_again_is_one_head(site, load):
     assert site.calls() == [HEAD]
 
 
+def test_a_page_whose_old_copies_were_not_invalidated_is_not_done(site, load):
+    """Killed, or denied, between the two: the bucket has the page, CloudFront shows the one before for as long as it likes."""
+    fault = site.aws.fault(operation="create_invalidation", error="AccessDenied", status=403, times=1)
+    assert published(load())["result"] is False
+    assert fault
+    site.aws.clear_calls()
+    dry = published(load(test=True))
+    assert (dry["result"], list(dry["changes"])) == (None, ["invalidation"])
+    ret = published(load())
+    assert (ret["result"], list(ret["changes"])) == (True, ["invalidation"])
+    assert without_polls(site.calls()) == [HEAD, HEAD, INVALIDATE]
+    site.aws.clear_calls()
+    assert published(load())["changes"] == {}
+    assert site.calls() == [HEAD]
+
+
 def test_another_page_is_four_calls_and_polls_and_keeps_the_one_before(site, load):
     published(load())
     before = body(site)
@@ -60,13 +76,13 @@ def test_the_page_before_can_be_put_back(site, load):
     published(load())
     before = body(site)
     mitx = load(window={"reason": "a mistake"})
-    previous = mitx.modules["mitx_page.publish"](mitx.settings)["previous"]
+    previous = mitx.modules["mitx_site.page.publish"](mitx.settings)["previous"]
     assert body(site) != before
 
-    assert mitx.modules["mitx_page.restore"](mitx.settings, previous)["changed"] is True
+    assert mitx.modules["mitx_site.page.restore"](mitx.settings, previous)["changed"] is True
     assert body(site) == before
     site.aws.clear_calls()
-    assert mitx.modules["mitx_page.restore"](mitx.settings, previous)["changed"] is False
+    assert mitx.modules["mitx_site.page.restore"](mitx.settings, previous)["changed"] is False
     assert site.calls() == [HEAD]
 
 
@@ -75,7 +91,7 @@ def test_restoring_a_file_that_is_not_there_leaves_the_page(site, load):
     published(mitx)
     before = body(site)
     with pytest.raises(CommandExecutionError, match=r"nowhere\.html"):
-        mitx.modules["mitx_page.restore"](mitx.settings, "/nowhere.html")
+        mitx.modules["mitx_site.page.restore"](mitx.settings, "/nowhere.html")
     assert body(site) == before
 
 
@@ -122,7 +138,7 @@ def test_another_window_forgets_the_overrun_of_the_one_before(site, load):
 
 def test_an_overrun_that_is_past_by_now_is_still_shown(site, load, monkeypatch):
     mitx = load(window={"start": "2020-12-20 21:00"})
-    planned = mitx.modules["mitx_page.plan"](mitx.settings)
+    planned = mitx.modules["mitx_site.page.plan"](mitx.settings)
     site.aws.client("s3").put_object(
         Bucket="upgrading.mitx.mit.edu",
         Key="index.html",
@@ -257,6 +273,6 @@ def test_a_marker_that_is_no_attribute_is_refused(site, load):
 
 def test_the_preview_is_a_file_and_publishes_nothing(site, load):
     mitx = load()
-    path = mitx.modules["mitx_page.preview"](mitx.settings)
+    path = mitx.modules["mitx_site.page.preview"](mitx.settings)
     assert "December 20, 2099" in pathlib.Path(path).read_text()
     assert site.calls() == []

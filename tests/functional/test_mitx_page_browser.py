@@ -42,7 +42,7 @@ def render(mitx):
 
     def html(until=None, unannounced=False, **overrides):
         loaded = mitx(**overrides)
-        return loaded.modules["mitx_page.render"](loaded.settings, until, unannounced)
+        return loaded.modules["mitx_site.page.render"](loaded.settings, until, unannounced)
 
     return html
 

@@ -8,6 +8,9 @@ import shutil
 import pytest
 import salt.loader
 
+from mitx_upgrade import preflight
+from tests.support.rooms import Modules
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXISTING = {
     "orchestrate/edx/build_ami.sls": """
@@ -48,7 +51,7 @@ def problems(mitx, tmp_path):
         # Nobody answers there, and it is told at once.
         nowhere = {"endpoint_url": "http://127.0.0.1:9", "attempts": 1}
         opts = {**mitx(aws=nowhere, **overrides).opts, "file_roots": {"base": [str(tmp_path / "tree")]}}
-        return salt.loader.minion_mods(opts)["mitx_preflight.problems"]()
+        return Modules(salt.loader.minion_mods(opts))["mitx_upgrade.preflight.problems"]()
 
     return find
 
@@ -75,18 +78,19 @@ def test_a_silent_aws_hides_nothing_of_the_rest(problems):
     assert "127.0.0.1:9" in "".join(found["AWS account"])
 
 
-def test_an_old_synced_copy_that_shadows_the_installed_one_is_told(mitx, aws, tmp_path):
+def test_an_old_synced_copy_that_shadows_the_installed_one_is_told(mitx, aws, tmp_path, monkeypatch):
     synced = tmp_path / "synced"
+    monkeypatch.setattr(preflight, "_installed_by_pip", lambda: [synced])
     shutil.copytree(ROOT / "_modules", synced, ignore=shutil.ignore_patterns("__pycache__"))
 
     def notes():
-        return salt.loader.minion_mods({**mitx().opts, "module_dirs": [str(synced)]})["mitx_preflight.notes"]()
+        return Modules(salt.loader.minion_mods(mitx().opts))["mitx_upgrade.preflight.notes"]()
 
     (account,) = notes()
     assert aws.url in account
-    with (synced / "mitx_dns.py").open("a") as module:
+    with (synced / "mitx_site/dns.py").open("a") as module:
         module.write("# of last year\n")
     _, told = notes()
     assert str(synced) in told
-    assert "mitx_dns.py" in told
-    assert "mitx_elb.py" not in told
+    assert "mitx_site/dns.py" in told
+    assert "mitx_fleet/elb.py" not in told

@@ -48,9 +48,9 @@ def test_qas_recorded_commit_and_images_are_proven_and_nothing_is_pushed(world, 
     assert (ret["result"], ret["changes"]) == (True, {}), ret["comment"]
     assert world.tip() in ret["comment"]
     assert loaded.images["edx"] in ret["comment"]
-    assert loaded.modules["mitx_run.pinned"]("release_sha") == world.tip()
+    assert loaded.modules["mitx_run.record.pinned"]("release_sha") == world.tip()
     assert world.refs(world.origin) == before
-    assert loaded.modules["mitx_journal.entries"](event="git") == []
+    assert loaded.modules["mitx_run.journal.entries"](event="git") == []
 
 
 def test_a_commit_of_a_backup_counts_and_says_where(world, production):
@@ -59,7 +59,7 @@ def test_a_commit_of_a_backup_counts_and_says_where(world, production):
     old, new = world.tip(), world.rc3
     world.set(world.origin, f"refs/mitx/backup/koa/20201101T000000Z-{old}", old)
     world.set(world.origin, BRANCH, new)
-    assert loaded.modules["mitx_release.proof"]()["where"] == [f"refs/mitx/backup/koa/20201101T000000Z-{old}"]
+    assert loaded.modules["mitx_release.release.proof"]()["where"] == [f"refs/mitx/backup/koa/20201101T000000Z-{old}"]
     assert loaded.states["mitx_release.proven"]("QA's release")["result"] is True
 
 
@@ -78,7 +78,7 @@ def test_what_is_missing_is_named(world, production):
     _record(loaded, world.tip(), "later")
     loaded.ec2.deregister_image(ImageId=loaded.images["edx-worker"])
     assert f"{loaded.images['edx-worker']}, which mitx-qa recorded" in comment()
-    assert loaded.modules["mitx_run.pinned"]("release_sha") is None
+    assert loaded.modules["mitx_run.record.pinned"]("release_sha") is None
 
 
 def test_another_releases_image_is_not_taken(world, production):

@@ -84,15 +84,15 @@ URLS = [
 def test_a_hostile_name_never_reaches_git(load, world, canary, argv, name):
     name = name.format(canary=canary)
     modules = load()
-    release = modules["mitx_settings.get"]()["release"]
+    release = modules["mitx_run.settings.get"]()["release"]
     for call in (
-        lambda: modules["mitx_git.check_name"](name),
-        lambda: modules["mitx_mirror.fetch"]({**release, "onto": name}),
-        lambda: modules["mitx_branch.resolve"]({**release, "onto": name}, {}),
-        lambda: modules["mitx_branch.tip"]({**release, "branch": name}, {}),
-        lambda: modules["mitx_branch.copy"](names=[name]),
-        lambda: modules["mitx_release.plan"](onto_sha=name or " "),
-        lambda: modules["mitx_release.plan"](drop=[name]),
+        lambda: modules["mitx_release.git.check_name"](name),
+        lambda: modules["mitx_release.mirror.fetch"]({**release, "onto": name}),
+        lambda: modules["mitx_release.branches.resolve"]({**release, "onto": name}, {}),
+        lambda: modules["mitx_release.branches.tip"]({**release, "branch": name}, {}),
+        lambda: modules["mitx_release.branches.copy"](names=[name]),
+        lambda: modules["mitx_release.release.plan"](onto_sha=name or " "),
+        lambda: modules["mitx_release.release.plan"](drop=[name]),
     ):
         with pytest.raises(CommandExecutionError):
             call()
@@ -104,17 +104,19 @@ def test_a_hostile_name_never_reaches_git(load, world, canary, argv, name):
 def test_a_hostile_url_never_reaches_git(load, world, canary, argv, remote, url):
     url = url.format(canary=canary)
     modules = load()
-    release = {**modules["mitx_settings.get"]()["release"], remote: url, "protocols": ["https", "ssh", "file", "ext", "fd"]}
+    release = {**modules["mitx_run.settings.get"]()["release"], remote: url, "protocols": ["https", "ssh", "file", "ext", "fd"]}
     with pytest.raises(CommandExecutionError, match=f"release:{remote}"):
-        modules["mitx_git.url"](release, remote)
-    with modules["mitx_mirror.locked"](release), pytest.raises(CommandExecutionError):
-        modules["mitx_mirror.fetch"](release)
+        modules["mitx_release.git.url"](release, remote)
+    with modules["mitx_release.mirror.locked"](release), pytest.raises(CommandExecutionError):
+        modules["mitx_release.mirror.fetch"](release)
     assert not url or url not in argv()
 
 
 def test_a_password_in_a_url_is_refused_and_not_repeated(load):
     with pytest.raises(CommandExecutionError, match="Credentials belong in release:credentials") as refusal:
-        load(origin=f"https://me:{SECRET}@github.com/mitodl/edx-platform.git", protocols=["https", "file"])["mitx_release.plan"]()
+        load(origin=f"https://me:{SECRET}@github.com/mitodl/edx-platform.git", protocols=["https", "file"])[
+            "mitx_release.release.plan"
+        ]()
     assert SECRET not in str(refusal.value)
 
 
@@ -156,10 +158,10 @@ def test_hooks_configuration_and_environment_of_others_do_not_run(load, world, c
     for name, value in foreign.items():
         monkeypatch.setenv(name, value)
     modules = load()
-    modules["mitx_release.plan"]()
-    mirror = pathlib.Path(modules["mitx_settings.get"]()["release"]["mirror"])
+    modules["mitx_release.release.plan"]()
+    mirror = pathlib.Path(modules["mitx_run.settings.get"]()["release"]["mirror"])
     shutil.copytree(hooks, mirror / "hooks")
-    answer = modules["mitx_release.sync"]()
+    answer = modules["mitx_release.release.sync"]()
     for name in foreign:
         monkeypatch.delenv(name)
     assert world.tip() == answer["new"]
@@ -168,14 +170,14 @@ def test_hooks_configuration_and_environment_of_others_do_not_run(load, world, c
 
 def test_a_mirror_that_is_not_ours_is_not_entered(load, world, canary, monkeypatch):
     modules = load()
-    release = modules["mitx_settings.get"]()["release"]
+    release = modules["mitx_run.settings.get"]()["release"]
     mirror = pathlib.Path(release["mirror"])
     mirror.mkdir(parents=True)
     subprocess.run(["git", "init", "--quiet", "--bare", str(mirror)], check=True)
     (mirror / "config").write_text(f"[core]\n bare = true\n repositoryformatversion = 0\n alternateRefsCommand = {canary}\n")
     mirror.chmod(0o777)
     with pytest.raises(CommandExecutionError, match=r"must belong to .* mode 777"):
-        modules["mitx_release.plan"]()
+        modules["mitx_release.release.plan"]()
     mirror.chmod(0o755)
     nobody = pwd.getpwnam("nobody")
     if os.geteuid() == 0:
@@ -183,7 +185,7 @@ def test_a_mirror_that_is_not_ours_is_not_entered(load, world, canary, monkeypat
     else:
         monkeypatch.setattr(os, "geteuid", lambda: nobody.pw_uid)
     with pytest.raises(CommandExecutionError, match="must belong to"):
-        modules["mitx_release.plan"]()
+        modules["mitx_release.release.plan"]()
 
 
 def test_another_user_without_a_home_runs_git(world, mitx, monkeypatch):
@@ -191,7 +193,7 @@ def test_another_user_without_a_home_runs_git(world, mitx, monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     if os.geteuid():
         with pytest.raises(CommandExecutionError, match="only root can run git as nobody"):
-            mitx(release=release_world.settings(world, runas="nobody")).modules["mitx_release.plan"]()
+            mitx(release=release_world.settings(world, runas="nobody")).modules["mitx_release.release.plan"]()
         return
     nobody = pwd.getpwnam("nobody")
     assert not os.path.exists(nobody.pw_dir)
@@ -204,33 +206,33 @@ def test_another_user_without_a_home_runs_git(world, mitx, monkeypatch):
         for path in (folder / "forge").rglob("*"):
             os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
         modules = mitx(release=release_world.settings(theirs, runas="nobody", mirror=str(folder / "git/mirror.git"))).modules
-        assert modules["mitx_release.sync"]()["new"] == theirs.tip()
+        assert modules["mitx_release.release.sync"]()["new"] == theirs.tip()
         owners = {path.stat().st_uid for path in (folder / "git/mirror.git").rglob("*")}
         assert owners == {nobody.pw_uid}
 
         theirs.set(theirs.upstream, "open-release/koa.rc3", clash)
         with pytest.raises(CommandExecutionError, match="sudo -u nobody git -C") as stopped:
-            modules["mitx_release.sync"]()
+            modules["mitx_release.release.sync"]()
         conflict = pathlib.Path(stopped.value.conflict["folder"])
         assert (conflict / "lms/a.py").stat().st_uid == nobody.pw_uid
         (conflict / "lms/a.py").write_text(release_world.lines("a", l5="both"))
         who = ["git", "-c", "user.name=x", "-c", "user.email=x@y", "-C", str(conflict), "add", "lms/a.py"]
         subprocess.run(who, user=nobody.pw_uid, check=True, env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
-        assert modules["mitx_release.sync"]()["new"] == theirs.tip()
+        assert modules["mitx_release.release.sync"]()["new"] == theirs.tip()
     finally:
         shutil.rmtree(folder)
 
 
 def test_a_user_that_does_not_exist_is_named(load):
     with pytest.raises(CommandExecutionError, match="there is no user 'no-such-user'"):
-        load(runas="no-such-user")["mitx_release.plan"]()
+        load(runas="no-such-user")["mitx_release.release.plan"]()
 
 
 def test_an_older_git_is_a_clear_error(load, tmp_path, monkeypatch):
     _program(tmp_path / "old" / "git", 'test "$1" = version && echo "git version 2.34.1" || exit 99')
     monkeypatch.setenv("PATH", f"{tmp_path / 'old'}:{os.environ['PATH']}")
     with pytest.raises(CommandExecutionError, match=r"git version 2\.34\.1; the release branch needs 2\.38 or later"):
-        load()["mitx_release.plan"]()
+        load()["mitx_release.release.plan"]()
 
 
 class _Forge(http.server.BaseHTTPRequestHandler):
@@ -292,7 +294,7 @@ def _over_http(forge, **changed):
 
 
 def _seen_by_others(load_result, caplog, argv, modules):
-    journal = json.dumps(modules["mitx_journal.entries"]())
+    journal = json.dumps(modules["mitx_run.journal.entries"]())
     shown = "\n".join((json.dumps(load_result), caplog.text, argv(), journal))
     encoded = base64.b64encode(f"x-access-token:{SECRET}".encode()).decode()
     return [text for text in (SECRET, encoded) if text in shown]
@@ -301,7 +303,7 @@ def _seen_by_others(load_result, caplog, argv, modules):
 def test_a_token_opens_origin_and_is_seen_nowhere(load, world, forge, argv, caplog):
     caplog.set_level("DEBUG")
     modules = load(**_over_http(forge, credentials={"token": SECRET}))
-    answer = modules["mitx_release.sync"]()
+    answer = modules["mitx_release.release.sync"]()
     assert world.tip() == answer["new"]
     assert _seen_by_others(answer, caplog, argv, modules) == []
     assert "git push" in argv()
@@ -315,7 +317,7 @@ def test_a_wrong_token_is_an_error_without_the_token(load, world, forge, argv, c
     forge.wanted = "Basic something else"
     modules = load(**_over_http(forge, credentials={"token": SECRET}))
     with pytest.raises(CommandExecutionError, match="origin cannot be fetched") as refusal:
-        modules["mitx_release.sync"]()
+        modules["mitx_release.release.sync"]()
     assert _seen_by_others(str(refusal.value), caplog, argv, modules) == []
 
 
@@ -324,14 +326,14 @@ def test_a_secret_that_a_server_echoes_is_masked(load, world, forge, argv):
     _program(hook, f"echo 'no, {SECRET} may not' >&2; exit 1")
     modules = load(**_over_http(forge, credentials={"token": SECRET}))
     with pytest.raises(CommandExecutionError, match=r"remote: no, \*\*\* may not"):
-        modules["mitx_release.sync"]()
+        modules["mitx_release.release.sync"]()
 
 
 def test_ssh_uses_the_key_file_and_nothing_else(load, world, argv, tmp_path):
     key, hosts = tmp_path / "a key", tmp_path / "known"
     credentials = {"ssh_key": str(key), "known_hosts": str(hosts)}
     urls = {"upstream": f"ssh://git@127.0.0.1{world.upstream}", "origin": f"git@127.0.0.1:{world.origin}", "protocols": ["ssh"]}
-    answer = load(**urls, credentials=credentials)["mitx_release.sync"]()
+    answer = load(**urls, credentials=credentials)["mitx_release.release.sync"]()
     assert world.tip() == answer["new"]
     lines = [line for line in argv().splitlines() if line.startswith("ssh ")]
     assert lines
@@ -348,16 +350,16 @@ def test_ssh_uses_the_key_file_and_nothing_else(load, world, argv, tmp_path):
 
 def test_credentials_that_are_misspelt_are_an_error(load):
     with pytest.raises(CommandExecutionError, match="unknown passwort; there are"):
-        load(credentials={"passwort": SECRET})["mitx_release.plan"]()
+        load(credentials={"passwort": SECRET})["mitx_release.release.plan"]()
 
 
 def test_nothing_changes_under_test(world, mitx):
     before = world.refs(world.origin)
     modules = mitx(test=True, release=release_world.settings(world)).modules
     with pytest.raises(CommandExecutionError):
-        modules["mitx_release.sync"]()
+        modules["mitx_release.release.sync"]()
     assert world.refs(world.origin) == before
-    for call in (modules["mitx_branch.copy"], modules["mitx_release.plan"]):
+    for call in (modules["mitx_release.branches.copy"], modules["mitx_release.release.plan"]):
         assert call()["pushes"]
     assert world.refs(world.origin) == before
 
@@ -365,8 +367,8 @@ def test_nothing_changes_under_test(world, mitx):
 def test_what_others_may_read(load, world):
     """The lock and the mirror are for their user alone to write."""
     modules = load()
-    modules["mitx_release.plan"]()
-    mirror = pathlib.Path(modules["mitx_settings.get"]()["release"]["mirror"])
+    modules["mitx_release.release.plan"]()
+    mirror = pathlib.Path(modules["mitx_run.settings.get"]()["release"]["mirror"])
     for path in (mirror, pathlib.Path(f"{mirror}.lock"), *mirror.rglob("*")):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o022, path
-    assert BRANCH in modules["mitx_release.plan"]()["branch"]
+    assert BRANCH in modules["mitx_release.release.plan"]()["branch"]

@@ -23,13 +23,13 @@ def test_the_states_pin_predict_and_repeat(world, mitx):
     done = wet.states["mitx_release.rebased"]("release")
     assert done["result"] is True
     assert done["changes"][BRANCH]["new"] == change["new"] == world.tip()
-    assert wet.modules["mitx_run.pinned"]("release_sha") == world.tip()
-    pushes = [line for line in wet.modules["mitx_journal.entries"](event="git") if "push" in line["command"]]
+    assert wet.modules["mitx_run.record.pinned"]("release_sha") == world.tip()
+    pushes = [line for line in wet.modules["mitx_run.journal.entries"](event="git") if "push" in line["command"]]
     assert [line["stage"] for line in pushes] == ["before", "after"]
 
     again = wet.states["mitx_release.rebased"]("release")
     assert (again["result"], again["changes"]) == (True, {})
-    assert len([line for line in wet.modules["mitx_journal.entries"](event="git") if "push" in line["command"]]) == 2
+    assert len([line for line in wet.modules["mitx_run.journal.entries"](event="git") if "push" in line["command"]]) == 2
 
 
 def test_the_state_stops_on_a_conflict_and_predicts_it(world, mitx):
@@ -37,14 +37,14 @@ def test_the_state_stops_on_a_conflict_and_predicts_it(world, mitx):
     world.set(world.upstream, "open-release/koa.rc3", clash)
     before = world.refs(world.origin)
     dry = mitx(test=True, release=release_world.settings(world)).states["mitx_release.rebased"]("release")
-    assert dry["result"] is None
+    assert dry["result"] is False
     assert "lms/a.py" in dry["comment"]
     assert "1 conflict" in dry["warnings"][0]
     wet = mitx(release=release_world.settings(world))
     stopped = wet.states["mitx_release.rebased"]("release")
     assert (stopped["result"], stopped["changes"]) == (False, {})
     assert "mitx.rebase resume=True" in stopped["comment"]
-    assert wet.modules["mitx_run.pinned"]("release_sha") is None
+    assert wet.modules["mitx_run.record.pinned"]("release_sha") is None
     assert world.refs(world.origin) == before
 
 

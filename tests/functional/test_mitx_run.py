@@ -23,38 +23,38 @@ def test_the_same_settings_are_the_same_run_and_a_new_window_is_a_new_one(mitx):
     first = mitx()
     again = mitx()
     moved = mitx(window={"start": "2099-12-21 21:00"})
-    ids = [loaded.modules["mitx_run.identify"](loaded.settings) for loaded in (first, again, moved)]
+    ids = [loaded.modules["mitx_run.record.identify"](loaded.settings) for loaded in (first, again, moved)]
     assert ids[0] == ids[1] != ids[2]
     assert ids[0].startswith("20991221T0200")
 
 
 def test_a_line_torn_by_a_kill_hides_neither_its_predecessors_nor_its_successors(run):
-    run["mitx_journal.write"]("phase", phase="close", status="started")
-    path = pathlib.Path(run["mitx_run.folder"]()) / "journal.jsonl"
+    run["mitx_run.journal.write"]("phase", phase="close", status="started")
+    path = pathlib.Path(run["mitx_run.folders.folder"]()) / "journal.jsonl"
     with path.open("a") as journal:
         journal.write('{"time": "2026-01-01T00:00:00Z", "event": "pha')
-    run["mitx_journal.write"]("phase", phase="close", status="finished")
-    assert [line["status"] for line in run["mitx_journal.entries"](event="phase")] == ["started", "finished"]
+    run["mitx_run.journal.write"]("phase", phase="close", status="finished")
+    assert [line["status"] for line in run["mitx_run.journal.entries"](event="phase")] == ["started", "finished"]
 
 
 def test_a_pinned_fact_is_pinned_for_good(run):
-    run["mitx_run.pin"]("release_number", 3)
-    run["mitx_run.pin"]("release_number", 3)
+    run["mitx_run.record.pin"]("release_number", 3)
+    run["mitx_run.record.pin"]("release_number", 3)
     with pytest.raises(CommandExecutionError, match=r"already recorded release_number as 3; it is now found to be 4"):
-        run["mitx_run.pin"]("release_number", 4)
-    assert run["mitx_run.pinned"]("release_number") == 3
+        run["mitx_run.record.pin"]("release_number", 4)
+    assert run["mitx_run.record.pinned"]("release_number") == 3
 
 
 def test_a_dry_run_writes_no_byte(mitx, tmp_path):
     run = mitx(test=True).modules
     before = sorted(path for path in (tmp_path / "runs").rglob("*"))
-    run["mitx_journal.write"]("phase", phase="close", status="started")
+    run["mitx_run.journal.write"]("phase", phase="close", status="started")
     for refused in (
-        lambda: run["mitx_run.pin"]("x", 1),
-        lambda: run["mitx_run.begin"]("r"),
-        lambda: run["mitx_run.capture"]("a", "b"),
-        lambda: run["mitx_run.approve"](),
-        lambda: run["mitx_lock.hold"](),
+        lambda: run["mitx_run.record.pin"]("x", 1),
+        lambda: run["mitx_run.record.begin"]("r"),
+        lambda: run["mitx_run.record.capture"]("a", "b"),
+        lambda: run["mitx_run.record.approve"](),
+        lambda: run["mitx_run.lock.acquire"](),
     ):
         with pytest.raises(CommandExecutionError, match="Refused under test=True"):
             refused()
@@ -62,39 +62,41 @@ def test_a_dry_run_writes_no_byte(mitx, tmp_path):
 
 
 def test_a_door_journals_before_and_after_and_tells_what_failed(run):
-    with run["mitx_journal.door"]("git", change=True, operation="push"):
+    with run["mitx_run.journal.door"]("git", change=True, operation="push"):
         pass
-    with pytest.raises(ZeroDivisionError), run["mitx_journal.door"]("git", change=True, operation="push"):
+    with pytest.raises(ZeroDivisionError), run["mitx_run.journal.door"]("git", change=True, operation="push"):
         1 / 0  # noqa: B018
-    stages = [line["stage"] for line in run["mitx_journal.entries"](event="git")]
+    stages = [line["stage"] for line in run["mitx_run.journal.entries"](event="git")]
     assert stages == ["before", "after", "before", "failed"]
-    assert run["mitx_journal.entries"](event="git")[-1]["error"] == "division by zero"
+    assert run["mitx_run.journal.entries"](event="git")[-1]["error"] == "division by zero"
 
 
 def test_no_secret_reaches_the_journal(run):
-    run["mitx_journal.write"](
+    run["mitx_run.journal.write"](
         "x",
         password="hunter2",
         nested={"secret_access_key": "hunter2", "token": "hunter2", "url": "https://me:hunter2@example.org/x"},
         body=b"hunter2",
     )
-    text = (pathlib.Path(run["mitx_run.folder"]()) / "journal.jsonl").read_text()
+    text = (pathlib.Path(run["mitx_run.folders.folder"]()) / "journal.jsonl").read_text()
     assert "hunter2" not in text
     assert "example.org" in text
 
 
 def test_outputs_stay_inside_the_folder_of_the_run(run):
-    assert pathlib.Path(run["mitx_run.capture"]("migrate/lms.txt", "OK")).read_text() == "OK"
+    assert pathlib.Path(run["mitx_run.record.capture"]("migrate/lms.txt", "OK")).read_text() == "OK"
     with pytest.raises(CommandExecutionError, match="outside"):
-        run["mitx_run.capture"]("../../../escaped", "x")
+        run["mitx_run.record.capture"]("../../../escaped", "x")
 
 
 HOLDER = textwrap.dedent("""
     import json, sys, time
     import salt.loader
+    sys.path.insert(0, sys.argv[2])
+    from tests.support.rooms import Modules
     with open(sys.argv[1]) as opts:
         modules = salt.loader.minion_mods(json.load(opts))
-    modules["mitx_lock.hold"](why="an upgrade", phase="migrate")
+    Modules(modules)["mitx_run.lock.acquire"](why="an upgrade", phase="migrate")
     print("held", flush=True)
     time.sleep(60)
 """)
@@ -104,7 +106,7 @@ HOLDER = textwrap.dedent("""
 def other_process(mitx, tmp_path):
     opts = tmp_path / "opts.json"
     opts.write_text(json.dumps(mitx().opts, default=str))
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(opts)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(opts), str(ROOT)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
@@ -113,30 +115,30 @@ def other_process(mitx, tmp_path):
 
 def test_a_second_engineer_is_told_who_is_at_it_and_why(run, other_process):
     with pytest.raises(CommandExecutionError, match=rf"process {other_process.pid}.*in phase migrate \(an upgrade\)"):
-        run["mitx_lock.hold"](why="me too")
-    assert run["mitx_lock.holder"]()["mine"] is False
+        run["mitx_run.lock.acquire"](why="me too")
+    assert run["mitx_run.lock.locked_by"]()["mine"] is False
 
 
 def test_kill_9_frees_the_environment(run, other_process):
     other_process.send_signal(signal.SIGKILL)
     other_process.wait()
-    assert run["mitx_lock.holder"]() is None
-    assert run["mitx_lock.hold"](why="mine now")["pid"] == os.getpid()
-    run["mitx_lock.release"]()
+    assert run["mitx_run.lock.locked_by"]() is None
+    assert run["mitx_run.lock.acquire"](why="mine now")["pid"] == os.getpid()
+    os.close(run["mitx_run.lock.locked_by"]()["fd"])
 
 
 def test_one_process_may_take_its_own_lock_again(run):
-    run["mitx_lock.hold"](why="upgrade", phase="close")
+    run["mitx_run.lock.acquire"](why="upgrade", phase="close")
     try:
-        assert run["mitx_lock.hold"](phase="stop")["phase"] == "stop"
+        assert run["mitx_run.lock.acquire"](phase="stop")["phase"] == "stop"
     finally:
-        run["mitx_lock.release"]()
-    assert run["mitx_lock.holder"]() is None
+        os.close(run["mitx_run.lock.locked_by"]()["fd"])
+    assert run["mitx_run.lock.locked_by"]() is None
 
 
 def test_waiting_ends_at_the_deadline_and_says_what_was_seen_last(run):
     with pytest.raises(CommandExecutionError, match="INSYNC: not so after 0.05 s; last seen: PENDING"):
-        run["mitx_run.wait_until"](lambda: (False, "PENDING"), 0.05, 0.01, "INSYNC")
+        run["mitx_run.wait.until"](lambda: (False, "PENDING"), 0.05, 0.01, "INSYNC")
 
 
 def test_waiting_outlasts_throttling_but_not_a_refusal(run):
@@ -150,17 +152,62 @@ def test_waiting_outlasts_throttling_but_not_a_refusal(run):
             raise error
         return True, "there"
 
-    assert run["mitx_run.wait_until"](throttled, 5, 0.01, "x") == "there"
+    assert run["mitx_run.wait.until"](throttled, 5, 0.01, "x") == "there"
 
     def refused():
         raise CommandExecutionError("AccessDenied")
 
     with pytest.raises(CommandExecutionError, match="AccessDenied"):
-        run["mitx_run.wait_until"](refused, 5, 0.01, "x")
+        run["mitx_run.wait.until"](refused, 5, 0.01, "x")
 
 
 def test_the_record_is_plain_json_for_whoever_reads_it_later(run):
-    run["mitx_run.pin"]("old_fleet", [{"id": "i-1"}])
-    record = json.loads((pathlib.Path(run["mitx_run.folder"]()) / "run.json").read_text())
+    run["mitx_run.record.pin"]("old_fleet", [{"id": "i-1"}])
+    record = json.loads((pathlib.Path(run["mitx_run.folders.folder"]()) / "run.json").read_text())
     assert record["environment"] == "mitx-qa"
     assert record["facts"]["old_fleet"] == [{"id": "i-1"}]
+
+
+def test_no_separator_of_lines_in_a_note_hides_what_was_noted(run):
+    """An approval that was confirmed, and never counted."""
+    for note in ("a\u2028b", "a\u2029b", "a\u0085b", "a\x0bb\x1cc"):
+        run["mitx_run.journal.write"]("note", text=note)
+        assert run["mitx_run.journal.entries"](event="note")[-1]["text"] == note
+
+
+def test_a_disk_that_is_full_stops_before_the_change(run, monkeypatch):
+    real, made = os.write, []
+    monkeypatch.setattr(
+        os, "write", lambda descriptor, data: real(descriptor, data[:3]) if b'"event"' in data else real(descriptor, data)
+    )
+
+    def change():
+        with run["mitx_run.journal.door"]("aws", change=True, operation="x"):
+            made.append(1)
+
+    with pytest.raises(CommandExecutionError, match="No space left on device. What was about to be done was not begun"):
+        change()
+    assert made == []
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(("key", "value"), [("run", "../x"), ("run", "/etc"), ("environment", "../evil")])
+def test_names_that_would_lead_out_of_the_record_are_refused(pillar, mitx, key, value):
+    pillar["mitx"][key] = value
+    pillar["mitx"]["environments"]["../evil"] = pillar["mitx"]["environments"]["mitx-qa"]
+    with pytest.raises(CommandExecutionError, match="no plain name|no name of a run"):
+        mitx(begin=False).modules["mitx_run.get_journal"]()
+
+
+@pytest.mark.parametrize(
+    ("aws", "told"),
+    [
+        ({"keyid": "AKIA1"}, "mitx:…:aws"),
+        ({"region": "us_east_1"}, "mitx:…:aws"),
+    ],
+)
+def test_a_client_that_cannot_be_made_names_the_setting(mitx, aws, told, monkeypatch):
+    loaded = mitx(aws=aws)
+    with pytest.raises(CommandExecutionError, match=told) as failure:
+        loaded.modules["mitx_run.aws.call"]("elb", "describe_load_balancers")
+    assert failure.value.transient is False

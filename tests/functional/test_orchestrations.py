@@ -95,17 +95,13 @@ def master(tmp_path, pillar):
 
 PHASE = """
 run:
-  mitx_run.opened: []
+  mitx_upgrade.started: []
 preflight:
-  mitx_phase.done:
+  mitx_upgrade.phase_done:
     - failhard: True
-    - require:
-      - mitx_run: run
 announce:
-  mitx_phase.done:
+  mitx_upgrade.phase_done:
     - failhard: True
-    - require:
-      - mitx_phase: preflight
 """
 
 
@@ -131,7 +127,7 @@ def test_phases_run_once_and_are_skipped_when_the_same_command_runs_again(master
         ("{{ 1 / 0 }}", "division by zero"),
         ("include:\n  - nowhere.to.be.found\n", "nowhere.to.be.found"),
         ("{}", ""),
-        ("bad:\n  mitx_dns.there_is_no_such_state: []\n", "there_is_no_such_state"),
+        ("bad:\n  mitx_site.there_is_no_such_state: []\n", "there_is_no_such_state"),
     ],
 )
 def test_a_phase_that_failed_in_whatever_way_stops_everything_after_it(master, sls, said):
@@ -155,7 +151,7 @@ def test_a_dry_run_descends_and_leaves_no_record(master, tmp_path):
 
 
 def test_a_phase_does_not_begin_before_the_one_ahead_of_it_is_finished(master):
-    master.sls("alone", "close:\n  mitx_phase.done: []\n")
+    master.sls("alone", "close:\n  mitx_upgrade.phase_done: []\n")
     status, output = master.orchestrate("alone")
     assert status != 0
     assert "close cannot begin: preflight, announce" in output
@@ -224,14 +220,24 @@ def test_control_c_of_a_command_without_phases_is_no_traceback(master, tmp_path)
     assert "Traceback" not in output
 
 
+# What deploy has not done yet is what the test says.
 EXISTING = """
+{% do salt.fake_check.take_its_place() %}
 orchestrate.edx.deploy:
-  mitx_existing.ran:
-    - check: fake_check.missing
+  mitx_upgrade.saltops_ran: []
+"""
+UNFENCED = {"services": {"hold": {"begin": None, "end": None}}}
+FAKE = f"""
+import os, sys
+def take_its_place():
+    from mitx_upgrade import saltops
+    saltops.PENDING["orchestrate.edx.deploy"] = lambda run: missing()
+sys.path.append({str(ROOT / "_modules")!r})
 """
 
 
 def test_the_existing_orchestration_sees_exactly_its_own_variables(master, tmp_path):
+    master.pillar["mitx"]["environments"]["mitx-qa"] |= UNFENCED
     seen = tmp_path / "seen.json"
     # Written by a state, since Jinja of a dry run must not write.
     master.sls(
@@ -242,7 +248,7 @@ def test_the_existing_orchestration_sees_exactly_its_own_variables(master, tmp_p
     )
     master.write(
         "mods/fake_check.py",
-        f"import os\ndef missing():\n    return [] if os.path.exists({str(seen)!r}) else ['nothing is deployed']\n",
+        FAKE + f"def missing():\n    return [] if os.path.exists({str(seen)!r}) else ['nothing is deployed']\n",
     )
     config = salt.utils.yaml.safe_load((master.folder / "master").read_text())
     config["module_dirs"].append(str(master.folder / "mods"))
@@ -260,8 +266,9 @@ def test_the_existing_orchestration_sees_exactly_its_own_variables(master, tmp_p
 
 
 def test_an_existing_orchestration_that_only_says_that_it_succeeded_has_failed(master):
+    master.pillar["mitx"]["environments"]["mitx-qa"] |= UNFENCED
     master.sls("orchestrate.edx.deploy", "ok:\n  test.succeed_with_changes: []\n")
-    master.write("mods/fake_check.py", "def missing():\n    return ['there is no instance edx-1']\n")
+    master.write("mods/fake_check.py", FAKE + "def missing():\n    return ['there is no instance edx-1']\n")
     config = salt.utils.yaml.safe_load((master.folder / "master").read_text())
     config["module_dirs"].append(str(master.folder / "mods"))
     master.write("master", config)

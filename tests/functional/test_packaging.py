@@ -23,7 +23,11 @@ modules = salt.loader.minion_mods(opts)
 states = salt.loader.states(opts, modules, {}, None)
 runners = salt.loader.runner(opts)
 mine = lambda loaded: sorted(name for name in loaded if name.split(".")[0].startswith("mitx"))
-print(json.dumps({"modules": mine(modules), "states": mine(states), "runners": mine(runners), "root": runners["mitx.file_root"]()}))
+try:
+    asked = modules["mitx_run.get_settings"]()
+except Exception as err:
+    asked = str(err)
+print(json.dumps({"asked": asked, "modules": mine(modules), "states": mine(states), "runners": mine(runners), "root": runners["mitx.file_root"]()}))
 """
 
 
@@ -44,27 +48,32 @@ def probe(config_path, path, folder):
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory):
-    """The functions of a tree: module_dirs straight at it, as saltutil.sync_* would copy it."""
-    folder = tmp_path_factory.mktemp("tree")
-    synced = folder / "extmods"
-    for kind in ("modules", "states", "runners"):
-        (synced / kind).mkdir(parents=True)
-        for path in (ROOT / f"_{kind}").glob("*.py"):
-            (synced / kind / path.name).write_bytes(path.read_bytes())
-    return probe(config(folder, extension_modules=str(synced)), folder, folder)
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The functions of the installed wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source, target = folder / "source", folder / "site"
+def source(tmp_path_factory):
+    """What a clone has, without the tests and the sandbox."""
+    folder = tmp_path_factory.mktemp("source")
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     for name in filter(None, files):
         if (ROOT / name).is_file() and not name.startswith(("tests/", "sandbox/")):
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory, source):
+    """The functions of a tree in file_roots, synced."""
+    folder = tmp_path_factory.mktemp("tree")
+    path = config(folder, file_roots={"base": [str(source)]}, extension_modules=str(folder / "extmods"), file_client="local")
+    salt_run = pathlib.Path(sys.executable).with_name("salt-run")
+    subprocess.run([salt_run, "-c", folder, "saltutil.sync_all"], cwd=folder, check=True, capture_output=True)
+    return probe(path, folder, folder)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory, source):
+    """The functions of the installed wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    target = folder / "site"
     command = [
         sys.executable,
         "-m",
@@ -83,10 +92,12 @@ def wheel(tmp_path_factory):
 
 def test_a_wheel_and_a_synced_tree_give_the_same_functions(tree, wheel):
     assert {"mitx.maintenance", "mitx.status", "mitx.rollback"} <= set(tree["runners"])
-    assert {"mitx_aws.call", "mitx_settings.get"} <= set(tree["modules"])
-    assert {"mitx_phase.done", "mitx_existing.ran"} <= set(tree["states"])
-    for kind in ("modules", "states", "runners"):
+    assert {"mitx_run.get_settings", "mitx_upgrade.ensure", "mitx_site.get_maintenance"} <= set(tree["modules"])
+    assert {"mitx_upgrade.phase_done", "mitx_upgrade.saltops_ran"} <= set(tree["states"])
+    for kind in ("modules", "states", "runners", "asked"):
         assert wheel[kind] == tree[kind]
+    # The rooms find each other, and Salt's dunders.
+    assert "Pillar has no mitx:environments" in tree["asked"]
 
 
 def test_the_installed_sls_files_lie_where_the_runner_says(wheel):

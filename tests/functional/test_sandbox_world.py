@@ -74,7 +74,7 @@ class TestWorld:
     @pytest.mark.parametrize("seeded", ["qa", "production"], indirect=True)
     def test_the_seeded_world_is_what_the_settings_say(self, sandbox, salt_of):
         modules, _ = salt_of()
-        found, made = modules["mitx_settings.get"](), world.read(sandbox)
+        found, made = modules["mitx_run.get_settings"](), world.read(sandbox)
         for elb in found["elbs"]:
             hostnames = {found["hosts"][elb["purpose"]]["domains"][kind] for kind in elb["domains"]}
             assert set(made["elbs"][elb["name"]]["hostnames"]) == hostnames

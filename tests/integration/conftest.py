@@ -37,7 +37,7 @@ def salt(lab, mitx, tmp_path):
         mine = {
             "services": {
                 "supervisorctl": "~/bin/supervisorctl", "user": None, "platform": "~/edx-platform", "timeout": 30,
-                "ansible_log": "~/tmp/ansible-log.txt", "systemd": {"edx": ["gitreload"], "edx-worker": []},
+                "ansible_log": "~/tmp/ansible-log.txt", "systemd": {"edx": ["gitreload"], "edx-worker": []}, "playbooks": {"edx": ["edxapp"], "edx-worker": ["edxapp"]},
             },
             "timeouts": {"minions": 60},
         }  # fmt: skip

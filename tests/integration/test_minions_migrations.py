@@ -16,6 +16,7 @@ from salt.exceptions import CommandExecutionError
 PENDING = {"lms": "cat ~/unapplied 2>/dev/null || true", "cms": "true", "student_module_history": "true"}
 NOTHING = {PURPOSE: {"lms": [], "cms": [], "student_module_history": []}}
 APPLY = "echo applying; echo ran >> ~/ran; rm ~/unapplied; echo done"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 WAITING = f"touch ~/begun; while [ ! -e ~/go-on ]; do sleep 0.1; done; {APPLY}"
 
 
@@ -29,7 +30,7 @@ def database(lab, salt):
     home = lab.hosts[WEB].home
     (home / "unapplied").write_text("app.0001_initial\napp.0002_more\n")
     (home / "edx-platform").mkdir(exist_ok=True)
-    salt().modules["mitx_services.stop"]([WEB, WORKER])
+    salt().modules["mitx_hosts.services.stop"]([WEB, WORKER])
 
     def load(command=APPLY, **migrate):
         return salt(migrate={"pending": PENDING, "commands": [{"name": "lms", "command": command}], "timeout": 60, **migrate})
@@ -39,11 +40,11 @@ def database(lab, salt):
 
 
 def migrate(loaded, lab):
-    return loaded.modules["mitx_migrations.migrate"]([], lab.instances())
+    return loaded.modules["mitx_hosts.migrations.migrate"]([], lab.instances())
 
 
 def output(loaded, name=f"migrate/{PURPOSE}-lms.log"):
-    return (pathlib.Path(loaded.modules["mitx_run.folder"]()) / "output" / name).read_text()
+    return (pathlib.Path(loaded.modules["mitx_run.folders.folder"]()) / "output" / name).read_text()
 
 
 def test_what_is_unapplied_is_applied_once_and_its_output_kept(database, lab):
@@ -59,10 +60,10 @@ def test_what_runs_again_is_stopped_before_anything_is_migrated(database, lab):
     """An engineer starts one to look why a migration failed, and runs the window again."""
     loaded = database(f"! {lab.hosts[WORKER].home}/bin/supervisorctl status | grep RUNNING && {APPLY}")
     lab.hosts[WORKER].ctl("start", "lms_worker")
-    loaded.modules["mitx_minions.run"]([WORKER], "schedule.enable")
+    loaded.modules["mitx_hosts.jobs.execute"]([WORKER], "schedule.enable")
     migrate(loaded, lab)
     assert (database.home / "ran").read_text() == "ran\n"
-    assert loaded.modules["mitx_services.problems"](loaded.modules["mitx_services.status"]([WORKER]), "stopped") == []
+    assert loaded.modules["mitx_hosts.services.problems"](loaded.modules["mitx_hosts.services.status"]([WORKER]), "stopped") == []
 
 
 def test_nothing_is_migrated_while_nobody_knows_what_runs(database, lab):
@@ -118,20 +119,22 @@ def test_a_list_of_what_is_unapplied_that_fails_is_not_an_empty_list(database, l
 def test_the_list_may_be_that_of_showmigrations(database, lab):
     (database.home / "unapplied").write_text("[X]  app.0001_initial\n[ ]  app.0002_more\n")
     loaded = database()
-    assert loaded.modules["mitx_migrations.pending"](lab.instances()) == {PURPOSE: {**NOTHING[PURPOSE], "lms": ["app.0002_more"]}}
+    assert loaded.modules["mitx_hosts.migrations.pending"](lab.instances()) == {
+        PURPOSE: {**NOTHING[PURPOSE], "lms": ["app.0002_more"]}
+    }
 
 
 def test_a_second_migration_never_runs_beside_one_that_was_left_behind(database, lab):
     """The command that began it is gone (killed); the job goes on on the host."""
     loaded = database(WAITING)
-    line = loaded.modules["mitx_migrations.command_line"](
+    line = loaded.modules["mitx_hosts.migrations.command_line"](
         {"name": "lms", **loaded.settings["migrate"]["commands"][0]}, loaded.settings
     )
     with LocalClient(c_path=lab.master.config_file) as client:
         client.run_job([WEB], "cmd.run_all", [line, {"__kwarg__": True, "python_shell": True}], tgt_type="list")
     wait((database.home / "begun").exists, what="the first migration")
     with pytest.raises(CommandExecutionError, match="another migration is at work here"):
-        loaded.modules["mitx_minions.shell"]([WEB], line)
+        loaded.modules["mitx_hosts.jobs.shell"]([WEB], line)
     (database.home / "go-on").touch()
     assert migrate(loaded, lab) == NOTHING
     assert (database.home / "ran").read_text() == "ran\n"
@@ -142,9 +145,11 @@ DRIVER = """
     import json, sys
     import salt._logging, salt.config, salt.loader
     salt._logging.shutdown_temp_handler()
+    sys.path.insert(0, sys.argv[3])
+    from tests.support.rooms import Modules
     opts, instances = json.loads(sys.argv[1]), json.loads(sys.argv[2])
-    modules = salt.loader.minion_mods({**salt.config.DEFAULT_MINION_OPTS, **opts}, utils=salt.loader.utils(opts))
-    modules["mitx_migrations.migrate"]([], instances)
+    modules = Modules(salt.loader.minion_mods({**salt.config.DEFAULT_MINION_OPTS, **opts}, utils=salt.loader.utils(opts)))
+    modules["mitx_hosts.migrations.migrate"]([], instances)
 """
 
 
@@ -163,8 +168,8 @@ def test_kill_9_in_the_middle_and_the_same_command_again(database, lab, tmp_path
         "test",
     )
     opts = json.dumps({key: loaded.opts[key] for key in kept})
-    driver = [sys.executable, "-c", textwrap.dedent(DRIVER), opts, json.dumps(lab.instances())]
-    mirror = pathlib.Path(loaded.modules["mitx_run.folder"]()) / "output" / "migrate" / f"{PURPOSE}-lms.log"
+    driver = [sys.executable, "-c", textwrap.dedent(DRIVER), opts, json.dumps(lab.instances()), str(ROOT)]
+    mirror = pathlib.Path(loaded.modules["mitx_run.folders.folder"]()) / "output" / "migrate" / f"{PURPOSE}-lms.log"
     with (tmp_path / "driver.log").open("w") as log:
         first = subprocess.Popen(driver, stdout=log, stderr=log)
         wait((database.home / "begun").exists, what="the first migration")

@@ -72,7 +72,7 @@ def test_the_window_is_taken_back_from(world, visitor, mitx, phase):
     since = world.journal()[-1]["time"]
     status, output = world.salt_run("mitx.rollback", *said)
     assert status == 0, output[-6000:]
-    assert announced(dry) == made(world, mitx().modules["mitx_journal.spoken"], since)
+    assert announced(dry) == made(world, mitx().modules["mitx_run.journal.summary"], since)
     assert announced(dry)
     assert world.serving() == {id_ for id_ in world.fleet("juniper") if "worker" not in world.instances()[id_]["name"]}
     alive = world.alive()

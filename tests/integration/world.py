@@ -98,7 +98,7 @@ class World:
     def moved(self):
         """The host names that are moved to the page: LMS, Studio and preview of our purposes."""
         pillar = subprocess.run(
-            master.command(self.config, ["salt-run", "salt.cmd", "mitx_settings.get", "with_pillar=True", "--out=json"]),
+            master.command(self.config, ["salt-run", "salt.cmd", "mitx_run.get_settings", "with_pillar=True", "--out=json"]),
             env=master.environment(self.config),
             capture_output=True,
             text=True,

@@ -1,25 +1,17 @@
 """How the checks judge what was seen: the branches that real servers do not easily show."""
 
-import importlib.util
 import json
-import pathlib
 
 import pytest
 from salt.exceptions import CommandExecutionError
 
-MODULES = pathlib.Path(__file__).resolve().parents[2] / "_modules"
+from mitx_site import probe
+from tests.support.rooms import Room, a_run, stand_in
+
 LMS, CMS = "lms.mitx.mit.edu", "studio.mitx.mit.edu"
 GOOD = {"status": 200, "text": '{"sql": true}', "error": None}
 PAGE = {"status": 503, "text": "<p data-mitx-maintenance>", "error": None}
 SILENT = {"status": None, "text": "", "error": "ConnectTimeoutError: too slow"}
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, MODULES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.__salt__ = {"mitx_journal.write": lambda event, **fields: None}
-    return module
 
 
 def says(*targets, addresses=(), error=None):
@@ -77,17 +69,13 @@ def eyes():
 
 
 @pytest.fixture
-def check(eyes, settings):
-    module, run = load("mitx_check"), load("mitx_run")
-    module.__salt__ = {
-        "mitx_settings.get": lambda: settings,
-        "mitx_run.wait_until": run.wait_until,
-        "mitx_look.resolve": eyes.resolve,
-        "mitx_look.name_servers": eyes.own,
-        "mitx_look.fetch": eyes.fetch,
-        "mitx_elb.describe": lambda *_, **__: {name: {"dns_name": f"{name}.elb"} for name in ("edx", "edx-studio")},
-    }
-    return module
+def check(eyes, settings, monkeypatch):
+    for name, function in {"resolve": eyes.resolve, "name_servers": eyes.own, "fetch": eyes.fetch}.items():
+        stand_in(monkeypatch, f"mitx_site.probe.{name}", function)
+    described = {name: {"dns_name": f"{name}.elb"} for name in ("edx", "edx-studio")}
+    stand_in(monkeypatch, "mitx_fleet.elb.describe", lambda **_: described)
+    stand_in(monkeypatch, "mitx_run.journal.write", lambda event, **fields: None)
+    return Room("mitx_site.checks", a_run(settings))
 
 
 def test_every_address_that_any_resolver_gives_is_asked(check, eyes):
@@ -200,7 +188,7 @@ def test_nothing_is_proven_by_asking_nobody(check, settings):
     ],
 )
 def test_a_resolver_is_an_address_or_a_name_with_or_without_port(where, address, port):
-    resolver = load("mitx_look")._resolver(where)
+    resolver = probe._resolver(where)
     assert resolver.nameservers[0] in (address, "::1" if where.startswith("localhost") else address)
     assert resolver.port == port
 

@@ -1,26 +1,17 @@
 """The pure parts of fleets and swaps: what is asked of AWS, what is made of its answers, and every branch between."""
 
-import importlib.util
 import itertools
-import pathlib
 
 import pytest
 from salt.exceptions import CommandExecutionError
 
-MODULES = pathlib.Path(__file__).resolve().parents[2] / "_modules"
+from tests.support.rooms import Room, a_run, stand_in
+
 HEALTHY = {"State": "InService", "ReasonCode": "N/A", "Description": "N/A"}
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, MODULES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.__salt__ = {"mitx_journal.write": lambda event, **fields: None}
-    return module
-
-
 class Aws:
-    """Stands in for mitx_aws.call: keeps what was asked, answers in turn what each operation was given."""
+    """Stands in for mitx_run.aws.call: keeps what was asked, answers in turn what each operation was given."""
 
     def __init__(self):
         self.asked = []
@@ -60,30 +51,32 @@ def aws():
     return Aws()
 
 
-@pytest.fixture
-def fleet(aws, settings):
-    module = load("mitx_fleet")
-    module.__salt__ = {"mitx_aws.call": aws, "mitx_settings.get": lambda: settings, "mitx_run.pinned": lambda name: None}
-    return module
+@pytest.fixture(autouse=True)
+def _world(aws, monkeypatch):
+    stand_in(monkeypatch, "mitx_run.aws.call", aws)
+    stand_in(monkeypatch, "mitx_run.record.pinned", lambda name: None)
+    stand_in(monkeypatch, "mitx_run.journal.write", lambda event, **fields: None)
 
 
 @pytest.fixture
-def elb(aws, settings):
-    module = load("mitx_elb")
-    module.__salt__ = {
-        "mitx_aws.call": aws,
-        "mitx_settings.get": lambda: settings,
-        "mitx_run.wait_until": load("mitx_run").wait_until,
-        "mitx_fleet.find": lambda ids: [{"id": id_} for id_ in ids],
-    }
-    return module
+def fleet(settings):
+    return Room("mitx_fleet.fleets", a_run(settings))
+
+
+@pytest.fixture
+def instances(settings):
+    return Room("mitx_fleet.instances", a_run(settings))
+
+
+@pytest.fixture
+def elb(settings, monkeypatch):
+    stand_in(monkeypatch, "mitx_fleet.instances.find", lambda ids: [{"id": id_} for id_ in ids])
+    return Room("mitx_fleet.elb", a_run(settings))
 
 
 @pytest.fixture
 def swap(settings):
-    module = load("mitx_swap")
-    module.__salt__ = {"mitx_settings.get": lambda: settings}
-    return module
+    return Room("mitx_fleet.swap", a_run(settings))
 
 
 def raw(id_="i-1", state="running", **tags):
@@ -102,9 +95,9 @@ def reservations(*instances):
     return {"Reservations": [{"Instances": [one]} for one in instances]}
 
 
-def test_an_environment_is_one_question_for_what_still_exists(fleet, aws, settings):
+def test_an_environment_is_one_question_for_what_still_exists(instances, aws, settings):
     aws.will("describe_instances", reservations(raw("i-2", Name="b"), raw("i-1", Name="a")))
-    assert [one["id"] for one in fleet.instances(settings)] == ["i-1", "i-2"]
+    assert [one["id"] for one in instances.instances(settings)] == ["i-1", "i-2"]
     filters = {one["Name"]: one["Values"] for one in aws.asked[0][2]["Filters"]}
     assert filters == {
         "tag:environment": ["mitx-qa"],
@@ -115,29 +108,29 @@ def test_an_environment_is_one_question_for_what_still_exists(fleet, aws, settin
 @pytest.mark.parametrize(
     ("tag", "number"), [("1", 1), ("v12", 12), ("33", 33), (None, None), ("", None), ("1.5", None), ("first", None)]
 )
-def test_a_release_is_a_number_or_nothing(fleet, aws, settings, tag, number):
+def test_a_release_is_a_number_or_nothing(instances, aws, settings, tag, number):
     aws.will("describe_instances", reservations(raw(**{"release-version": tag})))
-    assert fleet.instances(settings)[0]["release"] == number
+    assert instances.instances(settings)[0]["release"] == number
 
 
-def test_an_instance_without_tags_is_an_instance(fleet, aws, settings):
+def test_an_instance_without_tags_is_an_instance(instances, aws, settings):
     """Salt Cloud tags after it has launched: killed in between, it leaves one that has no name."""
     aws.will("describe_instances", reservations({**raw(), "Tags": []}))
-    found = fleet.instances(settings)[0]
+    found = instances.instances(settings)[0]
     assert (found["id"], found["name"], found["role"], found["elbs"]) == ("i-1", None, None, None)
-    assert fleet.label(found) == "an unnamed instance (i-1)"
+    assert instances.label(found) == "an unnamed instance (i-1)"
 
 
-def test_many_names_are_asked_for_in_filters_that_aws_takes(fleet, aws):
+def test_many_names_are_asked_for_in_filters_that_aws_takes(instances, aws):
     aws.will("describe_instances", then=reservations())
-    fleet.find(names=[f"edx-{number}" for number in range(450)])
+    instances.find(names=[f"edx-{number}" for number in range(450)])
     sizes = [len(parameters["Filters"][0]["Values"]) for _, _, parameters in aws.asked]
     assert sizes == [200, 200, 50]
 
 
-def test_nobody_asked_for_is_nobody_found(fleet, aws):
-    assert fleet.find(ids=[]) == []
-    assert fleet.find(names=[]) == []
+def test_nobody_asked_for_is_nobody_found(instances, aws):
+    assert instances.find(ids=[]) == []
+    assert instances.find(names=[]) == []
     assert aws.asked == []
 
 
@@ -146,15 +139,15 @@ def an(id_="i-1", **fields):
     return {**known, "environment": "mitx-qa", "state": "running", "elbs": [], **fields}
 
 
-def test_the_same_fleet_does_not_differ(fleet):
-    assert fleet.compare([an()], [an(), an("i-2")]) == {"missing": [], "changed": [], "stopped": []}
-    assert fleet.drift([an()], [an()]) == []
+def test_the_same_fleet_does_not_differ(instances):
+    assert instances.compare([an()], [an(), an("i-2")]) == {"missing": [], "changed": [], "stopped": []}
+    assert instances.drift([an()], [an()]) == []
 
 
-def test_every_way_in_which_a_fleet_differs_is_told(fleet):
+def test_every_way_in_which_a_fleet_differs_is_told(instances):
     recorded = [an("i-1"), an("i-2"), an("i-3")]
     actual = [an("i-2", name="renamed", release=2), an("i-3", state="stopped")]
-    assert fleet.drift(recorded, actual) == [
+    assert instances.drift(recorded, actual) == [
         "edx-i-1 (i-1) is no more",
         "i-2: its name was edx-i-2, is renamed",
         "i-2: its release was 1, is 2",
@@ -213,10 +206,10 @@ def test_the_deadline_says_of_each_what_was_last_said(elb, aws):
     assert "i-2 (i-2) in edx-live: InService 1×" in str(error.value)
 
 
-def test_a_deregistration_goes_on_without_whom_aws_does_not_know_any_more(elb, aws):
+def test_a_deregistration_goes_on_without_whom_aws_does_not_know_any_more(elb, aws, monkeypatch):
     aws.will("deregister_instances_from_load_balancer", failure("InvalidInstance"), {"Instances": []})
     aws.will("describe_load_balancers", described("i-1", "i-2"))
-    elb.__salt__["mitx_fleet.find"] = lambda ids: [{"id": "i-2"}]
+    stand_in(monkeypatch, "mitx_fleet.instances.find", lambda ids: [{"id": "i-2"}])
     elb.deregister("edx-live", ["i-1", "i-2"])
     asked = [parameters["Instances"] for _, operation, parameters in aws.asked if operation.startswith("deregister")]
     assert asked == [[{"InstanceId": "i-1"}, {"InstanceId": "i-2"}], [{"InstanceId": "i-2"}]]
@@ -260,7 +253,7 @@ def test_only_not_registered_is_drained(elb, aws, settings, not_yet):
     assert [operation for _, operation, _ in aws.asked].count("describe_instance_health") == 3
 
 
-def test_drained_is_not_out_while_it_is_still_a_member(elb, aws, settings):
+def test_drained_is_not_out_while_it_is_still_a_member(elb, aws, settings, monkeypatch):
     aws.will("describe_instance_health", then=health(i_1=OUT))
     aws.will("describe_load_balancers", described("i-1"), described("i-1"), described())
     settings["elb"]["interval"] = 0.01
@@ -268,7 +261,7 @@ def test_drained_is_not_out_while_it_is_still_a_member(elb, aws, settings):
     assert [operation for _, operation, _ in aws.asked].count("describe_load_balancers") == 3
 
 
-def test_the_drain_timeout_is_the_load_balancers_own(elb, aws, settings):
+def test_the_drain_timeout_is_the_load_balancers_own(elb, aws, settings, monkeypatch):
     on, off = ({"LoadBalancerAttributes": {"ConnectionDraining": {"Enabled": e, "Timeout": 300}}} for e in (True, False))
     aws.will("describe_load_balancer_attributes", on, off)
     assert elb.drain_timeout("edx-live", settings) == 300
@@ -278,7 +271,7 @@ def test_the_drain_timeout_is_the_load_balancers_own(elb, aws, settings):
     assert len(aws.asked) == 2
 
 
-def test_tags_of_many_load_balancers_are_asked_for_as_aws_allows(elb, aws, settings):
+def test_tags_of_many_load_balancers_are_asked_for_as_aws_allows(elb, aws, settings, monkeypatch):
     names = [f"edx-{number}-mitx-qa" for number in range(45)]
     settings["elbs"] = [{"name": name, "purpose": "live"} for name in names]
     aws.will("describe_load_balancers", {"LoadBalancerDescriptions": [{"LoadBalancerName": name} for name in names]})
@@ -287,7 +280,7 @@ def test_tags_of_many_load_balancers_are_asked_for_as_aws_allows(elb, aws, setti
     assert [len(p["LoadBalancerNames"]) for _, operation, p in aws.asked if operation == "describe_tags"] == [20, 20, 5]
 
 
-def test_a_load_balancer_that_is_missing_does_not_hide_the_others(elb, aws, settings):
+def test_a_load_balancer_that_is_missing_does_not_hide_the_others(elb, aws, settings, monkeypatch):
     settings["elbs"].append({"name": "edx-studio", "purpose": "live"})
     aws.will("describe_load_balancers", None, described("i-1"))
     aws.will(
@@ -307,14 +300,14 @@ def step(**fields):
             "names": {"i-1": "old", "i-2": "new"}, **fields}  # fmt: skip
 
 
-def test_what_is_meant_to_change_is_told_by_name(swap):
+def test_what_is_meant_to_change_is_told_by_name(swap, monkeypatch):
     plan = {"edx-live": step(), "edx-studio": step(register=[], deregister=[])}
     assert swap.intended(plan) == {"edx-live": {"registered": ["new (i-2)"], "deregistered": ["old (i-1)"]}}
     assert swap.intended(plan, deregister=False) == {"edx-live": {"registered": ["new (i-2)"]}}
 
 
-def test_what_was_done_is_what_aws_says_now(swap):
-    swap.__salt__["mitx_elb.members"] = lambda names: {"edx-live": ["i-1", "i-2"]}
+def test_what_was_done_is_what_aws_says_now(swap, monkeypatch):
+    stand_in(monkeypatch, "mitx_fleet.elb.members", lambda names: {"edx-live": ["i-1", "i-2"]})
     assert swap.done({"edx-live": step()}) == {"edx-live": {"registered": ["new (i-2)"]}}
 
 
@@ -333,19 +326,19 @@ def test_the_deadline_follows_from_the_health_check(swap, settings, check, secon
     assert made["timeout"] == seconds
 
 
-def test_a_load_balancer_is_never_left_empty(swap, settings):
+def test_a_load_balancer_is_never_left_empty(swap, settings, monkeypatch):
     found = {"members": ["i-1"], "health_check": {}}
     with pytest.raises(CommandExecutionError, match="it would serve nobody"):
         swap._step(settings, settings["elbs"][0], found, [], [], {})
 
 
-def test_the_old_fleet_goes_back_to_where_it_was(swap):
+def test_the_old_fleet_goes_back_to_where_it_was(swap, monkeypatch):
     fleet = [an("i-1", elbs=["edx-live"]), an("i-2", elbs=["edx-studio"]), an("i-3", role="edx-worker")]
     assert swap._goes_into({"name": "edx-studio", "purpose": "live"}, fleet, "old") == ["i-2"]
     assert swap._goes_into({"name": "edx-studio", "purpose": "live"}, fleet, "new") == ["i-1", "i-2"]
 
 
-def test_someone_elses_instance_is_of_neither_fleet(swap, settings):
+def test_someone_elses_instance_is_of_neither_fleet(swap, settings, monkeypatch):
     found = {"members": ["i-1", "i-9"], "health_check": {}}
     made = swap._step(settings, settings["elbs"][0], found, ["i-2"], [an("i-1"), an("i-9", purpose="draft")], {})
     assert made["unknown"] == ["i-9"]

@@ -1,5 +1,6 @@
 """The hold of new workers: what would work the live queues if it broke, and whom it must never touch."""
 
+import os
 import time
 
 import pytest
@@ -44,7 +45,7 @@ def held(mitx, monkeypatch, tmp_path):
     def load(codenames):
         monkeypatch.setattr(Client, "codenames", staticmethod(codenames))
         modules = mitx(**HOLD).modules
-        modules["mitx_run.pin"]("release_number", 1)
+        modules["mitx_run.record.pin"]("release_number", 1)
         return modules
 
     load.by = lambda: [line.split()[-1] for line in Client.log.read_text().splitlines()] if Client.log.exists() else []
@@ -54,20 +55,20 @@ def held(mitx, monkeypatch, tmp_path):
 def test_only_workers_of_the_codename_that_is_deployed_are_held(held):
     """Juniper v1 and Koa v1 have the same names: the other one is the fleet that serves."""
     modules = held(lambda: {MINE[0]: "koa", MINE[1]: "juniper"})
-    assert modules["mitx_hold.hold"](MINE) == [MINE[0]]
+    assert modules["mitx_hosts.fence.fence"](MINE) == [MINE[0]]
     assert held.by() == [MINE[0]]
 
 
 def test_nobody_there_yet_is_no_error_and_nothing_is_run(held):
     modules = held(dict)
-    assert modules["mitx_hold.hold"](MINE) == []
+    assert modules["mitx_hosts.fence.fence"](MINE) == []
     assert held.by() == []
 
 
 def test_each_is_held_once_as_soon_as_it_answers(held, tmp_path):
     up = tmp_path / "up"
     modules = held(lambda: {name: "koa" for name in MINE if up.exists()})
-    with modules["mitx_hold.workers"]():
+    with modules["mitx_hosts.fence.workers"]():
         up.touch()
         deadline = time.monotonic() + 30
         while not held.by() and time.monotonic() < deadline:
@@ -89,7 +90,7 @@ def test_nobody_is_held_any_more_once_the_deploy_has_ended(held, tmp_path, monke
 
     monkeypatch.setattr(Client, "get_iter_returns", slow)
     modules = held(lambda: {MINE[0]: "koa"})
-    with modules["mitx_hold.workers"]():
+    with modules["mitx_hosts.fence.workers"]():
         deadline = time.monotonic() + 30
         while not begun.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -98,10 +99,10 @@ def test_nobody_is_held_any_more_once_the_deploy_has_ended(held, tmp_path, monke
 
 def test_without_the_setting_nothing_is_asked(mitx):
     modules = mitx(services={"hold": {"begin": None, "end": None}}).modules
-    modules["mitx_run.pin"]("release_number", 1)
-    with modules["mitx_hold.workers"]():
+    modules["mitx_run.record.pin"]("release_number", 1)
+    with modules["mitx_hosts.fence.workers"]():
         pass
-    assert modules["mitx_journal.entries"](event="minions") == []
+    assert modules["mitx_run.journal.entries"](event="minions") == []
 
 
 def test_on_without_off_is_refused(mitx):
@@ -112,14 +113,14 @@ def test_on_without_off_is_refused(mitx):
 def test_the_lock_is_the_parents_alone(held):
     """Were it the child's too, a killed command would hold the environment for as long as the child lives."""
     modules = held(dict)
-    modules["mitx_lock.hold"](why="test")
-    with modules["mitx_hold.workers"]():
-        modules["mitx_lock.release"]()
+    modules["mitx_run.lock.acquire"](why="test")
+    with modules["mitx_hosts.fence.workers"]():
+        os.close(modules["mitx_run.lock.locked_by"]()["fd"])
         # The child may not have closed its copy yet.
         deadline = time.monotonic() + 30
-        while modules["mitx_lock.holder"]() and time.monotonic() < deadline:
+        while modules["mitx_run.lock.locked_by"]() and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert modules["mitx_lock.holder"]() is None
+        assert modules["mitx_run.lock.locked_by"]() is None
 
 
 def test_one_that_cannot_be_held_keeps_no_other_from_it_and_is_told(held, monkeypatch):
@@ -131,5 +132,5 @@ def test_one_that_cannot_be_held_keeps_no_other_from_it_and_is_told(held, monkey
 
     monkeypatch.setattr(Client, "get_iter_returns", answers)
     modules = held(lambda: dict.fromkeys(MINE, "koa"))
-    assert modules["mitx_hold.hold"](MINE) == [MINE[1]]
-    assert modules["mitx_hold.missed"](MINE) == [MINE[0]]
+    assert modules["mitx_hosts.fence.fence"](MINE) == [MINE[1]]
+    assert modules["mitx_hosts.fence.missed"](MINE) == [MINE[0]]

@@ -49,7 +49,7 @@ def good(minion, ret=True):
 
 def test_one_job_for_all_hosts(mitx, client):
     client.incoming = [None, good(WORKER), None, good(WEB)]
-    assert mitx().modules["mitx_minions.run"]([WEB, WORKER], "test.ping", change=False) == {WEB: True, WORKER: True}
+    assert mitx().modules["mitx_hosts.jobs.execute"]([WEB, WORKER], "test.ping", change=False) == {WEB: True, WORKER: True}
     assert client.published == [([WEB, WORKER], "test.ping", [], "list")]
 
 
@@ -57,7 +57,9 @@ def test_keyword_arguments_travel_marked_for_one_function_and_for_several(mitx, 
     modules = mitx().modules
     client.incoming = [good(WEB, {"cmd.run_all": {}, "test.ping": True})]
     client.incoming[0][WEB]["retcode"] = {"cmd.run_all": 0, "test.ping": 0}
-    modules["mitx_minions.run"]([WEB], ["cmd.run_all", "test.ping"], [["ls"], []], [{"python_shell": True}, None], change=False)
+    modules["mitx_hosts.jobs.execute"](
+        [WEB], ["cmd.run_all", "test.ping"], [["ls"], []], [{"python_shell": True}, None], change=False
+    )
     assert client.published[0][2] == [["ls", {"__kwarg__": True, "python_shell": True}], []]
 
 
@@ -77,31 +79,31 @@ def test_keyword_arguments_travel_marked_for_one_function_and_for_several(mitx, 
 def test_what_is_no_success(mitx, client, answer, reason):
     client.incoming = [good(WORKER), {WEB: answer}]
     with pytest.raises(CommandExecutionError, match=rf"1 of 2 minions did not do it \(1 did\):\n  - {WEB}: .*{reason}"):
-        mitx().modules["mitx_minions.run"]([WEB, WORKER], "x.y", change=False)
+        mitx().modules["mitx_hosts.jobs.execute"]([WEB, WORKER], "x.y", change=False)
 
 
 def test_a_function_among_several_that_has_no_return_code_raised(mitx, client):
     client.incoming = [{WEB: {"ret": {"a.a": True, "b.b": "Traceback\nKeyError: 'c'"}, "retcode": {"a.a": 0}}}]
     with pytest.raises(CommandExecutionError, match="b.b: .*KeyError: 'c'"):
-        mitx().modules["mitx_minions.run"]([WEB], ["a.a", "b.b"], change=False)
+        mitx().modules["mitx_hosts.jobs.execute"]([WEB], ["a.a", "b.b"], change=False)
 
 
 def test_two_hosts_under_one_name_are_told(mitx, client):
     client.incoming = [good(WEB), good(WEB), good(WORKER)]
     with pytest.raises(CommandExecutionError, match=f"{WEB}: 2 hosts answer to this name"):
-        mitx().modules["mitx_minions.ping"]([WEB, WORKER])
+        mitx().modules["mitx_hosts.jobs.ping"]([WEB, WORKER])
 
 
 def test_nobody_with_a_key_is_no_success(mitx, client):
     client.keys = []
     with pytest.raises(CommandExecutionError, match=rf"2 of 2 .*\n  - {WEB}: the master has no accepted key"):
-        mitx().modules["mitx_minions.ping"]([WEB, WORKER])
+        mitx().modules["mitx_hosts.jobs.ping"]([WEB, WORKER])
 
 
 def test_a_master_that_is_down_is_told_as_such(mitx, client):
     client.keys = SaltClientError("The salt master could not be contacted. Is master running?")
     with pytest.raises(CommandExecutionError, match="Is salt-master running"):
-        mitx().modules["mitx_minions.ping"]([WEB])
+        mitx().modules["mitx_hosts.jobs.ping"]([WEB])
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ def bus(mitx):
 def test_a_master_that_was_killed_is_not_waited_for(client, bus):
     bus().close()
     with pytest.raises(CommandExecutionError, match="nobody listens on its event bus. Is salt-master running"):
-        bus.loaded.modules["mitx_minions.ping"]([WEB])
+        bus.loaded.modules["mitx_hosts.jobs.ping"]([WEB])
     assert client.published == []
 
 
@@ -144,16 +146,16 @@ def test_with_a_master_that_goes_the_answers_are_lost_and_nobody_waits_for_them(
 
     client.incoming = Silence()
     with pytest.raises(CommandExecutionError, match="stopped or restarted meanwhile, and the answers are lost"):
-        bus.loaded.modules["mitx_minions.run"]([WEB], "test.sleep", [600], timeout=3600, change=False)
+        bus.loaded.modules["mitx_hosts.jobs.execute"]([WEB], "test.sleep", [600], timeout=3600, change=False)
 
 
 @pytest.mark.parametrize(("seconds", "times"), [(0, 4), (3600, 0)])
 def test_what_is_to_go_on_meanwhile_is_called_every_few_seconds_of_a_job(mitx, client, monkeypatch, seconds, times):
     modules, called = mitx().modules, []
-    monkeypatch.setitem(modules["mitx_minions.run"].__globals__, "_MEANWHILE", seconds)
+    monkeypatch.setattr("mitx_hosts.jobs._MEANWHILE", seconds)
     # What is no answer yet lets it look as well.
     client.incoming = [{WEB: {"failed": True}}, {WEB: {"failed": True}}, good(WEB)]
-    modules["mitx_minions.run"]([WEB], "test.ping", change=False, meanwhile=lambda: called.append(seconds))
+    modules["mitx_hosts.jobs.execute"]([WEB], "test.ping", change=False, meanwhile=lambda: called.append(seconds))
     assert len(called) == times
 
 
@@ -162,7 +164,7 @@ def test_a_password_in_an_answer_is_not_told(mitx, client):
         {WEB: {"ret": {"retcode": 128, "stdout": "", "stderr": "fatal: https://me:secret@git.example.org/"}, "retcode": 128}}
     ]
     with pytest.raises(CommandExecutionError) as told:
-        mitx().modules["mitx_minions.run"]([WEB], "cmd.run_all", ["git fetch"], change=False)
+        mitx().modules["mitx_hosts.jobs.execute"]([WEB], "cmd.run_all", ["git fetch"], change=False)
     assert "secret" not in str(told.value)
 
 
@@ -170,7 +172,7 @@ def test_a_password_in_an_answer_is_not_told(mitx, client):
     ("path", "quoted"), [("/edx/app", "/edx/app"), ("~/edx app", "~/'edx app'"), ("/a;b", "'/a;b'"), ("~/$(x)", "~/'$(x)'")]
 )
 def test_only_a_leading_home_is_left_to_the_shell(mitx, path, quoted):
-    assert mitx().modules["mitx_minions.quoted"](path) == quoted
+    assert mitx().modules["mitx_hosts.jobs.quoted"](path) == quoted
 
 
 def listing(*lines):
@@ -183,8 +185,8 @@ def listing(*lines):
 def problems(mitx, client, wanted, *lines):
     client.incoming = [listing(*lines)]
     modules = mitx().modules
-    found = modules["mitx_services.status"]([WEB])
-    return [line.removeprefix(f"{WEB}: ") for line in modules["mitx_services.problems"](found, wanted)]
+    found = modules["mitx_hosts.services.status"]([WEB])
+    return [line.removeprefix(f"{WEB}: ") for line in modules["mitx_hosts.services.problems"](found, wanted)]
 
 
 def test_stopped_means_no_process_and_none_to_come(mitx, client):
@@ -227,7 +229,7 @@ def test_jobs_of_the_schedule_and_restarts_of_others_are_busy_and_salts_own_are_
         {"fun": "cmd.run_all", "jid": "4"},
         {"fun": ["cmd.run_all", "schedule.is_enabled"], "jid": "5"},
     ]
-    busy = mitx().modules["mitx_services.status"]([WEB])[WEB]["busy"]
+    busy = mitx().modules["mitx_hosts.services.status"]([WEB])[WEB]["busy"]
     assert busy == [
         "its schedule restart_edx_workers is at work (supervisord.restart, job 1)",
         "state.highstate is at work there (job 2, by sudo_ann)",
@@ -239,20 +241,20 @@ def test_a_queue_depth_is_a_number(mitx, client, said):
     client.incoming = [good(WORKER, {"retcode": 0, "stdout": said, "stderr": ""})]
     fleet = [{"name": WORKER, "role": "edx-worker", "purpose": "next-residential-live"}]
     with pytest.raises(CommandExecutionError, match="must print a number"):
-        mitx(drain={"command": "depth"}).modules["mitx_queues.depths"](fleet)
+        mitx(drain={"command": "depth"}).modules["mitx_hosts.queues.depths"](fleet)
 
 
 def test_unknown_parts_are_refused(mitx, client):
     with pytest.raises(CommandExecutionError, match="There are the parts web, workers, systemd, not wev"):
-        mitx().modules["mitx_services.stop"]([WEB], ["wev"])
+        mitx().modules["mitx_hosts.services.stop"]([WEB], ["wev"])
 
 
 def test_a_purpose_without_a_new_web_host_is_not_migrated_by_somebody_else(mitx):
     fleet = [{"name": WORKER, "role": "edx-worker", "purpose": "next-residential-live"}]
     with pytest.raises(CommandExecutionError, match="No new web instance of next-residential-live"):
-        mitx().modules["mitx_migrations.hosts"](fleet)
+        mitx().modules["mitx_hosts.migrations.hosts"](fleet)
 
 
 def test_the_same_host_migrates_on_every_rerun(mitx):
     fleet = [{"name": f"edx-mitx-qa-p-{n}-v1", "role": "edx", "purpose": "p"} for n in (10, 2, 0, 1)]
-    assert mitx().modules["mitx_migrations.hosts"](fleet) == {"p": "edx-mitx-qa-p-0-v1"}
+    assert mitx().modules["mitx_hosts.migrations.hosts"](fleet) == {"p": "edx-mitx-qa-p-0-v1"}

@@ -24,16 +24,16 @@ class Night:
         self.loaded, self.modules = loaded, loaded.modules
 
     def told(self, question, *args, **kwargs):
-        return self.modules[f"mitx_phase.{question}"](*args, **kwargs)
+        return self.modules[f"mitx_run.phases.{question}"](*args, **kwargs)
 
     def phase(self, name, status="finished", **fields):
-        return self.modules["mitx_journal.write"]("phase", phase=name, status=status, **fields)
+        return self.modules["mitx_run.journal.write"]("phase", phase=name, status=status, **fields)
 
     def wait(self, reason, seconds):
-        self.modules["mitx_journal.write"]("wait", waits_for=reason, what="seen", seconds=seconds)
+        self.modules["mitx_run.journal.write"]("wait", waits_for=reason, what="seen", seconds=seconds)
 
     def job(self, label, stage, **fields):
-        self.modules["mitx_journal.write"]("minions", label=label, stage=stage, **fields)
+        self.modules["mitx_run.journal.write"]("minions", label=label, stage=stage, **fields)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def night(mitx):
 
 
 def test_a_run_that_has_not_begun_has_no_record_and_begins_with_prepare(night):
-    assert (night.told("record"), night.told("durations")) == ({}, {})
+    assert (night.told("statuses"), night.told("durations")) == ({}, {})
     assert night.told("unfinished") == PREPARE + WINDOW
     assert night.told("next_command") == PREPARES
 
@@ -50,27 +50,27 @@ def test_a_run_that_has_not_begun_has_no_record_and_begins_with_prepare(night):
 def test_the_last_word_on_a_phase_counts(night):
     night.phase("deploy", "started")
     failed = night.phase("deploy", "failed", seconds=12.5, error="edx-0: failed=1")
-    assert night.told("record") == {
+    assert night.told("statuses") == {
         "deploy": {"status": "failed", "time": failed["time"], "seconds": 12.5, "error": "edx-0: failed=1"}
     }
     night.phase("deploy", "started")
-    assert night.told("record")["deploy"]["status"] == "started"
+    assert night.told("statuses")["deploy"]["status"] == "started"
     finished = night.phase("deploy", seconds=20.1)
-    assert night.told("record")["deploy"] == {"status": "finished", "time": finished["time"], "seconds": 20.1, "error": None}
+    assert night.told("statuses")["deploy"] == {"status": "finished", "time": finished["time"], "seconds": 20.1, "error": None}
 
 
 def test_only_phases_are_phases(night):
     night.phase("close")
     night.phase("coffee", seconds=900)
-    night.modules["mitx_journal.write"]("note", phase="stop", status="finished")
-    assert list(night.told("record")) == list(night.told("durations")) == ["close"]
+    night.modules["mitx_run.journal.write"]("note", phase="stop", status="finished")
+    assert list(night.told("statuses")) == list(night.told("durations")) == ["close"]
 
 
 def test_last_months_run_finishes_nothing_of_this_one(night):
     night.phase("preflight")
-    night.modules["mitx_run.begin"]("another")
-    assert night.told("record", run="another") == night.told("durations", run="another") == {}
-    assert night.told("unfinished", run="another")[0] == "preflight"
+    night.modules["mitx_run.record.begin"]("another")
+    assert night.told("statuses", run_id="another") == night.told("durations", run_id="another") == {}
+    assert night.told("unfinished", run_id="another")[0] == "preflight"
     assert night.told("unfinished")[0] == "announce"
 
 
@@ -151,14 +151,14 @@ def test_other_jobs_on_minions_are_the_upgrades_own_time(night):
     night.phase("migrate", "started")
     night.job("pending migrations", "after", seconds=9)
     night.job(None, "after", seconds=9)
-    night.modules["mitx_journal.write"]("aws", label="migration lms", stage="after", seconds=9)
+    night.modules["mitx_run.journal.write"]("aws", label="migration lms", stage="after", seconds=9)
     night.phase("migrate", seconds=30)
     assert night.told("durations") == {"migrate": {"seconds": 30.0, "waited": {}}}
 
 
 def until(mitx, pillar, phase):
     pillar["mitx"]["until"] = phase
-    return mitx().modules["mitx_phase.postponed"]
+    return mitx().modules["mitx_run.phases.postponed"]
 
 
 def test_nothing_is_left_for_later_unless_that_was_said(night):
@@ -181,7 +181,9 @@ def report(mitx, pillar, tmp_path):
     """``(night, report)``: the run that the settings name, and ``salt-run mitx.report`` as salt-run loads it. No master is asked."""
     del pillar["mitx"]["run"]
     loaded = mitx()
-    loaded.modules["mitx_run.begin"](loaded.modules["mitx_run.use"](loaded.modules["mitx_run.identify"](loaded.settings)))
+    loaded.modules["mitx_run.record.begin"](
+        loaded.modules["mitx_run.folders.use"](loaded.modules["mitx_run.record.identify"](loaded.settings))
+    )
     (tmp_path / "pillar").mkdir()
     (tmp_path / "pillar" / "top.sls").write_text("base: {'*': [all]}")
     (tmp_path / "pillar" / "all.sls").write_text(salt.utils.yaml.safe_dump(pillar))
@@ -235,11 +237,11 @@ def test_a_rollback_that_broke_off_leaves_nothing_of_the_window_to_rely_on(night
     for phase in ("quiesce", "close", "stop", "migrate", "open"):
         night.phase(phase)
     night.phase("rollback", "started")
-    assert list(night.told("record")) == ["quiesce"]
+    assert list(night.told("statuses")) == ["quiesce"]
     assert "salt-run mitx.rollback" in night.told("next_command")
-    assert list(night.told("attempted")) == ["quiesce", "close", "stop", "migrate", "open"]
+    assert list(night.told("touched")) == ["quiesce", "close", "stop", "migrate", "open"]
     night.phase("rollback", "finished")
-    assert list(night.told("attempted")) == ["quiesce"]
+    assert list(night.told("touched")) == ["quiesce"]
     assert night.told("rolling_back") is None
 
 
@@ -254,7 +256,7 @@ def test_whoever_runs_the_window_again_has_decided_against_the_rollback(night):
     night.phase("rollback", "started")
     night.phase("close", "started")
     assert night.told("rolling_back") is None
-    assert night.told("record")["close"]["status"] == "started"
+    assert night.told("statuses")["close"]["status"] == "started"
 
 
 def test_the_window_goes_on_after_its_end_only_if_it_has_closed_the_site(night):

@@ -4,7 +4,6 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 WEB, WORKER = "edxapp-mitx-qa-koa-base", "edx-worker-mitx-qa-koa-base"
-HIGHSTATE = {"search_function": "state.highstate"}
 
 
 def recap(host="localhost", failed=0, unreachable=0):
@@ -26,7 +25,10 @@ def highstate(text):
 
 @pytest.fixture
 def problems(mitx):
-    return mitx().modules["mitx_recap.problems"]
+    return mitx().modules["mitx_hosts.ansible.problems"]
+
+
+ONE = {"services": {"playbooks": {"edx": ["edxapp"], "edx-worker": ["edxapp"]}}}
 
 
 @pytest.fixture
@@ -36,14 +38,16 @@ def cache(mitx):
     def load(jobs, test=False):
         def runner(function, arg=(), **kwargs):
             if function == "jobs.list_jobs":
-                assert (arg, kwargs) == ((), HIGHSTATE)
-                return {jid: {"Function": "state.highstate"} for jid in jobs} if isinstance(jobs, dict) else jobs
+                # A job of several functions is there too, as ours are.
+                several = {"20991231000000000000": {"Function": ["cmd.run_all", "saltutil.running"]}}
+                highstates = {jid: {"Function": "state.highstate"} for jid in jobs} if isinstance(jobs, dict) else {}
+                return {**several, **highstates} if isinstance(jobs, dict) else jobs
             assert (function, kwargs) == ("jobs.lookup_jid", {})
             return jobs[arg[0]]
 
-        loaded = mitx(test=test)
+        loaded = mitx(test=test, **ONE)
         loaded.modules["saltutil.runner"] = runner
-        loaded.of_bases = loaded.modules["mitx_recap.of_bases"]
+        loaded.of_bases = loaded.modules["mitx_hosts.ansible.of_bases"]
         return loaded
 
     return load
@@ -63,12 +67,48 @@ def test_one_task_that_failed_or_one_host_out_of_reach_is_told(problems, wrong):
     "text", ["", "TASK [edxapp : migrate] ****\nfatal: [localhost]: FAILED!\n", "PLAY RECAP *****\n", recap()[:-90]]
 )
 def test_a_playbook_that_did_not_get_to_its_end_is_not_taken_for_a_clean_one(problems, text):
-    assert problems(text) == ["there is no PLAY RECAP: the playbook did not get to its end"]
+    [told] = problems(text)
+    assert told.endswith("the playbook did not get to its end")
 
 
-def test_of_several_recaps_the_last_one_counts(problems):
-    assert problems(recap(failed=1) + recap()) == []
-    assert problems(recap() + recap(failed=1)) == ["localhost: failed=1 unreachable=0"]
+def play(name, **wrong):
+    """What one playbook prints; with ``fatal``, the task that failed."""
+    fatal = "fatal: [localhost]: FAILED! => {}\n" if wrong else ""
+    return f"PLAY [{name}] ****\nTASK [{name} : one] ****\nok: [localhost]\nTASK [{name} : two] ****\n{fatal}\n" + recap(**wrong)
+
+
+THREE = ("edxapp", "xqueue", "forum")
+
+
+def test_the_last_of_three_playbooks_does_not_speak_for_the_first(problems):
+    text = play("edxapp", failed=1) + play("xqueue") + play("forum")
+    assert problems(text, THREE) == ["edxapp: localhost: failed=1 unreachable=0 in TASK [edxapp : two]"]
+    assert problems(play("edxapp") + play("xqueue") + play("forum"), THREE) == []
+
+
+def test_a_recap_that_is_missing_is_a_failure(problems):
+    dead = "PLAY [edxapp] ****\nTASK [edxapp : one] ****\nKilled\n" + play("xqueue") + play("forum")
+    [told] = problems(dead, THREE)
+    assert told == "2 PLAY RECAPs of 3 playbooks (edxapp, xqueue, forum, see services:playbooks)"
+    missing = play("edxapp") + "ERROR! the playbook: xqueue.yml could not be found\n" + play("forum")
+    told = problems(missing, THREE)
+    assert told[0].startswith("2 PLAY RECAPs of 3")
+    assert "ERROR! the playbook: xqueue.yml could not be found" in told[1]
+
+
+def test_more_recaps_than_playbooks_are_not_understood(problems):
+    assert problems(recap() + recap()) == ["2 PLAY RECAPs of 1 playbooks (the playbook, see services:playbooks)"]
+
+
+def test_colours_hide_nothing(problems):
+    text = play("edxapp", failed=1).replace("failed=1", "\x1b[0;31mfailed=1\x1b[0m") + play("xqueue") + play("forum")
+    assert problems(text, THREE) == ["edxapp: localhost: failed=1 unreachable=0 in TASK [edxapp : two]"]
+
+
+def test_in_a_log_of_several_runs_the_last_ones_count(problems):
+    earlier = play("edxapp", failed=1) + play("xqueue") + play("forum")
+    assert problems(earlier + play("edxapp") + play("xqueue") + play("forum"), THREE, last=True) == []
+    assert problems(play("edxapp") + play("xqueue") + play("forum") + earlier, THREE, last=True) != []
 
 
 def test_the_host_that_failed_is_named_and_the_other_one_does_not_hide_it(problems):
@@ -132,10 +172,10 @@ def test_a_job_cache_that_cannot_be_read_is_not_one_without_failures(cache, jobs
 
 def test_no_image_is_waited_for_before_both_bases_are_known_to_be_configured(cache):
     loaded = cache({"1": {WEB: highstate(recap()), WORKER: highstate(recap(failed=1))}})
-    loaded.modules["mitx_run.pin"]("release_number", 4)
+    loaded.modules["mitx_run.record.pin"]("release_number", 4)
     # What it says asks EC2 for the AMIs.
-    loaded.modules["mitx_existing.build_again"] = lambda settings, number: f"To build release {number} again"
-    ret = loaded.states["mitx_recap.clean"]("base instances are configured")
+    loaded.modules["mitx_fleet.images.build_again"] = lambda settings, number: f"To build release {number} again"
+    ret = loaded.states["mitx_hosts.bases_configured"]("base instances are configured")
     assert (ret["result"], ret["changes"]) == (False, {})
     assert f"{WORKER}: localhost: failed=1 unreachable=0" in ret["comment"]
     assert WEB not in ret["comment"]
@@ -146,7 +186,7 @@ def test_what_the_job_cache_has_forgotten_while_the_images_were_made_is_still_kn
     jobs = {"1": dict.fromkeys((WEB, WORKER), highstate(recap()))}
     loaded = cache(jobs)
     for _ in range(2):
-        ret = loaded.states["mitx_recap.clean"]("base instances are configured")
+        ret = loaded.states["mitx_hosts.bases_configured"]("base instances are configured")
         assert (ret["result"], ret["comment"]) == (True, "Both recaps are clean: failed=0 unreachable=0")
         jobs.clear()
 
@@ -155,19 +195,19 @@ def test_a_clean_recap_does_not_speak_for_a_build_that_came_after_it(cache):
     """An AMI can fail once its base is configured: then it is built again, and Ansible can fail this time."""
     jobs = {"1": dict.fromkeys((WEB, WORKER), highstate(recap()))}
     loaded = cache(jobs)
-    loaded.modules["mitx_existing.build_again"] = lambda settings, number: "To build it again"
-    loaded.modules["mitx_run.pin"]("release_number", 4)
-    assert loaded.states["mitx_recap.clean"]("base instances are configured")["result"] is True
-    loaded.modules["mitx_journal.write"]("existing", sls="orchestrate.edx.build_ami", stage="after")
+    loaded.modules["mitx_fleet.images.build_again"] = lambda settings, number: "To build it again"
+    loaded.modules["mitx_run.record.pin"]("release_number", 4)
+    assert loaded.states["mitx_hosts.bases_configured"]("base instances are configured")["result"] is True
+    loaded.modules["mitx_run.journal.write"]("existing", sls="orchestrate.edx.build_ami", stage="after")
     jobs["2"] = dict.fromkeys((WEB, WORKER), highstate(recap(failed=1)))
-    assert loaded.states["mitx_recap.clean"]("base instances are configured")["result"] is False
+    assert loaded.states["mitx_hosts.bases_configured"]("base instances are configured")["result"] is False
 
 
 def test_a_job_cache_that_cannot_be_read_stops_the_night(cache):
-    ret = cache("no such returner").states["mitx_recap.clean"]("base instances are configured")
+    ret = cache("no such returner").states["mitx_hosts.bases_configured"]("base instances are configured")
     assert (ret["result"], ret["comment"]) == (False, "Salt's job cache cannot be read: no such returner")
 
 
 def test_a_plan_before_anything_is_built_does_not_ask_for_a_recap(cache):
-    ret = cache("no such returner", test=True).states["mitx_recap.clean"]("base instances are configured")
+    ret = cache("no such returner", test=True).states["mitx_hosts.bases_configured"]("base instances are configured")
     assert (ret["result"], ret["comment"]) == (None, "Nothing is built yet")

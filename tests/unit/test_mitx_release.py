@@ -2,13 +2,12 @@
 
 import base64
 import contextlib
-import importlib.util
-import pathlib
 
 import pytest
 from salt.exceptions import CommandExecutionError
 
-MODULES = pathlib.Path(__file__).resolve().parents[2] / "_modules"
+from tests.support.rooms import Room, a_run, stand_in
+
 OLD, NEW = "1" * 40, "2" * 40
 RELEASE = {
     "branch": "mitx/koa", "onto": "open-release/koa.rc3", "upstream": "https://github.com/edx/edx-platform.git", "runas": None,
@@ -17,24 +16,14 @@ RELEASE = {
 }  # fmt: skip
 
 
-def _load(name, salt):
-    spec = importlib.util.spec_from_file_location(name, MODULES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.__salt__, module.__opts__, module.__context__ = salt, {}, {}
-    salt |= {f"{name}.{key}": value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
-    return module
+def _room(name):
+    return Room(f"mitx_release.{name}", a_run())
 
 
 @pytest.fixture
-def salt():
-    """The functions of the loaded modules, as ``__salt__``; no module but those asked for."""
-    return {"mitx_journal.redact": lambda text: text}
-
-
-@pytest.fixture
-def git(salt):
-    return _load("mitx_git", salt)
+def git(monkeypatch):
+    monkeypatch.setattr("mitx_release.git.__context__", {})
+    return _room("git")
 
 
 @pytest.mark.parametrize(
@@ -142,8 +131,8 @@ def test_an_older_git_or_none_is_refused(git, monkeypatch, text):
 
 
 @pytest.fixture
-def mirror(git, salt):
-    return _load("mitx_mirror", salt)
+def mirror(git):
+    return _room("mirror")
 
 
 def test_a_push_leases_each_ref_explicitly_and_never_forces(mirror):
@@ -183,8 +172,8 @@ def test_upstreams_releases_are_fetched_of_the_family_of_onto_too(mirror):
         mirror._families({"onto": "master"})
 
 
-def test_what_merge_tree_says_is_read(salt):
-    conflict = _load("mitx_conflict", salt)
+def test_what_merge_tree_says_is_read():
+    conflict = _room("conflict")
     stages = "100644 aaa 1\tlms/a b.py\x00100644 bbb 3\tlms/a b.py\x00\x00"
     messages = (
         "1\x00c.py\x00Auto-merging\x00Auto-merging c.py\n\x002\x00x\x00y\x00CONFLICT (rename/delete)\x00CONFLICT: x renamed\n\x00"
@@ -200,8 +189,8 @@ def test_what_merge_tree_says_is_read(salt):
     assert conflict.parse(f"{NEW}\x00") == {"tree": NEW, "stages": {}, "messages": []}
 
 
-def test_hunks_are_cut_out_and_named(salt):
-    conflict = _load("mitx_conflict", salt)
+def test_hunks_are_cut_out_and_named():
+    conflict = _room("conflict")
     text = f"a\n<<<<<<< {OLD}\nx\n=======\ny\n>>>>>>> {NEW}\nb\n"
     assert conflict._hunks(text.encode(), {OLD: "onto", NEW: "ours"}) == ["<<<<<<< onto\nx\n=======\ny\n>>>>>>> ours"]
     assert conflict._hunks(b"\x00" + text.encode(), {}) == []
@@ -211,8 +200,8 @@ def test_hunks_are_cut_out_and_named(salt):
     assert len(long.splitlines()) == 81
 
 
-def test_backups_of_this_codename_only_latest_first(git, salt):
-    branch = _load("mitx_branch", salt)
+def test_backups_of_this_codename_only_latest_first(git):
+    branch = _room("branches")
     refs = {
         f"refs/mitx/backup/koa/20201201T000000Z-{OLD}": OLD,
         f"refs/mitx/backup/koa/20201220T000000Z-{NEW}": NEW,
@@ -223,23 +212,19 @@ def test_backups_of_this_codename_only_latest_first(git, salt):
 
 
 @pytest.mark.parametrize("name", ["master", "mitx", "open-release/koa.master", "mitx/"])
-def test_nothing_but_a_release_branch_is_ever_rewritten(git, salt, name):
-    branch = _load("mitx_branch", salt)
+def test_nothing_but_a_release_branch_is_ever_rewritten(git, name):
+    branch = _room("branches")
     with pytest.raises(CommandExecutionError):
         branch.updates({**RELEASE, "branch": name}, OLD, NEW)
 
 
-def test_a_master_of_its_own_is_told_qas_commit_by_pillar(git, salt):
+def test_a_master_of_its_own_is_told_qas_commit_by_pillar(git, monkeypatch):
     """QA's run record lies on QA's master: release:sha says the commit instead, and is not believed without origin."""
-    release = _load("mitx_release", salt)
     asked = []
     settings = {"environment": "mitx-production", "release": {**RELEASE, "from": "mitx-qa", "sha": NEW}, "source": {}}
-    salt |= {
-        "mitx_settings.get": lambda _=None: settings,
-        "mitx_mirror.locked": lambda _: contextlib.nullcontext(),
-        "mitx_mirror.fetch": lambda _: {},
-        "mitx_branch.holders": lambda _, __, sha: asked.append(sha) or [],
-    }
+    stand_in(monkeypatch, "mitx_release.mirror.locked", lambda _: contextlib.nullcontext())
+    stand_in(monkeypatch, "mitx_release.mirror.fetch", lambda _: {})
+    stand_in(monkeypatch, "mitx_release.branches.holders", lambda _, __, sha: asked.append(sha) or [])
     with pytest.raises(CommandExecutionError, match=f"mitx-qa recorded {NEW}, which neither"):
-        release.proof()
+        Room("mitx_release.release", a_run(settings)).proof()
     assert asked == [NEW]

@@ -44,7 +44,7 @@ def test_the_page_takes_lms_studio_and_preview_but_not_gitreload(get):
 
 
 def test_production_is_built_from_qa(mitx):
-    settings = mitx().modules["mitx_settings.get"]("mitx-production")
+    settings = mitx().modules["mitx_run.settings.get"]("mitx-production")
     assert len(settings["instances"]) == 30
     assert settings["source"]["sdb"]["ami"]["edx"] == "sdb://consul/edx_mitx-qa_koa_ami_id"
 
@@ -82,21 +82,21 @@ def test_a_purpose_of_another_shape_is_refused_when_named(mitx):
 
 def test_an_unknown_environment_lists_those_in_pillar(mitx):
     with pytest.raises(CommandExecutionError, match="mitx-production, mitx-qa"):
-        mitx().modules["mitx_settings.get"]("mitx-qua")
+        mitx().modules["mitx_run.settings.get"]("mitx-qua")
 
 
 def test_without_any_environment_the_command_says_how_to_name_one(pillar, mitx):
     del pillar["mitx"]["environment"]
     loaded = mitx(begin=False)
     with pytest.raises(CommandExecutionError, match="Which environment"):
-        loaded.modules["mitx_settings.environment"]()
+        loaded.modules["mitx_run.folders.environment"]()
 
 
 def test_the_variable_of_the_existing_orchestrations_is_understood(monkeypatch, pillar, mitx):
     del pillar["mitx"]["environment"]
     loaded = mitx(begin=False)
     monkeypatch.setenv("ENVIRONMENT", "mitx-production")
-    assert loaded.modules["mitx_settings.environment"]() == "mitx-production"
+    assert loaded.modules["mitx_run.folders.environment"]() == "mitx-production"
 
 
 def test_settings_of_mitx_can_come_from_the_file_that_the_existing_states_fetch(tmp_path, pillar, mitx):
@@ -108,5 +108,80 @@ def test_settings_of_mitx_can_come_from_the_file_that_the_existing_states_fetch(
     loaded = mitx()
     before = loaded.settings["environments_digest"]
     source.write_text(source.read_text().replace("number: 2", "number: 3"))
-    assert loaded.modules["mitx_settings.get"]()["environments_digest"] == before
-    assert loaded.modules["mitx_settings.get"](fresh=True)["environments_digest"] != before
+    assert loaded.modules["mitx_run.settings.get"]()["environments_digest"] == before
+    assert loaded.modules["mitx_run.settings.get"](fresh=True)["environments_digest"] != before
+
+
+def paths(*entries):
+    return {"checks": {"paths": list(entries)}}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (paths("/login"), "checks:paths:0: must be a map of path, status, text, kinds, is '/login'"),
+        (paths({"url": "/login"}), "checks:paths:0:url: unknown key"),
+        (paths({"url": "/login"}), "checks:paths:0:path: missing"),
+        (paths({"path": "/login", "status": "200"}), "checks:paths:0:status: must be a whole number, is '200'"),
+        (paths({"path": "/login", "text": ["x"]}), "checks:paths:0:text: must be a text, is ['x']"),
+        (paths({"path": "login"}), "checks:paths:0:path: must begin with /"),
+        ({"checks": {"resolvers": [8.8]}}, "checks:resolvers:0: must be a text, is 8.8"),
+        ({"services": {"systemd": {"edx": "gitreload"}}}, "services:systemd:edx: must be a list, is 'gitreload'"),
+        ({"services": {"systemd": {"web": []}}}, "services:systemd:web: unknown role"),
+        ({"migrate": {"pending": {"lms": None}}}, "migrate:pending:lms: must be a command, is None"),
+        ({"migrate": {"commands": [{"name": 1, "command": "x"}]}}, "migrate:commands:0:name: must be a text, is 1"),
+        ({"announce": {"smtp": {"host": "x", "username": "me"}}}, "announce:smtp:username: unknown key"),
+        ({"announce": {"smtp": {"host": "x", "passwd": "y"}}}, "announce:smtp:passwd: unknown key; did you mean password?"),
+        ({"announce": {"smtp": {"host": "x", "port": "fivehundred"}}}, "announce:smtp:port: must be a whole number"),
+        ({"elb": {"polls": -1}}, "elb:polls: must be more than 0, is -1"),
+        ({"drain": {"timeout": -5}}, "drain:timeout: must be 0 or more, is -5"),
+        ({"drain": {"timeout": float("nan")}}, "drain:timeout: must be 0 or more, is nan"),
+        ({"maintenance": {"distribution": {"domain_name": "https://d1.cloudfront.net/"}}}, "domain_name: must be a host name"),
+        ({"maintenance": {"bucket": "s3://page"}}, "maintenance:bucket: must be the name of a bucket, without s3://"),
+        ({"maintenance": {"key": "/index.html"}}, "maintenance:key: must be the key of an object"),
+        ({"maintenance": {"distribution": {"id": "E1\n"}}}, "maintenance:distribution:id: ends with the end of a line"),
+        ({"aws": {"account": 12345670123}}, "aws:account: must be a text, is 12345670123"),
+        ({"aws": {"account": "12345670123"}}, "aws:account: must be the 12 digits of an account, in quotes"),
+        ({"aws": {"key": "-----BEGIN PGP MESSAGE-----\nx"}}, "aws:key: is still encrypted"),
+        ({"drain": {"waive": "no"}}, "drain:waive: must be true or false, is 'no'"),
+    ],
+)  # fmt: skip
+def test_what_would_only_fail_in_the_night_is_refused_with_its_path(get, overrides, told):
+    with pytest.raises(CommandExecutionError) as failure:
+        get(**overrides)
+    assert told in str(failure.value)
+    assert "mitx:environments:mitx-qa:" in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"untill": "close"}, "mitx:untill: unknown key; did you mean until?"),
+        ({"adopt": "no"}, "mitx:adopt: must be true or false, is 'no'"),
+        ({"retire_force": "n"}, "mitx:retire_force: must be true or false, is 'n'"),
+        ({"rollback": {"database_restored": "not yet"}}, "mitx:rollback:database_restored: must be true or false, is 'not yet'"),
+        ({"defaults": "x"}, "mitx:defaults: must be a map, is 'x'"),
+        ({"environments": ["mitx-qa"]}, "mitx:environments: must be a map, is ['mitx-qa']"),
+        ({"drain": {"timeout": -1}}, "mitx:drain:timeout: must be 0 or more, is -1"),
+    ],
+)
+def test_what_is_said_for_one_command_is_checked_too(pillar, mitx, said, told):
+    pillar["mitx"] |= said
+    with pytest.raises(CommandExecutionError) as failure:
+        mitx()
+    assert told in str(failure.value)
+
+
+def test_a_mistake_in_the_defaults_is_told_there(pillar, mitx):
+    pillar["mitx"]["defaults"].setdefault("elb", {})["polls"] = -1
+    with pytest.raises(CommandExecutionError, match="mitx:defaults:elb:polls: must be more than 0, is -1"):
+        mitx()
+
+
+def test_a_pillar_of_another_shape_is_told(pillar, mitx):
+    pillar["environments"]["mitx-qa"]["purposes"] = ["next-residential-live"]
+    with pytest.raises(CommandExecutionError, match="environments:mitx-qa:purposes: must be a map of purposes"):
+        mitx()
+    pillar["mitx"] = True
+    with pytest.raises(CommandExecutionError, match="Pillar mitx: must be a map, is True"):
+        mitx(begin=False).modules["mitx_run.get_settings"]()

@@ -1,13 +1,14 @@
 """The states of the fleets' hosts: what is compared, what a dry run does not do, who is left out, what a failure says."""
 
-import importlib.util
-import pathlib
+import functools
 import types
 
 import pytest
 from salt.exceptions import CommandExecutionError
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from mitx_hosts import states_hosts, states_services
+from tests.support.rooms import a_run, stand_in
+
 PURPOSE = "next-residential-live"
 WEB, WORKER = f"edx-mitx-qa-{PURPOSE}-0-v1", f"edx-worker-mitx-qa-{PURPOSE}-0-v1"
 FLEET = [
@@ -19,7 +20,8 @@ FLEET = [
 class World:
     """Stands for the execution modules: what they were asked, what they answer."""
 
-    def __init__(self):
+    def __init__(self, monkeypatch):
+        self.monkeypatch = monkeypatch
         self.called, self.journal = [], []
         self.pinned = {"old_fleet": FLEET, "new_fleet": FLEET}
         self.ec2 = {"i-1": "running", "i-2": "running"}
@@ -36,33 +38,31 @@ class World:
             "migrate": {"before": None, "snapshot_required": False, "snapshot_id": None},
         }
         self.answers = {
-            "mitx_settings.get": lambda: self.settings,
-            "mitx_fleet.recorded": lambda fleet: self.fleet,
-            "mitx_fleet.current": lambda settings: self.fleet,
-            "mitx_fleet.find": self.find,
-            "mitx_fleet.others": lambda settings: self.others,
-            "mitx_phase.record": lambda run=None: self.record,
-            "mitx_phase.attempted": lambda run=None: self.record,
-            "mitx_phase.taken_back": lambda run=None: self.taken_back,
-            "mitx_services.status": lambda minions, settings=None: {
-                one: {"supervisor": {"lms_worker": self.worker}} for one in minions
-            },
-            "mitx_services.stop": lambda minions, parts=None, settings=None: {},
-            "mitx_journal.entries": lambda run=None, event=None: [
+            "mitx_fleet.fleets.recorded": lambda fleet: self.fleet,
+            "mitx_fleet.fleets.current": lambda: self.fleet,
+            "mitx_fleet.instances.find": self.find,
+            "mitx_fleet.fleets.unexpected_members": lambda: self.others,
+            "mitx_run.phases.statuses": lambda: self.record,
+            "mitx_run.phases.touched": lambda: self.record,
+            "mitx_run.phases.rolled_back": lambda: self.taken_back,
+            "mitx_hosts.services.status": lambda minions: {one: {"supervisor": {"lms_worker": self.worker}} for one in minions},
+            "mitx_hosts.services.stop": lambda minions, parts=None: {},
+            "mitx_run.journal.entries": lambda event=None: [
                 {"time": f"2026-12-20T{number:02d}", "event": name, **fields}
                 for number, (name, fields) in enumerate(self.journal)
                 if event in (None, name)
             ],
-            "mitx_phase.next_command": lambda: "salt-run state.orchestrate orchestrate.mitx.window",
-            "mitx_run.pinned": lambda name: self.pinned.get(name),
-            "mitx_run.pin": lambda name, value: self.pinned.update({name: value}),
-            "mitx_journal.write": lambda event, **fields: self.journal.append((event, fields)),
-            "mitx_run.wait_until": self.wait_until,
-            "mitx_minions.shell": self.shell,
-            "mitx_services.problems": lambda found, wanted, parts=None: [line for lines in found.values() for line in lines],
-            "mitx_migrations.pending": lambda new, settings=None: self.unapplied,
-            "mitx_orchestrate.inherited": lambda run: {"mitx": {"run": run}},
-            "status.time": lambda fmt: "2026-12-20",
+            "mitx_run.phases.next_command": lambda: "salt-run state.orchestrate orchestrate.mitx.window",
+            "mitx_run.record.pinned": lambda name: self.pinned.get(name),
+            "mitx_run.record.pin": lambda name, value: self.pinned.update({name: value}),
+            "mitx_run.journal.write": lambda event, **fields: self.journal.append((event, fields)),
+            "mitx_run.wait.until": self.wait_until,
+            "mitx_hosts.jobs.shell": self.shell,
+            "mitx_hosts.services.problems": lambda found, wanted, parts=None: [
+                line for lines in found.values() for line in lines
+            ],
+            "mitx_hosts.migrations.pending": lambda new: self.unapplied,
+            "mitx_run.nested.inherited": lambda: {"mitx": {"run": "r"}},
         }
 
     def find(self, names=None, ids=None):
@@ -90,78 +90,64 @@ class World:
             return answer
 
         self.answers[function] = answered
+        self.stand_in(function)
 
-    def __contains__(self, function):
-        return function in self.answers
+    def stand_in(self, function):
+        """From now on ``room.file.function`` is what ``answers`` says; ``called`` keeps its arguments, without the run."""
 
-    def __getitem__(self, function):
         def call(*args, **kwargs):
             self.called.append((function, args))
             return self.answers[function](*args, **kwargs)
 
-        return call
+        stand_in(self.monkeypatch, function, call)
 
     def asked(self, function):
         return [args for name, args in self.called if name == function]
 
 
 @pytest.fixture
-def world():
-    return World()
-
-
-def load(path, world, test):
-    spec = importlib.util.spec_from_file_location(f"tested_{path.parent.name}_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.__salt__, module.__opts__, module.__pillar__ = world, {"test": test}, {"mitx": {"run": "r"}}
-    return module
+def world(monkeypatch):
+    mine = World(monkeypatch)
+    for function in mine.answers:
+        mine.stand_in(function)
+    monkeypatch.setattr(states_hosts, "__salt__", {"status.time": lambda fmt: "2026-12-20"})
+    return mine
 
 
 @pytest.fixture
 def states(world):
-    """``states(test=False)``: the states over ``world``, with the real modules for targets, queues and the backup."""
+    """``states(test=False)``: the states over ``world``, with the real queues, backup, and choice of hosts."""
 
     def loaded(test=False):
-        queues = load(ROOT / "_modules" / "mitx_queues.py", world, test)
-        migrations = load(ROOT / "_modules" / "mitx_migrations.py", world, test)
-        targets = load(ROOT / "_modules" / "mitx_targets.py", world, test)
-        migrations.pending = world["mitx_migrations.pending"]
-        world.answers |= {
-            "mitx_targets.alive": targets.alive,
-            "mitx_targets.running": targets.running,
-            "mitx_queues.depths": queues.depths,
-            "mitx_queues.drain": queues.drain,
-            "mitx_migrations.back_up": migrations.back_up,
-        }
-        both = (load(ROOT / "_states" / f"{name}.py", world, test) for name in ("mitx_minions", "mitx_hosts"))
-        return types.SimpleNamespace(**{name: value for module in both for name, value in vars(module).items()})
+        run = a_run(world.settings, test)
+        both = {**vars(states_services), **vars(states_hosts)}
+        return types.SimpleNamespace(**{name: functools.partial(value, run) for name, value in both.items() if callable(value)})
 
     return loaded
 
 
 def test_stopped_tells_what_it_stopped(world, states):
-    world.says("mitx_services.stop", {WEB: ["lms is RUNNING"]})
+    world.says("mitx_hosts.services.stop", {WEB: ["lms is RUNNING"]})
     ret = states().stopped("s", fleet="old", parts=["web"])
     assert ret["result"] is True
     assert ret["changes"] == {WEB: {"old": ["lms is RUNNING"], "new": "stopped"}}
-    assert world.asked("mitx_services.stop") == [([WEB, WORKER], ["web"])]
+    assert world.asked("mitx_hosts.services.stop") == [([WEB, WORKER], ["web"])]
 
 
 def test_a_dry_run_reads_and_forecasts(world, states):
-    world.says("mitx_services.status", {WEB: [f"{WEB}: lms is RUNNING"], WORKER: []})
-    world.says("mitx_journal.rehearse", [f"minions stop: {WEB}"])
+    world.says("mitx_hosts.services.status", {WEB: [f"{WEB}: lms is RUNNING"], WORKER: []})
+    world.says("mitx_run.journal.rehearse", [f"minions stop: {WEB}"])
     ret = states(test=True).stopped("s")
     assert f"Would call: minions stop: {WEB}" in ret["comment"]
     assert (ret["result"], ret["changes"]) == (None, {WEB: {"old": ["lms is RUNNING"], "new": "stopped"}})
-    assert world.asked("mitx_services.stop") == []
+    assert world.asked("mitx_hosts.services.stop") == []
 
 
 def test_what_ec2_has_stopped_counts_as_stopped_and_is_named(world, states):
     world.ec2 = {"i-1": "running", "i-2": "stopped"}
-    world.says("mitx_services.stop", {})
+    world.says("mitx_hosts.services.stop", {})
     ret = states().stopped("s")
-    assert world.asked("mitx_services.stop") == [([WEB], None)]
+    assert world.asked("mitx_hosts.services.stop") == [([WEB], None)]
     assert WORKER in ret["comment"]
 
 
@@ -174,12 +160,12 @@ def test_what_ec2_has_stopped_or_lost_cannot_count_as_running(world, states):
 
 def test_a_leftover_of_an_earlier_upgrade_is_stopped_and_never_started(world, states):
     world.fleet[1]["serves"] = False
-    world.says("mitx_services.stop", {})
-    world.says("mitx_services.start", {})
+    world.says("mitx_hosts.services.stop", {})
+    world.says("mitx_hosts.services.start", {})
     assert states().stopped("s", fleet="old")["result"] is True
     assert states().running("r", fleet="old")["result"] is True
-    assert world.asked("mitx_services.stop") == [([WEB, WORKER], None)]
-    assert world.asked("mitx_services.start") == [([WEB], None)]
+    assert world.asked("mitx_hosts.services.stop") == [([WEB, WORKER], None)]
+    assert world.asked("mitx_hosts.services.start") == [([WEB], None)]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +189,7 @@ def test_a_dry_run_before_anything_is_recorded_is_no_failure(world, states, func
 
 def test_a_failure_below_fails_the_state_without_changes(world, states):
     world.says(
-        "mitx_services.stop", CommandExecutionError(f"stop: 1 of 2 minions did not do it (1 did):\n  - {WORKER}: no answer")
+        "mitx_hosts.services.stop", CommandExecutionError(f"stop: 1 of 2 minions did not do it (1 did):\n  - {WORKER}: no answer")
     )
     ret = states().stopped("s")
     assert (ret["result"], ret["changes"]) == (False, {})
@@ -214,8 +200,8 @@ def test_the_queue_is_waited_for(world, states):
     world.depths = [7, 3, 0]
     ret = states().drained("d")
     assert (ret["result"], ret["comment"]) == (True, f"The queues of {PURPOSE} are empty")
-    assert world.asked("mitx_minions.shell")[0][0] == [WORKER]
-    assert len(world.asked("mitx_minions.shell")) == 3
+    assert world.asked("mitx_hosts.jobs.shell")[0][0] == [WORKER]
+    assert len(world.asked("mitx_hosts.jobs.shell")) == 3
 
 
 def test_a_queue_that_was_emptied_is_not_waited_for_again_with_its_workers_stopped(world, states):
@@ -239,7 +225,7 @@ def test_a_queue_that_nobody_works_is_not_waited_for(world, states):
 def test_a_queue_that_the_new_fleet_works_is_not_the_old_ones(world, states):
     world.depths, world.record = [7], {"start": {"status": "finished"}}
     assert states().drained("d")["result"] is True
-    assert world.asked("mitx_minions.shell") == []
+    assert world.asked("mitx_hosts.jobs.shell") == []
 
 
 def test_a_queue_that_never_empties_fails_with_its_depth_and_both_ways_out(world, states):
@@ -276,7 +262,7 @@ def test_depth_that_cannot_be_read_is_no_empty_queue(world, states):
 
 
 def test_nothing_unapplied_is_told(world, states):
-    world.says("mitx_migrations.migrate", world.unapplied)
+    world.says("mitx_hosts.migrations.migrate", world.unapplied)
     ret = states().migrated("m")
     assert (ret["result"], ret["changes"], ret["comment"]) == (True, {}, "Nothing was unapplied")
 
@@ -285,7 +271,7 @@ def test_a_dry_run_lists_what_is_unapplied_and_migrates_nothing(world, states):
     world.unapplied = {PURPOSE: {"lms": ["app.0001"], "history": []}}
     ret = states(test=True).migrated("m")
     assert (ret["result"], ret["changes"]) == (None, {PURPOSE: {"lms": ["app.0001"]}})
-    assert world.asked("mitx_migrations.migrate") == []
+    assert world.asked("mitx_hosts.migrations.migrate") == []
 
 
 def test_no_migration_without_the_snapshot_that_is_required(world, states):
@@ -294,9 +280,9 @@ def test_no_migration_without_the_snapshot_that_is_required(world, states):
     ret = states().migrated("m")
     assert ret["result"] is False
     assert "snapshot_id" in ret["comment"]
-    assert world.asked("mitx_migrations.migrate") == []
+    assert world.asked("mitx_hosts.migrations.migrate") == []
     world.settings["migrate"]["snapshot_id"] = "rds:mitx-qa-20261220"
-    world.says("mitx_migrations.migrate", world.unapplied)
+    world.says("mitx_hosts.migrations.migrate", world.unapplied)
     assert states().migrated("m")["result"] is True
     assert world.journal == [("snapshot", {"id": "rds:mitx-qa-20261220"})]
 
@@ -304,26 +290,28 @@ def test_no_migration_without_the_snapshot_that_is_required(world, states):
 def test_the_backup_comes_first_once_in_a_run_and_its_failure_ends_it(world, states):
     world.unapplied = {PURPOSE: {"lms": ["app.0001"]}}
     world.settings["migrate"]["before"] = "orchestrate.edx.backup"
-    world.says("mitx_services.status", {WEB: [], WORKER: []})
-    world.says("mitx_migrations.migrate", world.unapplied)
-    world.says("mitx_orchestrate.run", {"failures": ["no space left"]})
+    world.says("mitx_hosts.services.status", {WEB: [], WORKER: []})
+    world.says("mitx_hosts.migrations.migrate", world.unapplied)
+    world.says("mitx_run.nested.orchestrate", {"failures": ["no space left"]})
     assert "no space left" in states().migrated("m")["comment"]
-    assert world.asked("mitx_migrations.migrate") == []
-    world.says("mitx_orchestrate.run", {"failures": []})
+    assert world.asked("mitx_hosts.migrations.migrate") == []
+    world.says("mitx_run.nested.orchestrate", {"failures": []})
     assert states().migrated("m")["result"] is True
     assert states().migrated("m")["result"] is True
-    assert len(world.asked("mitx_orchestrate.run")) == 2
+    assert len(world.asked("mitx_run.nested.orchestrate")) == 2
     order = [
-        name for name, _ in world.called if name in ("mitx_services.stop", "mitx_orchestrate.run", "mitx_migrations.migrate")
+        name
+        for name, _ in world.called
+        if name in ("mitx_hosts.services.stop", "mitx_run.nested.orchestrate", "mitx_hosts.migrations.migrate")
     ]
-    assert order[2:5] == ["mitx_services.stop", "mitx_orchestrate.run", "mitx_migrations.migrate"]
+    assert order[2:5] == ["mitx_hosts.services.stop", "mitx_run.nested.orchestrate", "mitx_hosts.migrations.migrate"]
 
 
 def test_after_a_rollback_the_site_was_written_to_so_an_earlier_backup_or_snapshot_does_not_count(world, states):
     world.unapplied = {PURPOSE: {"lms": ["app.0001"]}}
     world.settings["migrate"] |= {"before": "orchestrate.edx.backup", "snapshot_id": "rds:first"}
-    world.says("mitx_migrations.migrate", world.unapplied)
-    world.says("mitx_orchestrate.run", {"failures": []})
+    world.says("mitx_hosts.migrations.migrate", world.unapplied)
+    world.says("mitx_run.nested.orchestrate", {"failures": []})
     assert states().migrated("m")["result"] is True
     world.taken_back = "2026-12-21"
     ret = states().migrated("m")
@@ -331,7 +319,7 @@ def test_after_a_rollback_the_site_was_written_to_so_an_earlier_backup_or_snapsh
     assert "rds:first was taken before the window was rolled back" in ret["comment"]
     world.settings["migrate"]["snapshot_id"] = "rds:second"
     assert states().migrated("m")["result"] is True
-    assert len(world.asked("mitx_orchestrate.run")) == 2
+    assert len(world.asked("mitx_run.nested.orchestrate")) == 2
 
 
 def test_a_host_of_neither_fleet_may_work_on_the_databases_so_nothing_is_migrated(world, states):
@@ -339,11 +327,11 @@ def test_a_host_of_neither_fleet_may_work_on_the_databases_so_nothing_is_migrate
     ret = states().migrated("m")
     assert ret["result"] is False
     assert "edx-worker-somebodys (i-9) is running" in ret["comment"]
-    assert world.asked("mitx_migrations.migrate") == []
+    assert world.asked("mitx_hosts.migrations.migrate") == []
 
 
 def test_a_rollback_waits_for_the_migration_that_a_killed_command_left_at_work(world, states):
-    world.says("mitx_migrations.await_earlier", CommandExecutionError("it runs on edx-1"))
+    world.says("mitx_hosts.migrations.await_earlier", CommandExecutionError("it runs on edx-1"))
     assert states().not_migrating("n")["comment"] == "No migration was ever begun"
     world.record = {"migrate": {"status": "started"}}
     ret = states().not_migrating("n")
@@ -351,16 +339,16 @@ def test_a_rollback_waits_for_the_migration_that_a_killed_command_left_at_work(w
 
 
 def test_an_old_process_that_somebody_started_is_told_and_left_alone(world, states):
-    world.says("mitx_services.status", {WEB: [f"{WEB}: lms is RUNNING"], WORKER: []})
+    world.says("mitx_hosts.services.status", {WEB: [f"{WEB}: lms is RUNNING"], WORKER: []})
     ret = states().still_stopped("s")
     assert ret["result"] is False
     assert f"{WEB}: lms is RUNNING" in ret["comment"]
-    assert world.asked("mitx_services.stop") == []
+    assert world.asked("mitx_hosts.services.stop") == []
 
 
 def test_a_host_at_another_commit_is_named(world, states):
     world.pinned["release_sha"] = "a" * 40
-    world.says("mitx_hosts.heads", {WEB: "a" * 40, WORKER: "b" * 40})
+    world.says("mitx_hosts.hosts.heads", {WEB: "a" * 40, WORKER: "b" * 40})
     ret = states().at_commit("c")
     assert ret["result"] is False
     assert f"{WORKER} is at {'b' * 40}" in ret["comment"]
@@ -374,21 +362,21 @@ def test_before_anything_is_launched_there_is_no_date_to_set(world, states):
 
 def test_the_date_of_another_day_is_set_on_what_an_interrupted_deploy_launched(world, states):
     world.pinned = {"release_number": 1}
-    world.says("mitx_fleet.new", {"instances": FLEET})
-    world.says("mitx_hosts.launch_dates", {WEB: "2026-12-19", WORKER: "2026-12-20"})
-    world.says("mitx_hosts.set_launch_date", None)
+    world.says("mitx_fleet.fleets.new", {"instances": FLEET})
+    world.says("mitx_hosts.hosts.launch_dates", {WEB: "2026-12-19", WORKER: "2026-12-20"})
+    world.says("mitx_hosts.hosts.set_launch_date", None)
     assert states(test=True).launch_date_set("l")["result"] is None
-    assert world.asked("mitx_hosts.set_launch_date") == []
+    assert world.asked("mitx_hosts.hosts.set_launch_date") == []
     ret = states().launch_date_set("l")
     assert ret["changes"] == {WEB: {"old": "2026-12-19", "new": "2026-12-20"}}
-    assert world.asked("mitx_hosts.set_launch_date") == [([WEB], "2026-12-20")]
+    assert world.asked("mitx_hosts.hosts.set_launch_date") == [([WEB], "2026-12-20")]
 
 
 def test_a_failed_highstate_of_the_bases_is_seen_in_their_recap(world, states):
     world.fleet = [{"id": "i-1", "name": "edxapp-base"}, {"id": "i-2", "name": "edx-worker-base"}]
-    world.says("mitx_hosts.highstate", {})
-    world.says("mitx_hosts.last_configured", "2026-12-20T00:00:00Z")
-    world.says("mitx_hosts.unconfigured", ["edxapp-base: localhost: failed=1 unreachable=0"])
+    world.says("mitx_hosts.hosts.highstate", {})
+    world.says("mitx_hosts.hosts.last_configured", "2026-12-20T00:00:00Z")
+    world.says("mitx_hosts.hosts.unconfigured", ["edxapp-base: localhost: failed=1 unreachable=0"])
     ret = states().highstate("h")
     assert ret["result"] is False
     assert "failed=1" in ret["comment"]

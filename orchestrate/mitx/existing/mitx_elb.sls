@@ -16,7 +16,7 @@ EXISTING = "salt://orchestrate/aws/mitx_elb.sls"
 
 
 def run():
-    settings = __salt__["mitx_settings.get"]()
+    settings = __salt__["mitx_run.get_settings"]()
     if os.environ.get("ENVIRONMENT") != settings["environment"]:
         raise CommandExecutionError(
             f"The variable ENVIRONMENT is {os.environ.get('ENVIRONMENT')!r}, not {settings['environment']}: start this through orchestrate.mitx.window"

@@ -1,9 +1,9 @@
 3down request:
-  mitx_window.requested: []
+  mitx_site.announced: []
 
 maintenance page:
-  mitx_page.published: []
+  mitx_site.page_published: []
 
 # A lower TTL helps only after the old one is over, so days ahead.
 TTL of the public names:
-  mitx_dns.ttl_lowered: []
+  mitx_site.ttl_lowered: []

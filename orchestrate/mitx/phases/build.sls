@@ -1,3 +1,2 @@
 orchestrate.edx.build_ami:
-  mitx_existing.ran:
-    - check: mitx_existing.build_missing
+  mitx_upgrade.saltops_ran: []

@@ -1,16 +1,16 @@
 # Once `start` has begun the new fleet is to run: then the page is only put up again.
-{% set quiet = 'start' not in salt.mitx_phase.record() %}
+{% set quiet = 'start' not in salt.mitx_run.get_phases() %}
 # Where visitors are on it, after a rollback that broke off say, they get the page before it is stopped.
-{% set serves = salt.mitx_swap.serves('new') %}
+{% set serves = salt.mitx_fleet.serves('new') %}
 announced window:
-  mitx_window.inside: []
+  mitx_site.in_window: []
 
 # Found out now, it costs visitors nothing; at `stop` they would wait for whoever repairs it. pillar mitx:adopt, see docs/swap.md
 fleets are the recorded ones:
   mitx_fleet.unchanged:
     - adopt: {{ pillar['mitx'].get('adopt', False) }}
     - require:
-      - mitx_window: announced window
+      - mitx_site: announced window
 
 current fleet can be stopped:
   mitx_hosts.answering:
@@ -20,27 +20,27 @@ current fleet can be stopped:
 
 {% if quiet and not serves %}
 new fleet is quiet:
-  mitx_minions.stopped:
+  mitx_hosts.stopped:
     - fleet: new
     - require:
       - mitx_hosts: current fleet can be stopped
 {% endif %}
 
 page:
-  mitx_page.published:
+  mitx_site.page_published:
     - require:
-      - {{ 'mitx_minions: new fleet is quiet' if quiet and not serves else 'mitx_hosts: current fleet can be stopped' }}
+      - {{ 'mitx_hosts: new fleet is quiet' if quiet and not serves else 'mitx_hosts: current fleet can be stopped' }}
 
 visitors to the page:
-  mitx_dns.pointed:
+  mitx_site.dns_pointed:
     - to: maintenance
     - require:
-      - mitx_page: page
+      - mitx_site: page
 
 {% if quiet and serves %}
 new fleet is stopped:
-  mitx_minions.stopped:
+  mitx_hosts.stopped:
     - fleet: new
     - require:
-      - mitx_dns: visitors to the page
+      - mitx_site: visitors to the page
 {% endif %}

@@ -3,37 +3,34 @@ launch date:
   mitx_hosts.launch_date_set: []
 
 orchestrate.edx.deploy:
-  mitx_existing.ran:
-    - check: mitx_existing.deploy_missing
-    # It starts the new workers, on the live queues and databases.
-    - meanwhile: mitx_hold.workers
+  mitx_upgrade.saltops_ran:
     - require:
       - mitx_hosts: launch date
 
 new fleet:
   mitx_fleet.launched:
     - require:
-      - mitx_existing: orchestrate.edx.deploy
+      - mitx_upgrade: orchestrate.edx.deploy
 
 # It leaves everything running.
 workers are quiet at once:
-  mitx_minions.stopped:
+  mitx_hosts.stopped:
     - fleet: new
     - parts: [workers, systemd]
     - require:
       - mitx_fleet: new fleet
 
 workers are let go:
-  mitx_hold.released:
+  mitx_hosts.unfenced:
     - require:
-      - mitx_minions: workers are quiet at once
+      - mitx_hosts: workers are quiet at once
 
 # A minion of the right name on the wrong host would be migrated on in its place.
 minions are those of the new fleet:
   mitx_hosts.answering:
     - fleet: new
     - require:
-      - mitx_hold: workers are let go
+      - mitx_hosts: workers are let go
 
 Ansible's recaps:
   mitx_hosts.configured:

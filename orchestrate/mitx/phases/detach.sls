@@ -1,2 +1,2 @@
 old fleet is out:
-  mitx_elb.swapped: []
+  mitx_fleet.swapped: []

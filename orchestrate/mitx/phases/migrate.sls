@@ -1,2 +1,2 @@
 databases:
-  mitx_minions.migrated: []
+  mitx_hosts.migrated: []

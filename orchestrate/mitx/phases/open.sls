@@ -1,21 +1,21 @@
 old fleet is still stopped:
-  mitx_minions.stopped:
+  mitx_hosts.stopped:
     - fleet: old
 
 visitors to the site:
-  mitx_dns.pointed:
+  mitx_site.dns_pointed:
     - to: site
     - require:
-      - mitx_minions: old fleet is still stopped
+      - mitx_hosts: old fleet is still stopped
 
 site stays up:
-  mitx_check.passed:
+  mitx_site.checked:
     - check: watch
     - require:
-      - mitx_dns: visitors to the site
+      - mitx_site: visitors to the site
 
 nobody has started the old fleet meanwhile:
-  mitx_minions.still_stopped:
+  mitx_hosts.still_stopped:
     - fleet: old
     - require:
-      - mitx_check: site stays up
+      - mitx_site: site stays up

@@ -1,8 +1,8 @@
 everything the run needs:
-  mitx_preflight.passed: []
+  mitx_upgrade.preflight_passed: []
 
 current fleet:
   mitx_fleet.recorded:
     - fleet: old
     - require:
-      - mitx_preflight: everything the run needs
+      - mitx_upgrade: everything the run needs

@@ -1,3 +1,3 @@
 new fleet is quiet:
-  mitx_minions.stopped:
+  mitx_hosts.stopped:
     - fleet: new

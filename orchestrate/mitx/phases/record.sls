@@ -1,3 +1,2 @@
 orchestrate.edx.update_edxapp_ami_sdb:
-  mitx_existing.ran:
-    - check: mitx_existing.record_missing
+  mitx_upgrade.saltops_ran: []

@@ -3,7 +3,7 @@
 {% set serves = said['old_serves'] and not said['stop_only'] %}
 {% if not serves %}
 visitors to the page:
-  mitx_dns.pointed:
+  mitx_site.dns_pointed:
     - to: maintenance
     # First the page is made fresh: once the site was opened, another one may be due.
     - guarded: True
@@ -11,60 +11,60 @@ visitors to the page:
 {% endif %}
 
 new fleet is stopped:
-  mitx_minions.stopped:
+  mitx_hosts.stopped:
     - fleet: new
     - failhard: True
     {% if not serves %}
     - require:
-      - mitx_dns: visitors to the page
+      - mitx_site: visitors to the page
     {% endif %}
 
 # A command that was killed leaves its migration running.
 no migration is at work:
-  mitx_minions.not_migrating:
+  mitx_hosts.not_migrating:
     - failhard: True
     - require:
-      - mitx_minions: new fleet is stopped
+      - mitx_hosts: new fleet is stopped
 
 {% if said['stop_only'] %}
 # An earlier attempt may have started it.
 old fleet is stopped:
-  mitx_minions.stopped:
+  mitx_hosts.stopped:
     - fleet: old
     - failhard: True
     - require:
-      - mitx_minions: no migration is at work
+      - mitx_hosts: no migration is at work
 {% else %}
 old fleet runs:
-  mitx_minions.running:
+  mitx_hosts.running:
     - fleet: old
     - failhard: True
     - require:
-      - mitx_minions: no migration is at work
+      - mitx_hosts: no migration is at work
 
 old fleet in, new fleet out:
-  mitx_elb.swapped:
+  mitx_fleet.swapped:
     - fleet: old
     - failhard: True
     - require:
-      - mitx_minions: old fleet runs
+      - mitx_hosts: old fleet runs
 
 {% if not serves %}
 site through its load balancers:
-  mitx_check.passed:
+  mitx_site.checked:
     - check: backstage
     - failhard: True
     - require:
-      - mitx_elb: old fleet in, new fleet out
+      - mitx_fleet: old fleet in, new fleet out
 {% endif %}
 
 visitors to the site:
-  mitx_dns.pointed:
+  mitx_site.dns_pointed:
     - to: site
     - failhard: True
     - require:
-      - mitx_elb: old fleet in, new fleet out
+      - mitx_fleet: old fleet in, new fleet out
       {% if not serves %}
-      - mitx_check: site through its load balancers
+      - mitx_site: site through its load balancers
       {% endif %}
 {% endif %}

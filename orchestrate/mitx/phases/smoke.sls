@@ -1,5 +1,5 @@
 processes:
-  mitx_minions.running:
+  mitx_hosts.running:
     - fleet: new
     - parts: [web]
 
@@ -8,14 +8,14 @@ commit:
     - fleet: new
 
 systemd services:
-  mitx_minions.equipped: []
+  mitx_hosts.equipped: []
 
 # Only reads: that it can, is better known days before.
 unapplied migrations:
-  mitx_minions.listed: []
+  mitx_hosts.listed: []
 
 answers:
-  mitx_check.passed:
+  mitx_site.checked:
     - check: smoke
     - require:
-      - mitx_minions: processes
+      - mitx_hosts: processes

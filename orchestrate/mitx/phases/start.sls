@@ -1,9 +1,9 @@
 new fleet:
-  mitx_minions.running:
+  mitx_hosts.running:
     - fleet: new
 
 answers:
-  mitx_check.passed:
+  mitx_site.checked:
     - check: smoke
     - require:
-      - mitx_minions: new fleet
+      - mitx_hosts: new fleet

@@ -1,9 +1,9 @@
 site through its load balancers:
-  mitx_check.passed:
+  mitx_site.checked:
     - check: backstage
 
 a human has looked:
-  mitx_run.approved:
+  mitx_upgrade.approved:
     - gate: verify
     - require:
-      - mitx_check: site through its load balancers
+      - mitx_site: site through its load balancers

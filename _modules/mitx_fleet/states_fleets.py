@@ -1,0 +1,299 @@
+"""
+Images, fleets, and their end
+=============================
+
+.. code-block:: yaml
+
+    both images:
+      mitx_fleet.images_available: []
+
+    remember what serves now:
+      mitx_fleet.recorded:
+        - fleet: old
+"""
+
+from salt.exceptions import CommandExecutionError
+
+from mitx_fleet import fleets, images, instances, retire
+from mitx_run import phases, record, wait
+
+
+def images_available(run, name, release=None):
+    ret = {"name": name, "result": True, "comment": "", "changes": {}}
+    try:
+        number = _required_release(run, release)
+        if run.test:
+            return _images_forecast(ret, images.find(run, number))
+        found = images.wait_available(run, number)
+        ids = {role: image["id"] for role, image in found.items()}
+        ret["changes"] = _pin(run, "images", ids)
+        ret["comment"] = "Available: " + ", ".join(f"{image['name']} ({image['id']})" for image in found.values())
+    except CommandExecutionError as err:
+        ret.update(result=False, comment=str(err), changes={})
+    return ret
+
+
+def recorded(run, name, fleet="old", allow_empty=False):
+    ret = {"name": name, "result": True, "comment": "", "changes": {}}
+    try:
+        known = record.pinned(run, f"{fleet}_fleet")
+        if known is not None:
+            return _still_recorded(run, ret, fleet, known)
+        if fleet == "new":
+            return launched(run, name)
+        found = fleets.current(run, _release(run, None))
+        _refuse_unfit(run.settings, found, allow_empty)
+        ret["changes"] = {"old_fleet": {"old": None, "new": _labels(found)}}
+        if run.test:
+            ret.update(result=None, comment=f"{len(found)} instances would be recorded as the old fleet")
+            return ret
+        _pin(run, "old_fleet", found)
+        ret["comment"] = f"The old fleet: {', '.join(_labels(found))}{_left_over(found)}"
+    except CommandExecutionError as err:
+        ret.update(result=False, comment=str(err), changes={})
+    return ret
+
+
+def unchanged(run, name, adopt=False):
+    ret = {"name": name, "result": True, "comment": "Both fleets are as they were recorded", "changes": {}}
+    try:
+        if run.test and None in (record.pinned(run, f"{which}_fleet") for which in ("old", "new")):
+            ret.update(result=None, comment="Not known before both fleets are recorded by earlier phases")
+            return ret
+        others = fleets.unexpected_members(run)
+        if adopt:
+            return _adopt(run, ret, {one["id"] for one in others})
+        _refuse_changed(run, others)
+    except CommandExecutionError as err:
+        ret.update(result=False, comment=str(err), changes={})
+    return ret
+
+
+def launched(run, name, release=None):
+    ret = {"name": name, "result": True, "comment": "", "changes": {}}
+    try:
+        number = _required_release(run, release)
+        known = record.pinned(run, "new_fleet")
+        found = fleets.new(run, number)
+        if run.test and not found["problems"] and known is None:
+            return _launch_forecast(ret, found)
+        found = _settled(run, number, found)
+        _refuse_half_launched(run, number, found)
+        if known is not None:
+            return _still_launched(run, ret, known, found["instances"])
+        ret["changes"] = {"new_fleet": {"old": None, "new": _labels(found["instances"])}}
+        _pin(run, "new_fleet", found["instances"])
+        ret["comment"] = f"{len(found['instances'])} instances of {run.settings['codename']} v{number} run"
+    except CommandExecutionError as err:
+        ret.update(result=False, comment=str(err), changes={})
+    return ret
+
+
+def retired(run, name, force=False):
+    ret = {"name": name, "result": True, "comment": "", "changes": {}}
+    plan = None
+    try:
+        plan = retire.plan(run, force)
+        if plan["refusals"]:
+            raise CommandExecutionError(f"Not retired, and nothing was destroyed: {'; '.join(plan['refusals'])}")
+        notes = "".join(f". {note}" for note in plan["notes"])
+        if not plan["destroy"] and not plan["keys"]:
+            ret["comment"] = "Nothing is left of the old fleet" + notes
+            return ret
+        ret["changes"] = {"destroyed": _labels(plan["destroy"]), "keys": plan["keys"]}
+        if run.test:
+            ret.update(result=None, comment=f"{len(plan['destroy'])} instances would be destroyed" + notes)
+            return ret
+        ret["changes"] = retire.retire(run, plan)
+        ret["comment"] = f"{len(plan['destroy'])} instances are destroyed, their keys deleted, nothing else touched" + notes
+    except CommandExecutionError as err:
+        ret.update(result=False, comment=str(err), changes=_really_retired(run, plan))
+    return ret
+
+
+def _release(run, release):
+    if release is not None:
+        return int(release)
+    # In a dry run nothing is pinned, and nothing is built: what the run would build is known all the same.
+    return images.release_number(run) if run.test else record.pinned(run, "release_number")
+
+
+def _required_release(run, release):
+    number = _release(run, release)
+    if number is None:
+        raise CommandExecutionError(
+            "Which release? This run has recorded no release number; say release=…, or let it build first: "
+            "salt-run state.orchestrate orchestrate.mitx.prepare"
+        )
+    return int(number)
+
+
+def _pin(run, fact, value):
+    """Record a fact; returns the changes. A fact that is recorded as the same already is no change."""
+    before = record.pinned(run, fact)
+    record.pin(run, fact, value)
+    return {} if before == value else {fact: {"old": before, "new": value}}
+
+
+def _labels(fleet):
+    return [instances.label(one) for one in fleet]
+
+
+def _images_forecast(ret, images):
+    states = ", ".join(f"{role}: {image['state'] if image else 'does not exist yet'}" for role, image in images.items())
+    available = all(image and image["state"] == "available" for image in images.values())
+    ret.update(result=True if available else None, comment=states)
+    return ret
+
+
+def _still_recorded(run, ret, fleet, known):
+    drift = instances.drift(known, instances.instances(run))
+    ret["comment"] = f"The {fleet} fleet is recorded: {len(known)} instances"
+    if drift:
+        ret["comment"] += f". No longer as it was recorded: {'; '.join(drift)}"
+    return ret
+
+
+def _refuse_unfit(settings, fleet, allow_empty):
+    strangers = _strangers(settings, fleet)
+    if strangers:
+        raise CommandExecutionError(
+            f"The old fleet cannot be told: {'; '.join(strangers)}. Take out by hand what does not belong there"
+        )
+    if not fleet and not allow_empty:
+        elbs = ", ".join(elb["name"] for elb in settings["elbs"])
+        raise CommandExecutionError(f"Nothing is registered in {elbs}, and no worker runs: there is no fleet to upgrade")
+
+
+def _left_over(fleet):
+    leftovers = [one for one in fleet if not one.get("serves", True)]
+    if not leftovers:
+        return ""
+    return (
+        f". Of another release than what serves: {', '.join(_labels(leftovers))}; the window stops them with the rest, and they are "
+        "neither started again nor retired"
+    )
+
+
+def _strangers(settings, fleet):
+    """What is registered in the run's load balancers and none of its business: unknown, of another purpose, no web instance."""
+    purpose_of = {elb["name"]: elb["purpose"] for elb in settings["elbs"]}
+    label, found = instances.label, []
+    for one in fleet:
+        for elb in one["elbs"] or ():
+            if one["name"] is None:
+                found.append(f"{elb} holds {one['id']}, which is no existing instance of {settings['environment']}")
+            elif (one["role"], one["purpose"]) != ("edx", purpose_of[elb]):
+                found.append(f"{elb} holds {label(one)}, {one['role']} of {one['purpose']}, not edx of {purpose_of[elb]}")
+    return found
+
+
+def _launch_forecast(ret, found):
+    if not found["missing"]:
+        ret.update(result=None, comment=f"{len(found['instances'])} instances would be recorded as the new fleet")
+        ret["changes"] = {"new_fleet": {"old": None, "new": _labels(found["instances"])}}
+        return ret
+    ret.update(result=None, comment=f"{len(found['missing'])} instances would be launched")
+    ret["changes"] = {"launched": found["missing"]}
+    return ret
+
+
+def _settled(run, number, found):
+    """What is pending may take a moment longer; everything else that is wrong stays wrong."""
+    latest = {"found": found}
+
+    def check():
+        pending = [one for one in latest["found"]["instances"] if one["state"] == "pending"]
+        if pending:
+            latest["found"] = fleets.new(run, number)
+            pending = [one for one in latest["found"]["instances"] if one["state"] == "pending"]
+        return not pending, f"pending: {', '.join(_labels(pending))}"
+
+    timeout, interval = run.settings["timeouts"]["minions"], run.settings["checks"]["interval"]
+    wait.until(run, check, timeout, interval, "The new fleet launched")
+    return latest["found"]
+
+
+def _refuse_half_launched(run, number, found):
+    images = record.pinned(run, "images") or {}
+    label = instances.label
+    wrong = [f"{name} does not exist" for name in found["missing"]] + found["problems"]
+    for one in found["instances"]:
+        if one["state"] != "running":
+            wrong.append(f"{label(one)} is {one['state']}")
+        if images.get(one["role"], one["image"]) != one["image"]:
+            wrong.append(f"{label(one)} was launched from {one['image']}, not from this run's {images[one['role']]}")
+    if wrong:
+        raise CommandExecutionError(
+            f"{run.settings['codename']} v{number} is not launched as settings say: {'; '.join(wrong)}. Nothing was recorded. "
+            "Put that right, then: salt-run state.orchestrate orchestrate.mitx.prepare"
+        )
+
+
+def _still_launched(run, ret, known, actual):
+    differs = instances.compare(known, actual)
+    # `close` alone, that was refused say, has not acted on any fleet.
+    begun = set(phases.names("window")[1:]) & set(phases.touched(run))
+    if differs["changed"] or differs["stopped"] or (differs["missing"] and begun):
+        drift = instances.drift(known, actual)
+        raise CommandExecutionError(f"The new fleet is not the one that this run recorded: {'; '.join(drift)}")
+    ret["comment"] = f"The new fleet runs: {len(actual)} instances"
+    if differs["missing"]:
+        ids = {one["id"] for one in known}
+        ret["changes"] = {
+            "new_fleet": {"old": _labels(differs["missing"]), "new": _labels(o for o in actual if o["id"] not in ids)}
+        }
+        if not run.test:
+            record.pin(run, "new_fleet", actual, again=True)
+    return ret
+
+
+def _adopt(run, ret, ids):
+    found = [one for one in fleets.current(run) if one["id"] in ids]
+    recorded, there = fleets.recorded(run, "old"), {one["id"] for one in instances.instances(run)}
+    gone = [one for one in recorded if one["id"] not in there]
+    if not (found or gone):
+        _refuse_changed(run, [])
+        return ret
+    ret["changes"] = {"old_fleet": {"old": _labels(gone), "new": _labels(found)}}
+    ret["comment"] = "The old fleet is recorded anew, as was said"
+    if run.test:
+        ret["result"] = None
+        return ret
+    # Nothing has acted on the old fleet yet: `stop` is the first that does.
+    record.pin(run, "old_fleet", [*(one for one in recorded if one["id"] in there), *found], again=True)
+    _refuse_changed(run, [])
+    return ret
+
+
+def _refuse_changed(run, others):
+    actual, wrong = instances.instances(run), []
+    for which in ("old", "new"):
+        fleet = fleets.recorded(run, which)
+        # What EC2 has stopped of the old fleet is quiet, and what serves nobody need not be there.
+        differs = instances.compare([one for one in fleet if one.get("serves", True)], actual)
+        if which == "old":
+            differs["stopped"] = []
+        wrong += [f"{instances.label(one)} of the {which} fleet is no more" for one in differs["missing"]]
+        wrong += [f"{one['id']}: its {one['key']} was {one['recorded']}, is {one['actual']}" for one in differs["changed"]]
+        wrong += [f"{instances.label(one)} of the {which} fleet is {one['state']}" for one in differs["stopped"]]
+    wrong += [f"{label} runs, and is of neither fleet" for label in _labels(others)]
+    if wrong:
+        raise CommandExecutionError(
+            "Not as it was recorded days ago:\n  - "
+            + "\n  - ".join(wrong)
+            + "\nThe site was left as it is. What is gone of the new fleet is launched anew by: salt-run state.orchestrate "
+            "orchestrate.mitx.prepare. What was added to the fleet that serves, or is gone of it, is taken into the record by the same command "
+            "with pillar='{mitx: {adopt: True}}'; what nobody needs, stop it in EC2."
+        )
+
+
+def _really_retired(run, plan):
+    """What is gone, though not everything went well."""
+    if not plan or plan["refusals"] or run.test:
+        return {}
+    try:
+        done = retire.done(run, plan)
+    except CommandExecutionError:
+        return {}
+    return {what: names for what, names in done.items() if names}

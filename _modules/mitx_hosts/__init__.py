@@ -1,0 +1,28 @@
+"""
+What runs on the hosts of a fleet
+=================================
+
+Services, queues, migrations, Ansible's recaps, identity, and the fence around new workers; ``jobs`` is the gateway to the minions.
+"""
+
+from mitx_hosts import states_hosts, states_services
+from mitx_run import change
+
+_STATES = (
+    states_services,
+    states_hosts,
+)
+
+
+def ensure(state, name, **arguments):
+    """
+    Bring about what a state of this room says, or under ``test=True`` tell what would change: ``_states/mitx_hosts.py`` lists them.
+    Returns what Salt expects of a state: ``{name, result, changes, comment}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local state.single mitx_hosts.stopped x fleet=old test=True
+    """
+    return change.ensure(_STATES, state, name, arguments)

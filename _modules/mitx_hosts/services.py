@@ -1,0 +1,357 @@
+"""
+The services of the hosts: what runs, stop it, start it, and prove it
+======================================================================
+
+A host of Open edX has programs of supervisord, systemd services beside it (gitreload, ``Restart=always``), and Salt
+schedules: MITx's workers are restarted every five days by one, and ``restart all`` starts what was stopped. A host is
+quiet only when all three are. Nothing is believed because a command said so; it is read back.
+
+Parts of a fleet: ``web`` (supervisord and schedule of the web hosts), ``workers`` (those of the worker hosts),
+``systemd`` (``services.systemd``, by role). A minion's role is what its name begins with: ``edx-worker-``, or not.
+
+The status of a host::
+
+    supervisor    {program: STOPPED | STARTING | RUNNING | BACKOFF | STOPPING | EXITED | FATAL | UNKNOWN}
+    supervisord   None; or what was answered instead of a list, and then nothing is known of the programs
+    systemd       {service: running (bool)}
+    schedule      whether Salt's schedule is enabled there (bool)
+    busy          what else might start something there now: jobs of the schedule, highstates, restarts
+    pids          {program: process id} of those that run
+"""
+
+import re
+
+from salt.exceptions import CommandExecutionError
+
+from mitx_hosts import jobs
+from mitx_run import wait
+
+PARTS = ("web", "workers", "systemd")
+
+_LISTED = re.compile(
+    r"^(?:supervisor> )?(\S+)\s+(STOPPED|STARTING|RUNNING|BACKOFF|STOPPING|EXITED|FATAL|UNKNOWN)\b", re.MULTILINE
+)
+
+# No process, and none that supervisord is about to start again.
+_DEAD = ("STOPPED", "EXITED", "FATAL")
+
+# Supervisord has given these up: whoever wants them to run need not wait.
+_GIVEN_UP = (" is EXITED", " is FATAL")
+
+_MIGHT_START = ("supervisord.", "service.", "state.")
+
+_MARK = "@@ status"
+
+
+def status(run, minions):
+    """
+    Return ``{minion: status}``, see above; one job for all. All of them must answer.
+    """
+    return _job(run, minions, _ctl(run.settings, "status"), change=False, label="status of services")
+
+
+def problems(found, wanted, parts=None):
+    """
+    Return, as sentences, what in ``found`` (an answer of :py:func:`status`) is not as ``wanted``: ``stopped`` or
+    ``running``.
+    """
+    return [f"{minion}: {line}" for minion in found for line in _wrong(minion, found[minion], wanted, _parts(parts))]
+
+
+def absent(run, minions):
+    """
+    Return, as sentences, which of the systemd services of ``services.systemd`` these hosts do not have: such a one would pass
+    for stopped, and fail to start in the night.
+    """
+    names = {name for minion in minions for name in _systemd(minion, run.settings)}
+    found = []
+    for name in sorted(names):
+        hosts = [minion for minion in minions if name in _systemd(minion, run.settings)]
+        there = jobs.execute(run, hosts, "service.available", [name], change=False, label=f"is there {name}")
+        found += [
+            f"{minion}: there is no service {name} (mitx:…:services:systemd)" for minion in hosts if there[minion] is not True
+        ]
+    return found
+
+
+def stop(run, minions, parts=None):
+    """
+    Stop these parts of these hosts and prove it: programs and services ended, the schedule held, nothing under way that
+    would start them again. Returns ``{minion: [what was not stopped before]}``; empty if everything was stopped
+    already.
+
+    Raises ``CommandExecutionError`` unless all of it is true after ``services.timeout`` seconds.
+    """
+    return _bring(run, minions, "stopped", _parts(parts))
+
+
+def start(run, minions, parts=None):
+    """
+    Start these parts of these hosts and prove it: every program RUNNING, every service of the role running, the
+    schedule enabled. Returns ``{minion: [what did not run before]}``; empty if everything ran already.
+
+    Raises ``CommandExecutionError`` unless all of it is true after ``services.timeout`` seconds, at once for a program
+    that is FATAL.
+    """
+    return _bring(run, minions, "running", _parts(parts))
+
+
+def act(run, wanted, before, parts=None):
+    """
+    Ask these hosts for what makes them ``stopped`` or ``running``, without waiting until they are. ``before`` is their
+    status. For a rehearsal: :py:func:`stop` and :py:func:`start` are what proves it.
+    """
+    return _ACTS[wanted](run, before, _parts(parts))
+
+
+def restart(run, minions):
+    """
+    Restart the programs of these hosts that are not stopped and prove that they run, by another process than before.
+    What is stopped stays stopped: ``restart all`` would start the workers of a quiet fleet. Returns ``{minion:
+    [programs restarted]}``.
+    """
+    before = _known(status(run, minions))
+    chosen = {m: sorted(name for name, state in one["supervisor"].items() if state != "STOPPED") for m, one in before.items()}
+    hosts = [minion for minion, names in chosen.items() if names]
+    if hosts:
+        ctl = _ctl(run.settings)
+        running = f"$({ctl} status | awk '$2 != \"STOPPED\" {{print $1}}')"
+        told = _job(
+            run, hosts, _then_status(run.settings, _ctl(run.settings, f"restart {running}")), change=True, label="restart"
+        )
+        _settle(run, hosts, lambda found: _not_restarted(found, before, chosen), "restarted", told)
+    return {minion: names for minion, names in chosen.items() if names}
+
+
+def _parts(parts):
+    unknown = sorted(set(parts or ()) - set(PARTS))
+    if unknown:
+        raise CommandExecutionError(f"There are the parts {', '.join(PARTS)}, not {', '.join(unknown)}")
+    return tuple(parts or PARTS)
+
+
+def _bring(run, minions, wanted, parts):
+    """Read; where it is not as wanted, act; read until it is."""
+    minions = list(minions or ())
+    concerned = [
+        minion for minion in minions if _supervised(minion, parts) or ("systemd" in parts and _systemd(minion, run.settings))
+    ]
+    if minions and not concerned:
+        return {}
+    before = _known(status(run, concerned))
+    wrong = {minion: _wrong(minion, one, wanted, parts) for minion, one in before.items()}
+    wrong = {minion: lines for minion, lines in wrong.items() if lines}
+
+    def check(found):
+        return problems(found, wanted, parts)
+
+    def again(found):
+        # A restart that was under way has started what was stopped meanwhile. While it goes on there is no use in it.
+        if wanted == "stopped":
+            act(run, wanted, {minion: one for minion, one in found.items() if check({minion: one}) and not one["busy"]}, parts)
+
+    if wrong:
+        told = act(run, wanted, {minion: before[minion] for minion in wrong}, parts)
+        _settle(run, list(wrong), check, wanted, told, again)
+    return wrong
+
+
+def _stop(run, before, parts):
+    # The schedule first: a restart that begins after the stop would start everything again.
+    return _change(run, before, parts, "stop", first=[("schedule.disable", [])])
+
+
+def _start(run, before, parts):
+    return _change(run, before, parts, "start", last=[("schedule.enable", [])])
+
+
+def _change(run, before, parts, verb, first=(), last=()):
+    """One job for all hosts that have the same systemd services to be changed, and their programs with them."""
+    wanted = {minion: [] for minion in before}
+    for service, concerned in _services(before, parts, running=verb == "stop"):
+        for minion in concerned:
+            wanted[minion].append(service)
+    told = {}
+    for services in sorted(set(map(tuple, wanted.values()))):
+        alike = [minion for minion in before if tuple(wanted[minion]) == services]
+        told |= _change_alike(run, alike, parts, verb, list(services), first, last)
+    return told
+
+
+def _change_alike(run, minions, parts, verb, services, first, last):
+    hosts, function = [minion for minion in minions if _supervised(minion, parts)], f"service.{verb}"
+    # Salt runs a function once in a job: what is left needs one of its own.
+    together = services[:1] if hosts == minions else []
+    for service in services[len(together) :]:
+        limit = run.settings["services"]["timeout"] + run.settings["timeouts"]["minions"]
+        jobs.execute(run, minions, function, [service], timeout=limit, label=f"{verb} {service}")
+    script = _then_status(run.settings, _ctl(run.settings, f"{verb} all"))
+    first = [*first, *((function, [service]) for service in together)]
+    return _job(run, hosts, script, change=True, label=verb, first=first, last=last) if hosts else {}
+
+
+_ACTS = {"stopped": _stop, "running": _start}
+
+
+def _services(before, parts, running):
+    """``(systemd service, hosts on which it is running)``, or is not, of all."""
+    names = {name for one in before.values() for name in one["systemd"]} if "systemd" in parts else ()
+    found = [(name, [minion for minion, one in before.items() if one["systemd"].get(name) is running]) for name in sorted(names)]
+    return [(name, hosts) for name, hosts in found if hosts]
+
+
+def _settle(run, minions, check, wanted, told, again=None):
+    """
+    Read until ``check(status)`` finds nothing wrong; ``told`` is what the hosts said already. ``again(status)`` is
+    called after each look that found something.
+    """
+    wrong, told = [], dict(told)
+
+    def look():
+        wrong.clear()
+        silent = [minion for minion in minions if minion not in told]
+        found = _known({**told, **(status(run, silent) if silent else {})})
+        told.clear()
+        now = check(found)
+        given_up = any(line.endswith(_GIVEN_UP) for line in now)
+        if now and again and not given_up:
+            again(found)
+        wrong.extend(now)
+        if given_up:
+            raise CommandExecutionError("supervisord has given up")
+        return not wrong, "; ".join(wrong)
+
+    try:
+        wait.until(run, look, run.settings["services"]["timeout"], 1, f"Services {wanted}")
+    except CommandExecutionError as err:
+        if not wrong:
+            raise
+        raise _refusal(run.settings, wrong, wanted) from err
+
+
+def _refusal(settings, wrong, wanted):
+    lines = "".join(f"\n  - {line}" for line in wrong)
+    hosts = ",".join(dict.fromkeys(line.partition(":")[0] for line in wrong))
+    return CommandExecutionError(
+        f"Not {wanted}:{lines}\n"
+        f"Look: salt -L {hosts} cmd.run '{settings['services']['supervisorctl']} status'. Then run the same command again."
+    )
+
+
+def _known(found):
+    """Refuse where supervisord does not answer: its programs may be alive or not, so neither stopped nor running is true."""
+    down = {minion: one["supervisord"] for minion, one in found.items() if one["supervisord"]}
+    if down:
+        told = "".join(f"\n  - {minion}: {said}" for minion, said in down.items())
+        raise CommandExecutionError(
+            f"supervisord does not answer, so it is not known what runs:{told}\n"
+            f"Start it (salt -L {','.join(down)} service.start supervisor; it starts its programs too), or stop the instance "
+            "in EC2; then run the same command again."
+        )
+    return found
+
+
+def _wrong(minion, one, wanted, parts):
+    lines = []
+    if _supervised(minion, parts):
+        if one["supervisord"]:
+            lines.append(f"supervisord does not answer: {one['supervisord']}")
+        good = _DEAD if wanted == "stopped" else ("RUNNING",)
+        lines += [f"{name} is {state}" for name, state in one["supervisor"].items() if state not in good]
+        if one["schedule"] is not (wanted == "running"):
+            lines.append(f"its Salt schedule is {'enabled' if one['schedule'] else 'disabled'}")
+        if wanted == "stopped":
+            lines += one["busy"]
+    if "systemd" in parts:
+        good = wanted == "running"
+        lines += [
+            f"{name} is {'running' if running else 'not running'}"
+            for name, running in one["systemd"].items()
+            if running is not good
+        ]
+    return lines
+
+
+def role(minion):
+    """
+    Return the role of a host, ``edx`` or ``edx-worker``, by its name.
+    """
+    return "edx-worker" if minion.startswith("edx-worker-") else "edx"
+
+
+def _supervised(minion, parts):
+    return {"edx": "web", "edx-worker": "workers"}[role(minion)] in parts
+
+
+def _systemd(minion, settings):
+    return settings["services"]["systemd"].get(role(minion)) or []
+
+
+def _not_restarted(found, before, chosen):
+    wrong = []
+    for minion, names in chosen.items():
+        for name in names if minion in found else ():
+            state = found[minion]["supervisor"].get(name)
+            if state != "RUNNING":
+                wrong.append(f"{minion}: {name} is {state}")
+            elif found[minion]["pids"].get(name) == before[minion]["pids"].get(name):
+                wrong.append(f"{minion}: {name} is still the process {before[minion]['pids'].get(name)}")
+    return wrong
+
+
+def _ctl(settings, command=None):
+    """The command line of supervisorctl; with a command, bounded."""
+    path = jobs.quoted(settings["services"]["supervisorctl"])
+    return f"timeout {settings['services']['timeout']} {path} {command}" if command else path
+
+
+def _then_status(settings, command):
+    return f"{command} 2>&1; echo '{_MARK}'; {_ctl(settings, 'status')}"
+
+
+def _job(run, minions, script, change, label, first=(), last=()):
+    """One job: ``first`` (pairs of function and arguments), the shell script, ``last``, then all else that a status is made of."""
+    reads = ["schedule.is_enabled", "saltutil.running"]
+    if any(run.settings["services"]["systemd"].values()):
+        reads.append("service.get_running")
+    calls = [*first, ("cmd.run_all", [script]), *last, *((one, []) for one in reads)]
+    fun, arg = [one for one, _ in calls], [arguments for _, arguments in calls]
+    # supervisorctl's exit status says that a program is not RUNNING, or nothing at all before 4.0; its list is read instead.
+    kwarg = [{"python_shell": True, "ignore_retcode": True} if one == "cmd.run_all" else None for one in fun]
+    limit = 2 * run.settings["services"]["timeout"] + run.settings["timeouts"]["minions"]
+    answers = jobs.execute(run, minions, fun, arg, kwarg, timeout=limit, change=change, label=label)
+    return {minion: _status(minion, answer, run.settings) for minion, answer in answers.items()}
+
+
+def _status(minion, answer, settings):
+    said = answer["cmd.run_all"]
+    listing = said["stdout"].rpartition(_MARK)[2]
+    programs = dict(_LISTED.findall(listing))
+    running = answer.get("service.get_running") or ()
+    return {
+        "supervisor": programs,
+        "supervisord": None if programs else _instead(listing, said),
+        "pids": dict(re.findall(r"^(\S+)\s+RUNNING\s+pid (\d+)", listing, re.MULTILINE)),
+        "systemd": {name: name in running for name in _systemd(minion, settings)},
+        "schedule": answer["schedule.is_enabled"],
+        "busy": [line for line in map(_busy, answer["saltutil.running"]) if line],
+    }
+
+
+def _instead(listing, said):
+    text = " ".join(f"{listing} {said['stderr']}".split())
+    return text[-300:] or f"supervisorctl listed no program (exit status {said['retcode']})"
+
+
+def _busy(job):
+    """This job's own entry, if Salt lists it, has a list of functions."""
+    fun = job.get("fun")
+    if job.get("schedule"):
+        return (
+            None
+            if job["schedule"].startswith("__")
+            else f"its schedule {job['schedule']} is at work ({fun}, job {job.get('jid')})"
+        )
+    if isinstance(fun, str) and fun.startswith(_MIGHT_START):
+        return f"{fun} is at work there (job {job.get('jid')}{', by ' + job['user'] if job.get('user') else ''})"
+    return None

@@ -1,0 +1,218 @@
+"""
+The journal: what was done to the world, and what a dry run would do
+====================================================================
+
+One line of JSON for each event, in ``journal.jsonl`` of the run's folder, or of the environment's outside of any run. Times are UTC,
+ISO 8601. Appended and synced, so that a kill at any byte leaves a readable journal: a torn last line is skipped.
+
+The doors to AWS, to the minions and to git share their duties from here: a change is refused under ``test=True`` and journaled before
+and after it; what is written is redacted.
+"""
+
+import contextlib
+import datetime
+import errno
+import hashlib
+import json
+import os
+import pathlib
+import re
+import time
+
+from salt.exceptions import CommandExecutionError
+
+from mitx_run import folders
+
+# `key` is what Salt calls a secret access key; `Key` is the name of an object in S3.
+_SECRET_NAME = re.compile(
+    r"(?i:passw|passphrase|^pass$|pwd$|secret|token|credential|private.?key|api.?key|authorization)|^key$|^keyid$"
+)
+
+_URL_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+
+_LONGEST_TEXT = 8000
+
+
+def write(run, event, **fields):
+    """
+    Append one line to the journal and fsync it. ``fields`` are redacted. Returns the line as a dict.
+    Under ``test=True`` nothing is written.
+    """
+    line = {"time": _now(), "event": event, **redact({k: v for k, v in fields.items() if not k.startswith("__")})}
+    if not run.test:
+        _append(_folder(run), line)
+    return line
+
+
+def entries(run, run_id=None, event=None):
+    """
+    Return the lines of the journal as a list of dicts, oldest first; of one ``event`` only, if given.
+    A line torn by a kill is left out.
+    """
+    try:
+        text = (_folder(run, run_id) / "journal.jsonl").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    lines = []
+    # Not splitlines: a note may hold other separators of lines, U+2028 say.
+    for raw in text.split("\n"):
+        with contextlib.suppress(ValueError):
+            line = json.loads(raw)
+            if isinstance(line, dict) and event in (None, line.get("event")):
+                lines.append(line)
+    return lines
+
+
+def door(run, name, change=True, **fields):
+    """
+    The duty of every door to the outside, as a context manager. A change is refused under ``test=True``,
+    journaled before (``stage: before``) and after it (``stage: after``, or ``failed`` with the error).
+    A reading call is journaled only when it fails.
+
+    .. code-block:: python
+
+        with journal.door(run, "aws", change=True, operation="create_invalidation"):
+            …
+    """
+    if change:
+        refuse_under_test(run, f"{name}: {' '.join(str(v) for v in list(fields.values())[:3])}")
+    where = None if run.test else _folder(run)
+    return _journaled(where, {"event": name, **redact(fields)}, change)
+
+
+def rehearse(run, calls):
+    """
+    Return, as sentences of :py:func:`summary`, the changes that these calls would ask of the doors; none is made. Only under
+    ``test=True``. ``calls`` is a list of ``[function, argument, …]``.
+    """
+    if not run.test:
+        raise CommandExecutionError("Only a dry run is rehearsed")
+    noted = run.rehearsed = []
+    try:
+        for function, *arguments in calls:
+            function(run, *arguments)
+    finally:
+        run.rehearsed = None
+    return noted
+
+
+def rehearsed(run, door, **fields):
+    """
+    Return whether a rehearsal is on, and then note the change that a door is asked for. The door does not make it.
+    """
+    if not run.test or run.rehearsed is None:
+        return False
+    run.rehearsed.append(summary({"event": door, **redact(fields)}))
+    return True
+
+
+def summary(line):
+    """
+    Return the call of a door's line of the journal as one sentence, the same for a call that was made and one that would be.
+    """
+    if line["event"] == "aws":
+        return f"aws {line['service']}.{line['operation']} {json.dumps(_without_tokens(line['parameters']), sort_keys=True)}"
+    if line["event"] == "minions":
+        return f"minions {line['label']}: {', '.join(line['minions'])}"
+    return f"{line['event']} {line.get('command') or line.get('sls') or ''}".strip()
+
+
+def _without_tokens(value):
+    """What makes a request unique is not part of what it asks for."""
+    if isinstance(value, dict):
+        return {key: _without_tokens(item) for key, item in value.items() if key != "CallerReference"}
+    return value
+
+
+@contextlib.contextmanager
+def _journaled(where, line, change):
+    # Salt's dunders are only set while a loaded function runs: what is needed was taken before the first yield.
+    def write(**more):
+        if where is not None:
+            _append(where, {"time": _now(), **line, **more})
+
+    if change:
+        write(stage="before")
+    started = time.monotonic()
+    try:
+        yield
+    except BaseException as err:
+        write(stage="failed", error=redact(f"{err}" or type(err).__name__), seconds=round(time.monotonic() - started, 3))
+        raise
+    if change:
+        write(stage="after", seconds=round(time.monotonic() - started, 3))
+
+
+def redact(value, whole=False):
+    """
+    Return a copy of ``value`` that may be written down: what a secret's name stands for is masked,
+    user names and passwords are cut from URLs, and long or binary bodies become their size and digest; with ``whole``
+    long texts stay.
+    """
+    if isinstance(value, dict):
+        return {
+            str(key): "***" if item is not None and _SECRET_NAME.search(str(key)) else redact(item, whole)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple, set)):
+        return [redact(item, whole) for item in value]
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes, sha256 {hashlib.sha256(value).hexdigest()[:12]}>"
+    if isinstance(value, str):
+        text = without_passwords(value)
+        if len(text) > _LONGEST_TEXT and not whole:
+            return f"{text[:_LONGEST_TEXT]}… <{len(text)} characters>"
+        return text
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return redact(str(value), whole)
+
+
+def without_passwords(text):
+    """
+    Return a text, of whatever length, with user names and passwords cut from the URLs in it.
+    """
+    return _URL_USERINFO.sub("***@", text)
+
+
+def refuse_under_test(run, what):
+    """
+    Raise ``CommandExecutionError`` in a dry run: ``what`` would be written.
+    """
+    if run.test:
+        raise CommandExecutionError(f"Refused under test=True: {what}")
+
+
+def _append(where, line):
+    path = where / "journal.jsonl"
+    folders.make(path.parent)
+    data = (json.dumps(line, ensure_ascii=False, default=str) + "\n").encode()
+    try:
+        _write(path, data)
+    except OSError as err:
+        raise CommandExecutionError(
+            f"The record of the run cannot be written: {path}: {err.strerror}. What was about to be done was not begun. Put that right, then run the "
+            "same command again"
+        ) from err
+
+
+def _write(path, data):
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            data = b"\n" + data
+        # A disk that is full takes less than it is given, without an error.
+        if os.write(descriptor, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _folder(run, run_id=None):
+    return pathlib.Path(folders.folder(run, run_id))
+
+
+def _now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

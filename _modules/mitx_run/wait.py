@@ -1,0 +1,46 @@
+"""
+Wait until something is true, at most so long
+=============================================
+"""
+
+import time
+
+from salt.exceptions import CommandExecutionError
+
+from mitx_run import journal
+
+
+def until(run, check, timeout, interval, what, waits_for=None):
+    """
+    Ask ``check()`` every ``interval`` seconds until it says yes. It returns ``(done: bool, seen: str)``. An error whose
+    ``transient`` attribute is true counts as "not yet". After ``timeout`` seconds ``CommandExecutionError`` says what
+    was seen last. Returns the last ``seen``.
+
+    waits_for
+        What takes that time, where it is not this package: ``drain``, ``health``, ``DNS``, ``queue``, ``migration``, ``approval``.
+        It is journaled, and counted by ``phases.durations``.
+    """
+    began = time.monotonic()
+    try:
+        return _until(check, timeout, interval, what)
+    finally:
+        if waits_for:
+            seconds = round(time.monotonic() - began, 3)
+            journal.write(run, "wait", waits_for=waits_for, what=what, seconds=seconds)
+
+
+def _until(check, timeout, interval, what):
+    deadline = time.monotonic() + float(timeout)
+    while True:
+        try:
+            done, seen = check()
+        except CommandExecutionError as err:
+            if not getattr(err, "transient", False):
+                raise
+            done, seen = False, str(err)
+        if done:
+            return seen
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise CommandExecutionError(f"{what}: not so after {timeout} s; last seen: {seen}")
+        time.sleep(min(float(interval), left))

@@ -1,0 +1,54 @@
+"""
+What visitors get
+=================
+
+DNS, the maintenance page, the distribution that serves it, what visitors really see, and the announcement.
+"""
+
+from mitx_run import change, context
+from mitx_site import distribution, dns, mail, page, states
+
+_STATES = (states,)
+
+
+def ensure(state, name, **arguments):
+    """
+    Bring about what a state of this room says, or under ``test=True`` tell what would change: ``_states/mitx_site.py`` lists them.
+    Returns what Salt expects of a state: ``{name, result, changes, comment}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local state.single mitx_site.page_published x test=True
+    """
+    return change.ensure(_STATES, state, name, arguments)
+
+
+def get_maintenance():
+    """
+    Return what each host name does now and how the maintenance distribution stands: ``{host names: {name: {kind, purpose, elb,
+    record, ttl, shows, problem, resolvers, visitor}}, distribution}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.maintenance status
+    """
+    run = context.current()
+    return {"host names": dns.status(run), "distribution": distribution.check(run)}
+
+
+def preview_page(until=None):
+    """
+    Write the maintenance page to a file here. Returns ``{path, request}``: where it is, and the text for 3down.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.page_preview
+    """
+    run = context.current()
+    return {"path": page.preview(run, until=until), "request": mail.request(run.settings, until=until)}

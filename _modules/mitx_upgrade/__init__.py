@@ -1,0 +1,85 @@
+"""
+The upgrade as a whole
+======================
+
+Phases, preflight, drift, report, rollback, and MITx's own four orchestrations (``saltops``).
+"""
+
+from mitx_run import change, context
+from mitx_upgrade import report, states_phases, states_run, states_saltops
+
+_STATES = (
+    states_run,
+    states_phases,
+    states_saltops,
+)
+
+
+def ensure(state, name, **arguments):
+    """
+    Bring about what a state of this room says, or under ``test=True`` tell what would change: ``_states/mitx_upgrade.py`` lists them.
+    Returns what Salt expects of a state: ``{name, result, changes, comment}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local state.single mitx_upgrade.preflight_passed x
+    """
+    return change.ensure(_STATES, state, name, arguments)
+
+
+def get_status():
+    """
+    Return what is true now: the run and its phases, who has locked the environment, DNS, load balancers, fleets, the next command.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.status
+    """
+    run = context.current()
+    return report.status(run, report.current_run(run))
+
+
+def get_times():
+    """
+    Return how long each phase took, what it waited for, and how often which call was made.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.report
+    """
+    run = context.current()
+    return report.times(run, report.require_run(run))
+
+
+def follow(lines=0):
+    """
+    Return what has happened in the run since the first ``lines`` (int) lines about phases: ``{run, news: [str], lines, locked_by, next}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.watch
+    """
+    return report.follow(context.current(), lines)
+
+
+def approve(note="", test=False):
+    """
+    Record that a human has looked at the site and wants it opened.
+
+    Raises ``CommandExecutionError`` while there is nothing to look at.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.approve note='logged in, submitted a problem'
+    """
+    return report.approve(context.current(), note, test)

@@ -1,0 +1,189 @@
+"""
+One phase of the upgrade: done once, skipped afterwards
+=======================================================
+"""
+
+import functools
+import time
+
+from salt.exceptions import CommandExecutionError
+
+from mitx_run import folders, journal, lock, nested, phases, record
+from mitx_upgrade import drift, preflight, rollback
+
+
+def phase_done(run, name, undo=None):
+    first = phases.blocked_by(run)
+    if first:
+        return {"name": name, "result": None, "changes": {}, "comment": f"Not planned: {first} would fail before it"}
+    ret = _phase_done(run, name, undo)
+    if ret["result"] is False:
+        phases.block(run, name)
+    return ret
+
+
+def _phase_done(run, name, undo):
+    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
+    try:
+        if phases.postponed(name):
+            ret["comment"] = f"{name} is left for later, as mitx:until says"
+            return ret
+        run_id = folders.use(run, record.identify(run))
+        finished = _finished(run, name)
+        if finished:
+            ret["comment"] = finished
+            return ret
+        _require_earlier(run, name)
+        return _run(run, ret, name, run_id, undo)
+    except CommandExecutionError as err:
+        ret.update(result=False, comment=str(err))
+        return ret
+
+
+def _finished(run, name):
+    entry = phases.statuses(run).get(name, {})
+    if entry.get("status") != "finished":
+        return None
+    differences = drift.check(run, name)
+    if not differences:
+        return f"{name} was done at {entry['time']}"
+    journal.write(run, "drift", phase=name, differences=differences)
+    return None
+
+
+def _require_earlier(run, name):
+    left = phases.unfinished(run, upto=name)
+    if left and not run.test:
+        raise CommandExecutionError(
+            f"{name} cannot begin: {', '.join(left)} not finished. Nothing was changed. Next: {phases.next_command(run)}"
+        )
+
+
+def _run(run, ret, name, run_id, undo):
+    sls = f"orchestrate.mitx.phases.{name}"
+    pillar = nested.inherited(run)
+    if run.test:
+        answer = nested.orchestrate(run, sls, pillar=pillar)
+        ret.update(
+            result=False if answer["failures"] else None,
+            changes=_shown(answer),
+            comment=_lines(f"{name} would run:", [*_steps(answer["data"]), *answer["failures"]]),
+        )
+        return ret
+    lock.acquire(run, why=f"upgrade {run_id}", phase=name)
+    drift.invalidate(run)
+    phases.mark(run, name, "started")
+    started = time.monotonic()
+    try:
+        answer = nested.orchestrate(run, sls, pillar=pillar)
+    except SystemExit:
+        # Raised again it would end the command with Salt's traceback, and nobody was told what is true now.
+        answer, undo = {"data": {}, "failures": ["Interrupted: Ctrl-C, or a signal"]}, None
+    ret["changes"] = _shown(answer)
+    if answer["failures"]:
+        phases.mark(run, name, "failed", error="; ".join(answer["failures"]), seconds=_since(started))
+        undone = _undo(run, undo, pillar)
+        ret.update(result=False, comment=drift.failure(run, name, [*answer["failures"], *undone]))
+        return ret
+    drift.invalidate(run)
+    phases.mark(run, name, "finished", seconds=_since(started))
+    ret["comment"] = f"{name} done in {_since(started)} s"
+    return ret
+
+
+def _undo(run, undo, pillar):
+    if not undo:
+        return []
+    answer = nested.orchestrate(run, undo, pillar=pillar)
+    return [f"{undo} was run to undo it" + (", and failed too:" if answer["failures"] else ""), *answer["failures"]]
+
+
+def _lines(first, rest):
+    return "\n".join([first, *rest])
+
+
+def _steps(data):
+    """What each state of a dry run has said, in the order of the phase."""
+    found = [
+        state for states in data.values() if isinstance(states, dict) for state in states.values() if isinstance(state, dict)
+    ]
+    for state in sorted(found, key=lambda one: one.get("__run_num__", 0)):
+        first, *more = str(state.get("comment") or "").splitlines() or [""]
+        if state.get("result") is not False:  # else it is among the failures
+            yield "\n".join([f"  {state.get('__id__')}: {first}", *(f"    {line}" for line in more)])
+
+
+def _shown(answer):
+    return {"out": "highstate", "ret": answer["data"]} if any(_changes(answer["data"])) else {}
+
+
+def _changes(data):
+    for states in data.values():
+        for state in states.values() if isinstance(states, dict) else ():
+            if isinstance(state, dict) and (state.get("changes") or state.get("result") is False):
+                yield state
+
+
+def _since(started):
+    return round(time.monotonic() - started, 1)
+
+
+def preflight_passed(run, name):
+    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
+    try:
+        found = preflight.problems(run)
+        if not found:
+            ret["comment"] = "\n".join(["Nothing stands in the way.", *preflight.notes(run)])
+    except CommandExecutionError as err:
+        found = {"settings": [str(err)]}
+    if found:
+        lines = [f"{subject}: {sentence}" for subject, sentences in found.items() for sentence in sentences]
+        ret.update(result=False, comment="\n".join(["This stands in the way; nothing was changed:", *lines]))
+    return ret
+
+
+_SLS = "orchestrate.mitx.phases.rollback"
+
+
+def rolled_back(run, name, database_restored=False, accept_new_schema=False, stop_only=False):
+    ret = {"name": name, "result": True, "changes": {}, "comment": "Nothing of the window has begun, nothing is to be taken back"}
+    try:
+        if not rollback.needed(run):
+            return ret
+        found = rollback.refusals(run, database_restored, accept_new_schema, stop_only)
+        if found:
+            raise CommandExecutionError("\n".join(["Not rolled back, nothing was changed:", *found]))
+        said = {"database_restored": database_restored, "accept_new_schema": accept_new_schema, "stop_only": stop_only}
+        # Looked at before it counts as begun: AWS may not answer.
+        return _run_rollback(run, ret, {**said, "old_serves": rollback.old_serves(run)})
+    except CommandExecutionError as err:
+        ret.update(result=False, comment=str(err))
+    return ret
+
+
+def _run_rollback(run, ret, said):
+    mark, test = functools.partial(phases.mark, run), run.test
+    if not test:
+        mark("rollback", "started", **said)
+    drift.invalidate(run)
+    pillar = nested.inherited(run)
+    pillar["mitx"]["rollback"] = said
+    try:
+        answer = nested.orchestrate(run, _SLS, pillar=pillar)
+    except SystemExit:
+        answer = {"data": {}, "failures": ["Interrupted: Ctrl-C, or a signal"]}
+    ret["changes"] = {"out": "highstate", "ret": answer["data"]} if answer["data"] else {}
+    if answer["failures"]:
+        mark("rollback", "failed", error="; ".join(answer["failures"]))
+        ret.update(result=False, comment=drift.failure(run, "rollback", answer["failures"]))
+    elif test:
+        ret.update(result=None, comment="The window would be taken back")
+    elif said["stop_only"]:
+        mark("rollback", "halted")
+        ret["comment"] = (
+            "Nothing runs and visitors see the page: the databases can be restored. Next: salt-run mitx.rollback database_restored=True"
+        )
+    else:
+        mark("rollback", "finished")
+        ret["comment"] = "The old fleet serves; the window can be run again"
+    return ret
