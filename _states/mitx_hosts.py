@@ -157,6 +157,14 @@ def not_migrating(name):
     return __salt__["mitx_hosts.ensure"]("not_migrating", name)
 
 
+def saved(name):
+    """
+    Ensure that what exists only on the hosts of the old fleet, students' tracking logs, is saved: ``retire.before`` is run on exactly
+    these hosts, and what it made is looked for in S3 (``retire.proof``). ``retire.nothing_to_save`` waives it, which is recorded.
+    """
+    return __salt__["mitx_hosts.ensure"]("saved", name)
+
+
 def equipped(name, fleet="new"):
     """
     Require that the systemd services of ``services.systemd`` exist on every host of the fleet: one that does not passes for

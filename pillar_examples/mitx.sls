@@ -147,6 +147,11 @@ mitx:
     retire:
       after: 48                  # hours the old fleet is kept after `open`
       timeout: 600
+      # Old hosts hold students' tracking logs. `before`, a state or an orchestration, saves them, on exactly these hosts; `proof` says where
+      # an object for each host must lie afterwards, not empty and newer than its services' end. There are {name}, {id}, {role}, {purpose}.
+      before: backups.backup_tracking
+      proof: {bucket: odl-residential-tracking-backup, key: 'tracking/{name}/'}
+      # nothing_to_save: true    # instead of both; it is recorded
 
     timeouts: {minions: 60, highstate: 7200, existing: 14400}   # s
 

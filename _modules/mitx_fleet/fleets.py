@@ -7,6 +7,8 @@ instances). Instances are as in ``mitx_fleet``, their state asked of EC2 now: on
 stopped, and cannot count as running.
 """
 
+import re
+
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import elb, instances
@@ -78,6 +80,27 @@ def unexpected_members(run):
     ]
 
 
+def left_alone(run):
+    """
+    Return the instances that bear the tags of a host of the run's purposes and not its name: MITx's analytics host, base instances. They
+    are of no fleet: nothing is done to them.
+    """
+    return [
+        one
+        for one in instances.instances(run)
+        if one["purpose"] in run.settings["purposes"]
+        and one["role"] in (instances.WEB, instances.WORKER)
+        and not _bears_the_name(one, run.settings)
+    ]
+
+
+def existing(run, which):
+    """
+    Return the recorded instances of a fleet that still exist, as they are now.
+    """
+    return instances.find(run, ids=[one["id"] for one in recorded(run, which)])
+
+
 def recorded(run, which):
     """
     Return the fleet, ``old`` or ``new``, that the run recorded: a list of instances as they were then.
@@ -143,12 +166,16 @@ def _is_new(run, release):
 def _belongs(one, settings):
     if one["elbs"]:
         return True
-    # The base instances of a build bear a purpose too.
-    return (
-        one["role"] in (instances.WEB, instances.WORKER)
-        and one["purpose"] in settings["purposes"]
-        and not str(one["name"]).endswith("-base")
-    )
+    return one["purpose"] in settings["purposes"] and _bears_the_name(one, settings)
+
+
+def _bears_the_name(one, settings):
+    """
+    Whether it is called as MITx calls the hosts of a fleet. Tags do not tell: MITx's analytics host has the role and the purpose of a web
+    host, and the base instances of a build have a purpose too.
+    """
+    wanted = rf"{one['role']}-{re.escape(settings['environment'])}-{re.escape(str(one['purpose']))}-\d+-v\d+"
+    return one["role"] in (instances.WEB, instances.WORKER) and bool(re.fullmatch(wanted, str(one["name"])))
 
 
 def _differences(one, expected, settings, release, found):

@@ -49,6 +49,7 @@ def plan(run, force=False):
     if destroy:
         found["refusals"] = [
             *_too_early(run, force),
+            *_unsaved(run, destroy),
             *_serving(run, destroy),
             *_not_as_recorded(destroy, actual, namesakes),
             *_ambiguous_keys(destroy, keys),
@@ -131,6 +132,15 @@ def _too_early(run, force):
     return [
         f"the site was opened {hours:.1f} hours ago, at {opened['time']}; the old fleet is kept for {after} (salt-run mitx.retire force=True waives that)"
     ]
+
+
+def _unsaved(run, destroy):
+    """Whose students' logs are nowhere else, as far as this run has proven (``mitx_hosts.saved``)."""
+    if run.settings["retire"]["nothing_to_save"]:
+        return []
+    proven = {host["id"] for line in journal.entries(run, event="saved") for host in line["hosts"]}
+    label = instances.label
+    return [f"the tracking logs of {label(one)} are not proven to be saved" for one in destroy if one["id"] not in proven]
 
 
 def _serving(run, destroy):

@@ -48,7 +48,7 @@ def recorded(run, name, fleet="old", allow_empty=False):
             ret.update(result=None, comment=f"{len(found)} instances would be recorded as the old fleet")
             return ret
         _pin(run, "old_fleet", found)
-        ret["comment"] = f"The old fleet: {', '.join(_labels(found))}{_left_over(found)}"
+        ret["comment"] = f"The old fleet: {', '.join(_labels(found))}{_left_over(found)}{_left_alone(run)}"
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err), changes={})
     return ret
@@ -163,6 +163,11 @@ def _refuse_unfit(settings, fleet, allow_empty):
     if not fleet and not allow_empty:
         elbs = ", ".join(elb["name"] for elb in settings["elbs"])
         raise CommandExecutionError(f"Nothing is registered in {elbs}, and no worker runs: there is no fleet to upgrade")
+
+
+def _left_alone(run):
+    others = fleets.left_alone(run)
+    return f". Tagged like a host of theirs, and left alone: {', '.join(_labels(others))}" if others else ""
 
 
 def _left_over(fleet):

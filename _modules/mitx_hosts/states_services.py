@@ -18,7 +18,7 @@ What must be true of the services of a fleet, its queues and its databases
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import fleets
-from mitx_hosts import migrations, queues, services
+from mitx_hosts import migrations, queues, saving, services
 from mitx_run import journal, phases
 
 
@@ -125,6 +125,26 @@ def not_migrating(run, name):
         if web and not run.test:
             migrations.await_earlier(run, web)
         ret["comment"] = "No migration is at work" if not run.test else "Would be waited for, if one is"
+    except CommandExecutionError as err:
+        _failed(ret, err)
+    return ret
+
+
+def saved(run, name):
+    ret = _result(name)
+    try:
+        planned = saving.plan(run)
+        if planned["waived"]:
+            ret["comment"] = "There is nothing to save, as pillar says (retire:nothing_to_save)"
+        if run.test:
+            return (
+                _would(ret, planned["where"], f"Would be saved by {planned['before']}, and looked for in S3")
+                if not planned["waived"]
+                else ret
+            )
+        names = saving.apply(run, planned)
+        ret["changes"] = planned["where"]
+        ret["comment"] = ret["comment"] or (f"Saved, and proven: {', '.join(names)}" if names else "All of it is saved already")
     except CommandExecutionError as err:
         _failed(ret, err)
     return ret

@@ -84,7 +84,10 @@ KEYS = {
     },
     "attach": {"without_existing": (bool, False)},
     "gate": {"required": (bool, True), "timeout": ((int, float), 3600)},
-    "retire": {"after": ((int, float), 48), "timeout": ((int, float), 600)},
+    "retire": {
+        "after": ((int, float), 48), "timeout": ((int, float), 600), "before": (str, None), "nothing_to_save": (bool, False),
+        "proof": {"bucket": (str, None), "key": (str, None)},
+    },
     "timeouts": {"minions": ((int, float), 60), "highstate": ((int, float), 7200), "existing": ((int, float), 14400)},
 }  # fmt: skip
 

@@ -59,7 +59,7 @@ def defaults(config):
         "checks": checks(config),
         "elb": {"polls": 3, "interval": 0.5, "timeout": 60},
         "gate": {"required": False, "timeout": 60},
-        "retire": {"after": 0, "timeout": 60},
+        "retire": {"after": 0, "timeout": 60, "nothing_to_save": True},
         "timeouts": {"minions": 30, "highstate": 600, "existing": 900},
     }
 

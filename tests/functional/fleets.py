@@ -21,7 +21,7 @@ QUICK = {
     "elb": {"polls": 3, "interval": 0.02, "timeout": 60},
     "images": {"timeout": 60, "interval": 0.05},
     "checks": {"interval": 0.05},
-    "retire": {"timeout": 60},
+    "retire": {"timeout": 60, "nothing_to_save": True},
     "timeouts": {"minions": 60},
 }
 

@@ -77,6 +77,17 @@ def test_current_tells_leftovers_of_an_earlier_upgrade(run):
     assert set(serves.values()) == {True}
 
 
+def test_the_analytics_host_has_the_tags_of_a_web_host_and_is_of_no_fleet(run):
+    """``analytics-mitx-production-residential-live``: stopped with the old fleet, its schedule would have been off for good."""
+    analytics = run.world.launch(f"analytics-mitx-qa-{PURPOSE}", purpose=PURPOSE, codename=None, release=None)
+    current = [one["id"] for one in run.modules["mitx_fleet.fleets.current"]()]
+    assert analytics not in current
+    assert [one["id"] for one in run.modules["mitx_fleet.fleets.left_alone"]()] == [analytics]
+    ret = run.states["mitx_fleet.recorded"]("old", fleet="old")
+    assert ret["result"] is True, ret["comment"]
+    assert f"left alone: analytics-mitx-qa-{PURPOSE} ({analytics})" in ret["comment"]
+
+
 def test_recorded_once_and_for_all(run):
     ret = run.states["mitx_fleet.recorded"]("current", fleet="old")
     assert ret["result"] is True

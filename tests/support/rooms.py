@@ -101,7 +101,7 @@ class Modules:
     def _place(self, name):
         room, file, function = name.split(".")
         # Loaded once, Salt has put the rooms where they can be imported from.
-        assert f"{room}.ensure" in self.loader or f"{room}.get_settings" in self.loader
+        assert f"{room}.{'get_settings' if room == 'mitx_run' else 'ensure'}" in self.loader
         return importlib.import_module(f"{room}.{file}"), function
 
     def _with_run(self, function, args):
