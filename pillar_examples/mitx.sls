@@ -147,7 +147,7 @@ mitx:
     retire:
       after: 48                  # hours the old fleet is kept after `open`
       timeout: 600
-      # Old hosts hold students' tracking logs. `before`, a state or an orchestration, saves them, on exactly these hosts; `proof` says where
+      # Old hosts hold students' tracking logs. `before`, a state, saves them, on exactly these hosts (an orchestration gets them as pillar mitx:retire_hosts); `proof` says where
       # an object for each host must lie afterwards, not empty and newer than its services' end. There are {name}, {id}, {role}, {purpose}.
       before: backups.backup_tracking
       proof: {bucket: odl-residential-tracking-backup, key: 'tracking/{name}/'}

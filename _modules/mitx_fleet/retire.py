@@ -75,6 +75,18 @@ def retire(run, plan):
     return _done(plan, {}, left)
 
 
+def saved(run):
+    """
+    Return the ids of the instances of which the run has proven that their logs are saved, since their services were last stopped: after a
+    rollback they have served, and written, again.
+    """
+    stopped = phases.statuses(run).get("stop", {})
+    if stopped.get("status") != "finished":
+        return set()
+    lines = [line for line in journal.entries(run, event="saved") if line["time"] > stopped["time"]]
+    return {host["id"] for line in lines for host in line["hosts"]}
+
+
 def done(run, plan):
     """
     Return what of the ``plan`` is gone now: ``{destroyed: [labels], keys: [names]}``.
@@ -138,9 +150,12 @@ def _unsaved(run, destroy):
     """Whose students' logs are nowhere else, as far as this run has proven (``mitx_hosts.saved``)."""
     if run.settings["retire"]["nothing_to_save"]:
         return []
-    proven = {host["id"] for line in journal.entries(run, event="saved") for host in line["hosts"]}
-    label = instances.label
-    return [f"the tracking logs of {label(one)} are not proven to be saved" for one in destroy if one["id"] not in proven]
+    proven, label = saved(run), instances.label
+    return [
+        f"the tracking logs of {label(one)} are not proven to be saved; salt-run mitx.retire does that first"
+        for one in destroy
+        if one["id"] not in proven
+    ]
 
 
 def _serving(run, destroy):

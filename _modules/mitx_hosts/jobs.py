@@ -117,13 +117,6 @@ def quoted(path):
     return home + shlex.quote(rest) if rest else home
 
 
-def ping(run, minions):
-    """
-    Ask these minions whether they are there; ``{minion: True}``.
-    """
-    return execute(run, minions, "test.ping", change=False, label="ping")
-
-
 def answers(run, minions, fun, arg=()):
     """
     Ask those of these minions that are there, and return ``{minion: what it returned}``; nothing is said of the others. For hosts that

@@ -11,7 +11,7 @@ import string
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_fleet import fleets
+from mitx_fleet import fleets, retire
 from mitx_hosts import jobs
 from mitx_run import aws, journal, nested, phases
 
@@ -39,13 +39,13 @@ def plan(run):
     asleep = [
         one for one in fleets.recorded(run, "old") if one["name"] in halted and one["id"] in there and one.get("serves", True)
     ]
-    unsaved = [one["name"] for one in asleep if one["id"] not in saved(run)]
+    unsaved = [one["name"] for one in asleep if one["id"] not in retire.saved(run)]
     if unsaved:
         raise CommandExecutionError(
             f"Stopped in EC2, so that nobody can ask for their logs: {', '.join(unsaved)}. Nothing was destroyed. Start them (aws ec2 "
             "start-instances), stop their programs (supervisorctl stop all), then run again: salt-run mitx.retire"
         )
-    hosts = [one for one in running if one["id"] not in saved(run)]
+    hosts = [one for one in running if one["id"] not in retire.saved(run)]
     return {
         "hosts": hosts,
         "waived": False,
@@ -67,7 +67,7 @@ def apply(run, plan):
     if plan["before"].startswith("orchestrate."):
         pillar = nested.inherited(run)
         pillar["mitx"]["retire_hosts"] = names
-        answer = nested.orchestrate(run, plan["before"], pillar=pillar)
+        answer = nested.orchestrate(run, plan["before"], environ={"ENVIRONMENT": run.environment}, pillar=pillar)
         if answer["failures"]:
             raise CommandExecutionError("\n".join([f"{plan['before']} failed, and nothing was destroyed:", *answer["failures"]]))
     else:
@@ -81,13 +81,6 @@ def apply(run, plan):
         )
     journal.write(run, "saved", hosts=[{"id": one["id"], "name": one["name"]} for one in plan["hosts"]])
     return names
-
-
-def saved(run):
-    """
-    Return the ids of the instances of which the run has proven that their logs are saved.
-    """
-    return {host["id"] for line in journal.entries(run, event="saved") for host in line["hosts"]}
 
 
 def _unproven(run, one):

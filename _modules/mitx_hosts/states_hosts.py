@@ -15,12 +15,12 @@ from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import fleets, images, instances
 from mitx_hosts import ansible, fence, hosts
-from mitx_run import journal, phases, record
+from mitx_run import change, journal, phases, record
 from mitx_run.dunders import __salt__
 
 
 def answering(run, name, fleet="new"):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         if fleet == "old":
             running, halted = fleets.alive(run, fleet)
@@ -34,12 +34,12 @@ def answering(run, name, fleet="new"):
             raise CommandExecutionError("Not the hosts that they should be:\n  - " + "\n  - ".join(impostors))
         ret["comment"] = f"All {len(running)} minions answer"
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 
 def configured(run, name, fleet="new", since=None):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         minions = [one["name"] for one in fleets.running(run, fleet, serving=True)]
         since = since or hosts.last_configured(run)
@@ -54,7 +54,7 @@ def configured(run, name, fleet="new", since=None):
             )
         ret["comment"] = f"Ansible's recap is clean on {len(minions)} hosts"
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 
@@ -68,22 +68,22 @@ def highstate(run, name, fleet="bases"):
 
 
 def redeployed(run, name, fleet="current"):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         minions = [one["name"] for one in fleets.running(run, fleet, serving=True)]
         before = hosts.heads(run, minions)
         if run.test:
-            return _would(ret, before, "Would be reset to the tip of origin's release branch")
+            return change.would(ret, before, "Would be reset to the tip of origin's release branch")
         after = hosts.redeploy(run, minions)
         ret["changes"] = {m: {"old": before[m], "new": sha} for m, sha in after.items() if sha != before[m]}
         ret["comment"] = f"{len(after)} hosts are at {next(iter(after.values()))}"
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 
 def at_commit(run, name, fleet="new", sha=None):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         sha = sha or record.pinned(run, "release_sha")
         if not sha and run.test:
@@ -97,12 +97,12 @@ def at_commit(run, name, fleet="new", sha=None):
             raise CommandExecutionError(f"Not at the release, {sha}:\n  - " + "\n  - ".join(wrong))
         ret["comment"] = f"{len(heads)} hosts are at {sha}"
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 
 def launch_date_set(run, name):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         there = [one["name"] for one in _launched(run)]
         if not there:
@@ -117,38 +117,24 @@ def launch_date_set(run, name):
         elif ret["changes"]:
             hosts.set_launch_date(run, list(ret["changes"]), today)
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
         ret["comment"] += (
             "\nAn instance whose minion never came up is best destroyed (cloud.destroy, by its name): the existing deploy launches it anew."
         )
     return ret
 
 
-def _result(name):
-    return {"name": name, "result": True, "changes": {}, "comment": ""}
-
-
-def _failed(ret, err):
-    ret.update(result=None if getattr(err, "not_yet", False) else False, changes={}, comment=str(err))
-
-
-def _would(ret, changes, comment):
-    ret.update(changes=changes, result=None if changes else True)
-    ret["comment"] = f"{comment}: {', '.join(changes)}" if changes else "Nothing to do"
-    return ret
-
-
 def _act(run, name, fleet, function, done):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         minions = [one["name"] for one in fleets.running(run, fleet, serving=True)]
         ret["changes"] = dict.fromkeys(minions, done)
         ret["comment"] = f"{len(minions)} hosts"
         if run.test:
-            return _would(ret, ret["changes"], f"Would be {done}")
+            return change.would(ret, ret["changes"], f"Would be {done}")
         function(run, minions)
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 

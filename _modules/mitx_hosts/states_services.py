@@ -19,11 +19,11 @@ from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import fleets
 from mitx_hosts import migrations, queues, saving, services
-from mitx_run import journal, phases
+from mitx_run import change, journal, phases
 
 
 def stopped(run, name, fleet="old", parts=None):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         alive, halted = fleets.alive(run, fleet)
         wrong, calls = _services(run, alive, "stopped", parts) if alive else ({}, [])
@@ -31,14 +31,14 @@ def stopped(run, name, fleet="old", parts=None):
         if halted:
             ret["comment"] += f". Stopped or gone in EC2, so nothing runs there: {', '.join(halted)}"
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
         if ret["result"] is False:
             ret["comment"] += "\nA host that cannot be asked counts as stopped once EC2 has stopped it: aws ec2 stop-instances."
     return ret
 
 
 def still_stopped(run, name, fleet="old"):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         alive = fleets.alive(run, fleet)[0]
         if run.test:
@@ -54,37 +54,37 @@ def still_stopped(run, name, fleet="old"):
             )
         ret["comment"] = f"The {fleet} fleet is still stopped"
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 
 def running(run, name, fleet="new", parts=None):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         wrong, calls = _services(run, fleets.running(run, fleet, serving=True), "running", parts)
         _tell_services(run, ret, wrong, "running", f"The {fleet} fleet runs{_only(parts)}", calls)
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 
 def restarted(run, name, fleet="current"):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         minions = fleets.running(run, fleet, serving=True)
         if run.test:
-            return _would(ret, {one["name"]: "restarted" for one in minions}, "Would be restarted")
+            return change.would(ret, {one["name"]: "restarted" for one in minions}, "Would be restarted")
         ret["changes"] = services.restart(run, [one["name"] for one in minions])
         quiet = sorted({one["name"] for one in minions} - set(ret["changes"]))
         ret["comment"] = f"Restarted: {', '.join(ret['changes']) or 'nothing'}"
         ret["comment"] += f". Was stopped and is left so: {', '.join(quiet)}" if quiet else ""
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 
 def drained(run, name):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         run.settings, fleet = run.settings, fleets.alive(run, "old", serving=True)[0]
         if "start" in phases.statuses(run):
@@ -92,31 +92,33 @@ def drained(run, name):
             return ret
         if run.test and run.settings["drain"]["command"] and fleet:
             depths = queues.depths(run, fleet)
-            return _would(ret, {purpose: f"{depth} jobs" for purpose, depth in depths.items() if depth}, "Would be waited for")
+            return change.would(
+                ret, {purpose: f"{depth} jobs" for purpose, depth in depths.items() if depth}, "Would be waited for"
+            )
         ret["comment"] = queues.drain(run, fleet)
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 
 def migrated(run, name):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         old, new = fleets.alive(run, "old")[0], fleets.running(run, "new")
         if run.test:
             found = migrations.pending(run, new)
-            return _would(ret, _some(found), "Would be applied")
+            return change.would(ret, _some(found), "Would be applied")
         _refuse_others(run)
         migrations.back_up(run, old, new)
         ret["changes"] = _some(migrations.migrate(run, old, new))
         ret["comment"] = f"Migrated: {', '.join(ret['changes'])}" if ret["changes"] else "Nothing was unapplied"
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 
 def not_migrating(run, name):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         if "migrate" not in phases.touched(run):
             ret["comment"] = "No migration was ever begun"
@@ -126,19 +128,19 @@ def not_migrating(run, name):
             migrations.await_earlier(run, web)
         ret["comment"] = "No migration is at work" if not run.test else "Would be waited for, if one is"
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 
 def saved(run, name):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         planned = saving.plan(run)
         if planned["waived"]:
             ret["comment"] = "There is nothing to save, as pillar says (retire:nothing_to_save)"
         if run.test:
             return (
-                _would(ret, planned["where"], f"Would be saved by {planned['before']}, and looked for in S3")
+                change.would(ret, planned["where"], f"Would be saved by {planned['before']}, and looked for in S3")
                 if not planned["waived"]
                 else ret
             )
@@ -146,44 +148,30 @@ def saved(run, name):
         ret["changes"] = planned["where"]
         ret["comment"] = ret["comment"] or (f"Saved, and proven: {', '.join(names)}" if names else "All of it is saved already")
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 
 def equipped(run, name, fleet="new"):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         absent = services.absent(run, [one["name"] for one in fleets.running(run, fleet)])
         if absent:
             raise CommandExecutionError("\n".join(absent))
         ret["comment"] = "Every service is there"
     except CommandExecutionError as err:
-        _failed(ret, err)
+        change.failed(ret, err)
     return ret
 
 
 def listed(run, name, fleet="new"):
-    ret = _result(name)
+    ret = change.result(name)
     try:
         found = _some(migrations.pending(run, fleets.running(run, fleet)))
         counts = [f"{sum(map(len, lists.values()))} of {purpose}" for purpose, lists in found.items()]
         ret["comment"] = f"Unapplied: {', '.join(counts) or 'nothing'}"
     except CommandExecutionError as err:
-        _failed(ret, err)
-    return ret
-
-
-def _result(name):
-    return {"name": name, "result": True, "changes": {}, "comment": ""}
-
-
-def _failed(ret, err):
-    ret.update(result=None if getattr(err, "not_yet", False) else False, changes={}, comment=str(err))
-
-
-def _would(ret, changes, comment):
-    ret.update(changes=changes, result=None if changes else True)
-    ret["comment"] = f"{comment}: {', '.join(changes)}" if changes else "Nothing to do"
+        change.failed(ret, err)
     return ret
 
 

@@ -111,31 +111,34 @@ def lines(run, release, folder, survey, onto, stops=()):
     Return the lines of our patches that the result does not have although nobody decided so: ``[sentence]``. Those that somebody did
     decide are noted at their patch.
 
-    A line that a patch adds may be missing in the new patch where the commit that it was rebased onto has the line already, in the
-    same file; one that it removes, where that has not.
+    What is missing in the new patch is in the commit that it became all the same where merging the old patch into that commit changes
+    nothing; else, line by line, where the file has what it adds already, and has not what it removes.
     """
-    decided = {stop["sha"]: "by hand" for stop in stops if "head" in stop}
-    decided |= {
-        stop["sha"]: "as it was solved the last time" for stop in stops if "head" not in stop and stop["sha"] not in decided
-    }
+    decided = {stop["sha"]: "as it was solved the last time" for stop in stops if "head" not in stop}
+    decided |= {stop["sha"]: "by hand" for stop in stops if "head" in stop}
     ours = [one for one in survey["patches"] if one["fate"] in ("carry", "empty") and one["new"] != one["sha"]]
-    known = _changes(run, release, folder, [one for one in ours if "edits" not in one], "sha")
-    made = _changes(run, release, folder, [one for one in ours if one["new"]], "new")
-    problems, below, contents = [], onto, {}
+    before = diffs.read(run, release, folder, [one["sha"] for one in ours if "edits" not in one])
+    after = diffs.read(run, release, folder, [one["new"] for one in ours if one["new"]])
+    problems, below = [], onto
     for one in ours:
-        old = diffs.between(run, release, folder, *one["edits"]) if "edits" in one else known[one["sha"]]
+        old = diffs.between(run, release, folder, *one["edits"]) if "edits" in one else next(before)[1]
+        new = next(after)[1] if one["new"] else {}
         below = one["new"] or below
-        left = [
-            change
-            for change in diffs.missing(old, made.get(one["new"], {}))
-            if not _done_already(_contents(run, release, folder, below, change[0], contents), change)
-        ]
+        left = _left_out(run, release, folder, one, below, diffs.missing(old, new))
         if left and one["sha"] in decided:
             _note(one, f"{len(left)} of its lines are left out, {decided[one['sha']]}")
-            one["left_out"] = [_shown(change) for change in left]
+            one["left_out"] = left
         elif left:
-            problems += [f"{patches.label(one)}: {_shown(change)}" for change in left]
+            problems += [f"{patches.label(one)}: {line}" for line in left]
     return problems
+
+
+def _left_out(run, release, folder, patch, commit, missing):
+    """Of the changes that are ``missing`` in the new patch, those that are not in ``commit`` in another way; as they are shown."""
+    if not missing or patches.contained(run, release, patch, commit, folder):
+        return []
+    contents = {path: _contents(run, release, folder, commit, path) for path in {path for path, _, _ in missing}}
+    return [_shown(change) for change in missing if (change[2] in contents[change[0]]) is not (change[1] == "+")]
 
 
 def report(run, release, folder, survey, old, onto, new):
@@ -185,23 +188,16 @@ def _compared(first, second):
     return [f"    {line}" for line in found[:_MOST_SHOWN]] + more
 
 
-def _changes(run, release, folder, ours, key):
-    """``{sha: change}`` of one side of the patches."""
-    return {sha: change for sha, change, _ in diffs.read(run, release, folder, [one[key] for one in ours])}
-
-
-def _done_already(there, change):
-    path, sign, line = change
-    return (line in there) is (sign == "+")
-
-
-def _contents(run, release, folder, commit, path, seen):
-    """The lines of a file in a commit; none where it has no such file."""
-    if (commit, path) not in seen:
-        answer = git.execute(run, release, "cat-file", "blob", f"{commit}:{path}", repo=folder, ok=(0, 128), raw=True)
-        seen.clear()
-        seen[commit, path] = set() if answer["code"] else set(answer["out"].split(b"\n"))
-    return seen[commit, path]
+def _contents(run, release, folder, commit, path):
+    """What a file holds in a commit, as ``diffs`` tells it: its lines, mode, and blob; nothing where there is no such file."""
+    entry = git.execute(run, release, "ls-tree", "-z", commit, "--", path, repo=folder, raw=True)["out"]
+    if not entry:
+        return set()
+    mode, kind, blob = entry.partition(b"\t")[0].split(b" ")
+    if kind != b"blob":
+        return {b"Subproject commit " + blob, b"\0mode " + mode}
+    text = git.execute(run, release, "cat-file", "blob", blob.decode(), repo=folder, raw=True)["out"]
+    return {*text.split(b"\n"), b"\0mode " + mode, b"\0binary " + blob}
 
 
 def _shown(change):

@@ -103,6 +103,18 @@ def own_edits(run, release, merge):
     return None if answer["code"] == 0 and made == merge["tree"] else (made, merge["tree"])
 
 
+def contained(run, release, patch, commit, repo=None):
+    """
+    Return whether merging the patch into ``commit`` changes nothing there, without a conflict: then all of it is there, as it is.
+    """
+    repo = repo or release["mirror"]
+    before, after = patch.get("edits") or (f"{patch['sha']}^^{{tree}}", f"{patch['sha']}^{{tree}}")
+    command = ["rev-parse", before, f"{commit}^{{tree}}", after]
+    base, there, ours = git.execute(run, release, *command, repo=repo)["out"].split()
+    merged = conflict.merge(run, release, repo, base, there, ours)
+    return merged["tree"] == there and not merged["stages"]
+
+
 def label(patch):
     """
     Return what to call a patch in a sentence: its short sha and subject.
@@ -193,7 +205,7 @@ def _decide(run, release, patches, tip, onto, said, rebased):
     Give each patch its fate, as far as it can be told without rebasing; return the questions. On a branch that is rebased already all
     stay.
     """
-    same = {} if rebased else _in_upstream(run, release, tip, onto)
+    same = {} if rebased else _in_upstream(run, release, {one["sha"] for one in patches}, tip, onto)
     questions = []
     for one in patches:
         marked = _MARKED.match(one["subject"])
@@ -213,25 +225,23 @@ def _decide(run, release, patches, tip, onto, said, rebased):
             one["note"] = f"upstream's {same[one['sha']][:12]} is like it; carried because the operator said so"
         elif one["sha"] in same and answer == "accept":
             one["fate"], one["note"] = "upstream", f"the operator accepted upstream's {same[one['sha']][:12]} in its place"
-        elif one["sha"] in same and _contained(run, release, one, onto):
+        elif one["sha"] in same and contained(run, release, one, onto):
             one["fate"] = "upstream"
         elif one["sha"] in same:
             questions.append({"sha": one["sha"], "text": _question(run, release, one, same[one["sha"]], onto)})
     return questions
 
 
-def _in_upstream(run, release, tip, onto):
+def _in_upstream(run, release, ours, tip, onto):
     """
     ``{sha of ours: sha of upstream's with the same patch id}``. A hint, no proof: a patch id knows neither white space, nor the place
     in the file, nor what was reverted later.
     """
-    found = {}
-    for side in ("left", "right"):
-        command = ["rev-list", "--cherry-mark", f"--{side}-only", "--no-merges", f"{onto}...{tip}"]
-        marked = git.execute(run, release, *command, repo=release["mirror"])["out"].split()
-        found[side] = _patch_ids(run, release, [line[1:] for line in marked if line.startswith("=")])
-    theirs = {patch_id: sha for sha, patch_id in found["left"].items()}
-    return {sha: theirs[patch_id] for sha, patch_id in found["right"].items() if patch_id in theirs}
+    command = ["rev-list", "--cherry-mark", "--no-merges", f"{onto}...{tip}"]
+    marked = git.execute(run, release, *command, repo=release["mirror"])["out"].split()
+    ids = _patch_ids(run, release, [line[1:] for line in marked if line.startswith("=")])
+    theirs = {patch_id: sha for sha, patch_id in ids.items() if sha not in ours}
+    return {sha: theirs[patch_id] for sha, patch_id in ids.items() if sha in ours and patch_id in theirs}
 
 
 def _patch_ids(run, release, shas):
@@ -241,15 +251,6 @@ def _patch_ids(run, release, shas):
     text = git.execute(run, release, "diff-tree", "--stdin", "-p", "-r", repo=release["mirror"], stdin=wanted, raw=True)["out"]
     lines = git.execute(run, release, "patch-id", "--stable", repo=release["mirror"], stdin=text)["out"].splitlines()
     return {sha: patch_id for patch_id, sha in (line.split() for line in lines)}
-
-
-def _contained(run, release, patch, onto):
-    """Whether merging the patch into ``onto`` changes nothing there, without a conflict: then all of it is there, as it is."""
-    mirror_ = release["mirror"]
-    command = ["rev-parse", f"{patch['sha']}^^{{tree}}", f"{onto}^{{tree}}", f"{patch['sha']}^{{tree}}"]
-    base, there, ours = git.execute(run, release, *command, repo=mirror_)["out"].split()
-    merged = conflict.merge(run, release, mirror_, base, there, ours)
-    return merged["tree"] == there and not merged["stages"]
 
 
 def _question(run, release, patch, theirs, onto):

@@ -59,6 +59,7 @@ def plan(run, onto_sha=None, drop=(), carry=(), accept=()):
                 job["conflicts"] = result["conflicts"]
                 if not job["conflicts"]:
                     _prove(run, release, folder, job, result)
+                    job["problems"] += filter(None, [_mismatch(release, job)])
         return _answer(release, job)
 
 
@@ -90,23 +91,28 @@ def sync(run, onto_sha=None, drop=(), carry=(), accept=(), forget=()):
             )
         with worktree.folder(release) as folder:
             _rebase(run, release, folder, job, _listed(forget))
-            _refuse_mismatch(release, job)
+            mismatch = _mismatch(release, job)
+            if mismatch:
+                raise CommandExecutionError(mismatch)
             _publish(run, release, folder, job)
         return _answer(release, job)
 
 
-def resume(run, accept=()):
+def resume(run, accept=(), forget=()):
     """
     Go on after a human has solved a conflict; returns what :py:func:`sync` does. No conflict waiting is an error.
     """
+    return sync(run, **decided(run, accept), forget=forget)
+
+
+def decided(run, accept=()):
+    """
+    Return what was said when the rebase began that waits for a human, as arguments of :py:func:`sync`: it goes on as it began. No
+    conflict waiting is an error.
+    """
     waiting = require_waiting(run)
-    return sync(
-        run,
-        onto_sha=waiting["onto"],
-        drop=waiting["drop"],
-        carry=waiting.get("carry", ()),
-        accept=[*waiting.get("accept", ()), *accept],
-    )
+    said = {"onto_sha": waiting["onto"], "drop": waiting["drop"], "carry": waiting.get("carry", [])}
+    return {**said, "accept": [*waiting.get("accept", []), *_listed(accept)]}
 
 
 def require_waiting(run):
@@ -286,21 +292,23 @@ def _signatures(release, found):
     ]
 
 
-def _refuse_mismatch(release, job):
+def _mismatch(release, job):
+    """Why the result may not be pushed before a human has looked at it, or ``None``."""
     if job["new"] in job["accept"]:
-        return
+        return None
     if job["left_out"]:
         listed = "\n  - ".join(job["left_out"][:_MOST_LINES])
-        raise CommandExecutionError(
+        return (
             f"Of {release['branch']} {len(job['left_out'])} lines of our patches are not in the result, and nobody decided so. Nothing was "
             f"pushed:\n  - {listed}\nCompare by hand; if {job['new']} is right all the same: accept={job['new']}"
         )
     if job["check"]["unexplained"]:
-        raise CommandExecutionError(
+        return (
             f"The rebase of {release['branch']} has another tree than a merge would have, in: "
             f"{', '.join(job['check']['unexplained'][:20])}. Nothing was pushed. Patches that undo each other, or upstream's own revert, can be "
             f"the reason. Compare by hand; if {job['new']} is right all the same: accept={job['new']}"
         )
+    return None
 
 
 def _publish(run, release, folder, job):

@@ -17,11 +17,12 @@ _FATES = {"upstream": "upstream has it", "empty": "nothing left of it", "drop": 
 def rebased(run, name, onto_sha=None, drop=None, carry=None, accept=None, forget=None, resume=False):
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
+        said = {"onto_sha": onto_sha, "drop": drop or (), "carry": carry or (), "accept": accept or ()}
         if resume:
-            release.require_waiting(run)
+            said = release.decided(run, accept or ())
         if run.test:
-            return _predict(ret, release.plan(run, onto_sha, drop or (), carry or (), accept or ()))
-        answer = release.sync(run, onto_sha, drop or (), carry or (), accept or (), forget or ())
+            return _predict(ret, release.plan(run, **said), forget)
+        answer = release.sync(run, **said, forget=forget or ())
         ret["changes"] = _changes(answer)
         ret["comment"] = _comment(answer)
         if record.read(run):
@@ -82,7 +83,10 @@ def restored(run, name, backup=None):
         answer["branch"]: {"old": answer["old"], "new": answer["new"], "backup": answer["backup"], **_pushed(answer)}
     }
     return _told(
-        run, ret, f"{answer['branch']} {{}} put back to {answer['new'][:12]}; where it was is kept as {answer['backup']}"
+        run,
+        ret,
+        f"{answer['branch']} {{}} put back to {answer['new'][:12]}; where it was is kept as {answer['backup']}. "
+        "What was solved by hand is done again by the next rebase; if it was wrong: salt-run mitx.rebase forget=<path or sha>",
     )
 
 
@@ -98,16 +102,16 @@ def proven(run, name):
     return {**ret, "comment": f"{proof['from']} was built from {proof['sha']}; {images}, available"}
 
 
-def _predict(ret, plan):
+def _predict(ret, plan, forget=None):
     ret["changes"] = _changes(plan)
     ret["comment"] = _comment(plan)
+    if forget:
+        ret["comment"] += f"\nWhat was solved the last time would be forgotten first, and asked anew: {forget}"
     if plan["problems"]:
         return {**ret, "result": False, "changes": {}, "comment": "\n".join(plan["problems"])}
     if plan["conflicts"]:
         ret["warnings"] = [f"{len(plan['conflicts'])} conflict(s) that a human must solve: the rebase would stop at the first"]
         return {**ret, "result": False}
-    if plan["check"] and plan["check"]["unexplained"]:
-        ret["warnings"] = [f"the result would be refused: not what a merge gives in {', '.join(plan['check']['unexplained'])}"]
     if ret["changes"]:
         ret["result"] = None
     return ret

@@ -24,3 +24,26 @@ def ensure(modules, state, name, arguments):
     except CommandExecutionError as err:
         return {"name": name, "result": False, "changes": {}, "comment": str(err)}
     return function(run, name, **arguments)
+
+
+def result(name):
+    """
+    Return the answer of a state that has nothing to do.
+    """
+    return {"name": name, "result": True, "changes": {}, "comment": ""}
+
+
+def failed(ret, err):
+    """
+    Let a state fail with an error. What a dry run cannot know yet (``not_yet``) is no failure.
+    """
+    ret.update(result=None if getattr(err, "not_yet", False) else False, changes={}, comment=str(err))
+
+
+def would(ret, changes, comment):
+    """
+    Let a state tell, in a dry run, what it would change; returns it.
+    """
+    ret.update(changes=changes, result=None if changes else True)
+    ret["comment"] = f"{comment}: {', '.join(changes)}" if changes else "Nothing to do"
+    return ret

@@ -27,14 +27,6 @@ _NEXT = {
 }
 
 
-# What was said to it must be said again: whether the databases were restored can have changed since.
-_ROLLBACK = {
-    "started": "salt-run mitx.rollback, with what was said to it before",
-    "failed": "salt-run mitx.rollback, with what was said to it before",
-    "halted": "salt-run mitx.rollback database_restored=True, once they are restored",
-}
-
-
 def names(part=None):
     """
     Return the names of all phases, in order; of one ``part`` only, ``prepare`` or ``window``, if given.
@@ -156,9 +148,22 @@ def next_command(run, run_id=None):
     """
     back = rolling_back(run, run_id)
     if back:
-        return _ROLLBACK[back["status"]]
+        return _rollback_again(run, run_id, back)
     left = unfinished(run, run_id)
     return _NEXT[left[0]] if left else _NEXT["retire"]
+
+
+def _rollback_again(run, run_id, back):
+    """What was said to it is said again; halted for the databases, it goes on once they are restored."""
+    if back["status"] == "halted":
+        return "salt-run mitx.rollback database_restored=True"
+    begun = [
+        line
+        for line in journal.entries(run, run_id=run_id, event="phase")
+        if (line["phase"], line["status"]) == ("rollback", "started")
+    ]
+    said = [f"{key}=True" for key in ("database_restored", "accept_new_schema", "stop_only") if begun and begun[-1].get(key)]
+    return " ".join(["salt-run mitx.rollback", *said])
 
 
 def postponed(phase):

@@ -95,7 +95,7 @@ KEYS = {
 _SAID = {
     "environment": str, "environments": dict, "environments_source": str, "defaults": dict, "run_dir": str, "run": str, "until": str,
     "adopt": bool, "retire_force": bool, "maintenance_to": str, "maintenance_force": bool, "announce_until": str, "rollback": dict,
-    "release_accept": (str, list), "release_drop": (str, list), "release_carry": (str, list), "release_forget": (str, list), "release_backup": str, "release_resume": bool, "release_names": list,
+    "release_accept": (str, list), "release_drop": (str, list), "release_carry": (str, list), "release_forget": (str, list), "release_backup": str, "release_resume": bool, "release_names": list, "retire_hosts": list,
 }  # fmt: skip
 
 

@@ -35,6 +35,8 @@ SMTP = {
     "host": (str, REQUIRED), "port": (int, None), "user": (str, None), "password": (str, None), "tls": ((str, bool), None),
     "ca_bundle": (str, None), "timeout": (_NUMBER, None),
 }  # fmt: skip
+# To a shell the end of a line at the end is nothing, and YAML's block text has one.
+_COMMANDS = re.compile(r":(command|begin|end)\Z|:migrate:pending:")
 _KINDS = {
     str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "a map",
 }  # fmt: skip
@@ -131,7 +133,7 @@ def _texts(value, path, problems):
             _texts(item, f"{path}:{number}", problems)
     elif isinstance(value, str) and "-----BEGIN PGP MESSAGE-----" in value:
         problems.append(f"{path}: is still encrypted; the renderer gpg must run before it")
-    elif isinstance(value, str) and value.endswith(("\n", "\r")):
+    elif isinstance(value, str) and value.endswith(("\n", "\r")) and not _COMMANDS.search(path):
         problems.append(f"{path}: ends with the end of a line")
 
 

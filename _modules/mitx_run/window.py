@@ -44,21 +44,13 @@ _MONTHS = (
 )  # fmt: skip
 
 
-def problems(window, now=None):
-    """
-    Return what is wrong with a window as a list of sentences, each beginning with its key; empty if nothing is.
-    With ``now`` (ISO 8601, UTC if it has no offset) a window that has ended is wrong as well.
-    """
-    return _read(window, now)[1]
-
-
 def times(window, now=None):
     """
     Return the window with its times worked out: ``start``, ``end`` (ISO 8601 with the zone's offset), ``start_utc``,
     ``end_utc`` (ISO 8601, ``Z``), ``timezone``, ``hours`` (float), ``start_text``, ``end_text``, ``hours_text`` (for
     people), ``reason``, ``contact`` (cleaned and cut to a readable length) and ``warnings`` (list of sentences).
 
-    Raises ``CommandExecutionError`` with all :py:func:`problems` at once.
+    Raises ``CommandExecutionError`` with all that is wrong with it at once.
     """
     (start, hours, zone), found = _read(window, now)
     if found:

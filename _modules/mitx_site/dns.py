@@ -125,37 +125,6 @@ def wait_insync(run, change_id):
     return seen
 
 
-def point(run, to):
-    """
-    Make every public name show ``to`` (``maintenance`` or ``site``) and wait until Route 53 says INSYNC. Returns
-    ``{changes, ttl}``; ``maintenance.finish`` then waits for the public.
-    """
-    run.settings = _settings(run)
-    planned = plan(run, to)
-    if planned["batch"]:
-        wait_insync(run, send(run, planned))
-    return {"changes": planned["changes"], "ttl": planned["ttl"]}
-
-
-def restore(run, saved):
-    """
-    Put records back as :py:func:`records` returned them earlier, in one batch, and wait for INSYNC. Returns
-    ``{name: {old, new}}`` of those that differed. Records that are not ours to change are refused, in ``saved`` too.
-    """
-    run.settings = _settings(run)
-    found = records(run)
-    unknown = sorted(set(saved) - set(found))
-    if unknown:
-        raise CommandExecutionError(f"No record was changed: not among the public names: {', '.join(unknown)}")
-    wanted = {
-        name: _judged(run.settings, found[name], [_record_set(name, record["value"], record["ttl"])])
-        for name, record in saved.items()
-    }
-    _refuse(run.settings, found)
-    _refuse(run.settings, wanted)
-    return _rewrite(run, found, wanted, "restored")
-
-
 def high_ttls(run):
     """
     Return the records whose time to live exceeds ``dns.ttl``: ``{name: {old, new}}``. One call.

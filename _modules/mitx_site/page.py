@@ -101,8 +101,7 @@ def plan(run, until=None, unannounced=False):
 def publish(run, until=None, unannounced=False):
     """
     Publish the page, unless it is there already. Returns ``{changed, changes, sha256, bytes, previous, invalidation, notes}``:
-    ``changes`` as in :py:func:`plan`; ``previous`` is the path of a copy of the page that was replaced (for
-    :py:func:`restore`) or ``None``; ``invalidation`` is ``None`` or ``{id, status}``; ``notes`` are sentences an operator
+    ``changes`` as in :py:func:`plan`; ``previous`` is the path of a copy of the page that was replaced or ``None``; ``invalidation`` is ``None`` or ``{id, status}``; ``notes`` are sentences an operator
     should read.
 
     Calls: 1 if nothing is to do, else 4 (3 for the first page ever) and one for each look at the invalidation.
@@ -128,30 +127,6 @@ def write(run, planned):
     if "invalidation" not in planned["changes"]:
         _put(run, planned["html"], planned["after"])
     return _invalidate(run, planned["after"]["sha256"])
-
-
-def restore(run, path):
-    """
-    Publish the page kept at ``path`` again (``previous`` of :py:func:`publish`). Returns the same as that.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            html = file.read()
-    except (OSError, UnicodeDecodeError) as err:
-        raise CommandExecutionError(f"{path}: {err}. The published page was left as it is.") from err
-    before = published(run)
-    after = {"sha256": hashlib.sha256(html.encode()).hexdigest()}
-    changes = (
-        {}
-        if before and before["sha256"] == after["sha256"]
-        else {"sha256": {"old": before and before["sha256"], "new": after["sha256"]}}
-    )
-    done = {"changed": bool(changes), "changes": changes, "sha256": after["sha256"], "bytes": len(html.encode())}
-    if not changes:
-        return {**done, "previous": None, "invalidation": None, "notes": []}
-    previous = _keep(run) if before else None
-    _put(run, html, after)
-    return {**done, "previous": previous, **_invalidate(run, after["sha256"])}
 
 
 def preview(run, until=None):

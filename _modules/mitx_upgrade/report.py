@@ -37,7 +37,7 @@ def follow(run, lines=0):
     begun = current_run(run)
     holder = lock.locked_by(run)
     found = journal.entries(run, event="phase") if begun else []
-    usual = phases.expected(run)
+    usual = phases.expected(run) if found[lines:] else {}
     return {
         "run": begun["id"] if begun else None,
         "news": [line(entry, usual) for entry in found[lines:]],

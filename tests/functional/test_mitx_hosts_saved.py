@@ -81,15 +81,25 @@ def test_a_backup_that_succeeds_and_saves_nothing_of_one_host_is_none(retirement
     assert master.standing()
 
 
-def test_what_was_saved_before_the_services_ended_is_not_all(retirement):
+def test_what_was_saved_before_a_rollback_is_not_what_was_written_after_it(retirement):
+    """Within its hours of grace the old fleet served again, and its hosts wrote on; they were stopped a second time."""
     master = retirement(**SAVED)
     assert master.save()["result"] is True
-    later = master.modules["mitx_run.phases.statuses"]
-    master.modules["mitx_run.phases.statuses"] = lambda *args: {**later(*args), "stop": {"time": "2999-01-01T00:00:00Z"}}
-    master.modules["mitx_hosts.saving.saved"] = lambda: set()
+    for phase in ("stop", "open"):
+        master.modules["mitx_run.journal.write"]("phase", phase=phase, status="finished", seconds=1)
+    ret = master.retire()
+    assert ret["result"] is False
+    assert "are not proven to be saved" in ret["comment"]
+    assert master.standing()
+    # An object of before is no proof either.
+    master.made = {}
+    statuses = master.modules["mitx_run.phases.statuses"]
+    later = {"stop": {"status": "finished", "time": "2999-01-01T00:00:00.000000Z"}}
+    master.modules["mitx_run.phases.statuses"] = lambda *args: {**statuses(*args), **later}
     ret = master.save()
     assert ret["result"] is False
     assert "only empty or older ones" in ret["comment"]
+    assert len(master.jobs) == 2
 
 
 def test_a_waiver_is_recorded(retirement):

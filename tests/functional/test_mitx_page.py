@@ -3,7 +3,6 @@
 import pathlib
 
 import pytest
-from salt.exceptions import CommandExecutionError
 
 pytest_plugins = ["tests.maintenance"]
 
@@ -70,29 +69,6 @@ def test_another_page_is_four_calls_and_polls_and_keeps_the_one_before(site, loa
     [kept] = (load().run_dir / "mitx-qa" / "testrun" / "output" / "page").glob("*.html")
     assert str(kept) in ret["comment"]
     assert kept.read_text() == before
-
-
-def test_the_page_before_can_be_put_back(site, load):
-    published(load())
-    before = body(site)
-    mitx = load(window={"reason": "a mistake"})
-    previous = mitx.modules["mitx_site.page.publish"](mitx.settings)["previous"]
-    assert body(site) != before
-
-    assert mitx.modules["mitx_site.page.restore"](mitx.settings, previous)["changed"] is True
-    assert body(site) == before
-    site.aws.clear_calls()
-    assert mitx.modules["mitx_site.page.restore"](mitx.settings, previous)["changed"] is False
-    assert site.calls() == [HEAD]
-
-
-def test_restoring_a_file_that_is_not_there_leaves_the_page(site, load):
-    mitx = load()
-    published(mitx)
-    before = body(site)
-    with pytest.raises(CommandExecutionError, match=r"nowhere\.html"):
-        mitx.modules["mitx_site.page.restore"](mitx.settings, "/nowhere.html")
-    assert body(site) == before
 
 
 def test_a_dry_run_says_what_would_change_and_writes_nothing(site, load):

@@ -111,10 +111,38 @@ def test_a_line_that_git_leaves_out_is_in_the_result_or_nothing_is_pushed(world,
         return {**answer, "new": made, "map": [made]}
 
     modules["mitx_release.rebase.start"] = loses_a_line
+    # A dry run says so, as it says everything else.
+    assert "1 lines of our patches are not in the result" in "".join(modules["mitx_release.release.plan"]()["problems"])
     with pytest.raises(CommandExecutionError, match="1 lines of our patches are not in the result") as refused:
         modules["mitx_release.release.sync"]()
     assert "lms/a.py: +    log(user)" in str(refused.value)
     assert world.refs(world.origin) == before
+
+
+def test_a_patch_of_which_upstream_has_a_part_is_no_loss_however_common_its_lines(world, load):
+    """Upstream has taken one of its two hunks: what that removed stands elsewhere in the file too, and is removed all the same."""
+    base = lines("a", l5="    return None", l15="    return None", l22="    return None")
+    base_commit = world.commit(world.upstream, world.rc2, {"lms/a.py": base}, "returns", EDX)
+    mine = base.replace("    return None\n", "", 1).replace("a 28\n", "a 28\nmit\n")
+    tip = world.commit(world.origin, base_commit, {"lms/a.py": mine}, "fix: two places")
+    world.set(world.origin, BRANCH, tip)
+    world.set(
+        world.upstream,
+        "open-release/koa.rc3",
+        world.commit(world.upstream, base_commit, {"lms/a.py": base.replace("    return None\n", "", 1)}, "one of them", EDX),
+    )
+    answer = load()["mitx_release.release.sync"]()
+    assert world.show("lms/a.py") == mine
+    assert answer["patches"][0]["fate"] == "carry"
+
+
+def test_a_binary_that_upstream_has_already_is_no_loss(world, load):
+    image = b"\x89PNG\0" + bytes(range(256))
+    ours(world, ({"lms/x.png": image, "lms/b.py": lines("b", l5="mit", l25="rc2")}, "feat: image and more"))
+    theirs(world, ({"lms/x.png": image}, "the image, by edX"))
+    answer = load()["mitx_release.release.sync"]()
+    assert answer["patches"][0]["fate"] == "carry"
+    assert world.show("lms/b.py") == lines("b", l5="mit", l25="rc2")
 
 
 def test_a_patch_that_git_refuses_to_pick_ends_the_rebase_and_is_named(world, load):
@@ -217,6 +245,24 @@ def test_what_was_solved_is_not_lost_when_a_colleague_has_pushed_meanwhile(world
     answer = load()["mitx_release.release.sync"]()
     assert world.show("lms/a.py") == lines("a", l5="both", l15="mit", l25="rc3")
     assert [one["subject"] for one in answer["patches"]] == ["fix: five", "fix: fifteen", "feat: of a colleague"]
+
+
+def test_the_command_that_a_conflict_prints_goes_on_with_what_was_said_when_it_began(world, mitx):
+    """``resume=True`` alone: what to leave out was said to the command before."""
+    _clashing(world)
+    (first, second) = world.log(f"{world.rc2}..{BRANCH}", "%H")
+    states = mitx(release=release_world.settings(world)).states
+    stopped = states["mitx_release.rebased"]("release", drop=second)
+    assert "salt-run mitx.rebase resume=True" in stopped["comment"]
+    folder = world.folder / "git/edx-platform-conflict"
+    (folder / "lms/a.py").write_text(lines("a", l5="both", l25="rc3"))
+    _human(folder, "add", "lms/a.py")
+    done = states["mitx_release.rebased"]("release", resume=True)
+    assert done["result"] is True, done["comment"]
+    assert world.log(f"{world.tip('open-release/koa.rc3', world.upstream)}..{BRANCH}") == ["fix: five"]
+    # Nothing waits any more.
+    again = states["mitx_release.rebased"]("release", resume=True)
+    assert (again["result"], again["comment"]) == (False, "No conflict waits to be solved; salt-run mitx.rebase begins a rebase")
 
 
 def test_a_wrong_solution_is_told_each_time_and_can_be_forgotten(world, load):

@@ -140,6 +140,20 @@ def test_a_phase_that_failed_in_whatever_way_stops_everything_after_it(master, s
     assert told == [("preflight", "started"), ("preflight", "failed")]
 
 
+@pytest.mark.parametrize("test", [[], ["test=True"]], ids=["real", "dry"])
+@pytest.mark.parametrize("part", ["prepare", "window"])
+def test_no_phase_begins_or_is_planned_where_the_run_could_not_be_started(master, part, test):
+    """A window that was edited while it is open, or a word that nobody knows."""
+    status, output = master.orchestrate(f"orchestrate.mitx.{part}", "pillar={mitx: {untill: close}}", *test)
+    assert status != 0
+    assert "mitx:untill: unknown key" in output
+    states = json.JSONDecoder().raw_decode(output)[0]["data"]["test_master"]
+    assert not [state for state in states.values() if state["result"] is not False or "would run" in state["comment"]]
+    # failhard ends a real run there; a dry run Salt lets go on.
+    assert test or [state["name"] for state in states.values()] == ["run"]
+    assert master.journal() == []
+
+
 def test_a_dry_run_descends_and_leaves_no_record(master, tmp_path):
     phases(master, "ok:\n  test.succeed_with_changes: []\n")
     status, output = master.orchestrate("top1", "test=True")

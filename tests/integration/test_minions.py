@@ -22,7 +22,7 @@ def minions_lines(loaded):
 
 def test_exactly_those_that_were_asked_have_answered(salt):
     modules = salt().modules
-    assert modules["mitx_hosts.jobs.ping"](BOTH) == {WEB: True, WORKER: True}
+    assert modules["mitx_hosts.jobs.execute"](BOTH, "test.ping", change=False) == {WEB: True, WORKER: True}
     both = modules["mitx_hosts.jobs.execute"](BOTH, ["test.echo", "grains.get"], [["a b"], ["purpose"]], change=False)
     assert both == dict.fromkeys(BOTH, {"test.echo": "a b", "grains.get": PURPOSE})
 
@@ -48,7 +48,9 @@ def test_a_dead_minion_and_an_unknown_one_are_named(lab, salt):
     shutil.copy(keys / WORKER, keys / GHOST)
     try:
         with pytest.raises(CommandExecutionError) as told:
-            salt(timeouts={"minions": 6}).modules["mitx_hosts.jobs.ping"]([WEB, GHOST, "edx-nobody"])
+            salt(timeouts={"minions": 6}).modules["mitx_hosts.jobs.execute"](
+                [WEB, GHOST, "edx-nobody"], "test.ping", change=False
+            )
     finally:
         (keys / GHOST).unlink()
     assert f"{GHOST}: no answer" in str(told.value)
@@ -59,7 +61,7 @@ def test_a_dead_minion_and_an_unknown_one_are_named(lab, salt):
 @pytest.mark.parametrize("nobody", [[], None, "", WEB, [None]])
 def test_no_list_of_minions_is_no_success(salt, nobody):
     with pytest.raises(CommandExecutionError, match="Nothing was asked of anybody"):
-        salt().modules["mitx_hosts.jobs.ping"](nobody)
+        salt().modules["mitx_hosts.jobs.execute"](nobody, "test.ping", change=False)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_a_minion_killed_between_ask_and_answer_is_a_failure(lab, salt):
 
 def _answers(loaded, minion):
     try:
-        return loaded.modules["mitx_hosts.jobs.ping"]([minion])
+        return loaded.modules["mitx_hosts.jobs.execute"]([minion], "test.ping", change=False)
     except CommandExecutionError:
         return False
 

@@ -91,19 +91,19 @@ def test_a_function_among_several_that_has_no_return_code_raised(mitx, client):
 def test_two_hosts_under_one_name_are_told(mitx, client):
     client.incoming = [good(WEB), good(WEB), good(WORKER)]
     with pytest.raises(CommandExecutionError, match=f"{WEB}: 2 hosts answer to this name"):
-        mitx().modules["mitx_hosts.jobs.ping"]([WEB, WORKER])
+        mitx().modules["mitx_hosts.jobs.execute"]([WEB, WORKER], "test.ping", change=False)
 
 
 def test_nobody_with_a_key_is_no_success(mitx, client):
     client.keys = []
     with pytest.raises(CommandExecutionError, match=rf"2 of 2 .*\n  - {WEB}: the master has no accepted key"):
-        mitx().modules["mitx_hosts.jobs.ping"]([WEB, WORKER])
+        mitx().modules["mitx_hosts.jobs.execute"]([WEB, WORKER], "test.ping", change=False)
 
 
 def test_a_master_that_is_down_is_told_as_such(mitx, client):
     client.keys = SaltClientError("The salt master could not be contacted. Is master running?")
     with pytest.raises(CommandExecutionError, match="Is salt-master running"):
-        mitx().modules["mitx_hosts.jobs.ping"]([WEB])
+        mitx().modules["mitx_hosts.jobs.execute"]([WEB], "test.ping", change=False)
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def bus(mitx):
 def test_a_master_that_was_killed_is_not_waited_for(client, bus):
     bus().close()
     with pytest.raises(CommandExecutionError, match="nobody listens on its event bus. Is salt-master running"):
-        bus.loaded.modules["mitx_hosts.jobs.ping"]([WEB])
+        bus.loaded.modules["mitx_hosts.jobs.execute"]([WEB], "test.ping", change=False)
     assert client.published == []
 
 

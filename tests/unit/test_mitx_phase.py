@@ -249,7 +249,14 @@ def test_halted_for_the_databases_the_next_command_is_not_the_window(night):
     night.phase("migrate")
     night.phase("rollback", "started")
     night.phase("rollback", "halted")
-    assert night.told("next_command") == "salt-run mitx.rollback database_restored=True, once they are restored"
+    assert night.told("next_command") == "salt-run mitx.rollback database_restored=True"
+
+
+def test_after_a_rollback_that_failed_the_next_command_can_be_pasted_with_what_was_said_to_it(night):
+    night.phase("close", "finished")
+    night.phase("rollback", "started", database_restored=False, accept_new_schema=True, stop_only=False)
+    night.phase("rollback", "failed", error="x")
+    assert night.told("next_command") == "salt-run mitx.rollback accept_new_schema=True"
 
 
 def test_whoever_runs_the_window_again_has_decided_against_the_rollback(night):

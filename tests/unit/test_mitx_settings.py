@@ -185,3 +185,7 @@ def test_a_pillar_of_another_shape_is_told(pillar, mitx):
     pillar["mitx"] = True
     with pytest.raises(CommandExecutionError, match="Pillar mitx: must be a map, is True"):
         mitx(begin=False).modules["mitx_run.get_settings"]()
+
+
+def test_a_command_in_a_block_of_yaml_ends_with_the_end_of_a_line(get):
+    assert get(drain={"command": "one |\n  two\n"})["drain"]["command"].endswith("two\n")
