@@ -31,6 +31,11 @@ _SECRET_NAME = re.compile(
 _URL_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 _LONGEST_TEXT = 8000
+# What is true of a change whose line could not be written.
+_UNWRITTEN = {
+    "before": "What was about to be done was not begun. ",
+    "after": "What was being done has been done, and is not recorded: the same command finds out. ",
+}
 
 
 def write(run, event, **fields):
@@ -190,9 +195,9 @@ def _append(where, line):
     try:
         _write(path, data)
     except OSError as err:
+        done = _UNWRITTEN.get(line.get("stage"), "")
         raise CommandExecutionError(
-            f"The record of the run cannot be written: {path}: {err.strerror}. What was about to be done was not begun. Put that right, then run the "
-            "same command again"
+            f"The record of the run cannot be written: {path}: {err.strerror}. {done}Put that right, then run the same command again"
         ) from err
 
 

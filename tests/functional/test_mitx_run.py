@@ -188,6 +188,12 @@ def test_a_disk_that_is_full_stops_before_the_change(run, monkeypatch):
     with pytest.raises(CommandExecutionError, match="No space left on device. What was about to be done was not begun"):
         change()
     assert made == []
+    # Full only afterwards: it would be a lie that nothing was done.
+    full = lambda descriptor, data: real(descriptor, data[:3] if b'"after"' in data else data)  # noqa: E731
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(CommandExecutionError, match="has been done, and is not recorded"):
+        change()
+    assert made == [1]
     monkeypatch.undo()
 
 
