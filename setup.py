@@ -1,7 +1,7 @@
 """
-Packaging. The tree is at once a file_roots/gitfs tree (``_modules``, ``_states``, ``_runners``, ``orchestrate``) and a Salt
-extension: the mapping below installs the same folders as ``saltext.mitx``, found by Salt through the ``salt.loader``
-entry point.
+Packaging. The tree is at once a file_roots/gitfs tree (``_modules``, ``_states``, ``_runners``,
+``orchestrate``) and a Salt extension: the mapping below installs the same folders as
+``saltext.mitx``, found by Salt through the ``salt.loader`` entry point.
 """
 
 import pathlib
@@ -9,7 +9,8 @@ import pathlib
 from setuptools import setup
 
 HERE = pathlib.Path(__file__).parent
-# boto3 and jinja2 are the package's own; salt brings pyyaml and jinja2 along, they are named because we use them.
+# boto3 and jinja2 are the package's own; salt brings pyyaml and jinja2 along, they are named
+# because we use them.
 REQUIRES = ["salt>=3006,<3009", "boto3", "dnspython", "jinja2", "pyyaml", "urllib3"]
 SANDBOX = ["moto[server]>=5.2", "supervisor>=4.2", "cryptography"]
 TESTS = [
@@ -31,7 +32,10 @@ TESTS = [
 
 def orchestrations():
     """The packages below which SLS files and templates lie: one for each folder."""
-    folders = [HERE / "orchestrate", *(path for path in (HERE / "orchestrate").rglob("*") if path.is_dir())]
+    folders = [
+        HERE / "orchestrate",
+        *(path for path in (HERE / "orchestrate").rglob("*") if path.is_dir()),
+    ]
     names = {
         ".".join(folder.relative_to(HERE).parts): str(folder.relative_to(HERE))
         for folder in folders
@@ -41,9 +45,12 @@ def orchestrations():
 
 
 def rooms():
-    """The packages below ``_modules``, one for each room: beside each other, as in a synced tree."""
+    """
+    The packages below ``_modules``, one for each room: beside each other, as in a synced tree.
+    """
     return {
-        f"saltext.mitx.modules.{path.parent.name}": f"_modules/{path.parent.name}" for path in HERE.glob("_modules/*/__init__.py")
+        f"saltext.mitx.modules.{path.parent.name}": f"_modules/{path.parent.name}"
+        for path in HERE.glob("_modules/*/__init__.py")
     }
 
 
@@ -58,7 +65,10 @@ def main():
     setup(
         name="saltext-mitx",
         version="1.0.0",
-        description="Upgrade MITx Residential (Open edX at MIT) with Salt, in its announced window, with nothing lost",
+        description=(
+            "Upgrade MITx Residential (Open edX at MIT) with Salt, in its announced window, with"
+            " nothing lost"
+        ),
         long_description=(HERE / "README.md").read_text(encoding="utf-8"),
         long_description_content_type="text/markdown",
         license="BSD-3-Clause",

@@ -2,9 +2,10 @@
 What the engineer says out loud
 ===============================
 
-``salt-run mitx.<…>``. Whatever changes anything starts its orchestration, so that it is journaled, held against a second one and has
-its ``test=True``; the others read and tell. Each takes ``environment=…``; without it pillar ``mitx:environment`` decides, else the
-variable ``ENVIRONMENT``.
+``salt-run mitx.<…>``. Whatever changes anything starts its orchestration, so that it is journaled,
+held against a second one and has its ``test=True``; the others read and tell. Each takes
+``environment=…``; without it pillar ``mitx:environment`` decides, else the variable
+``ENVIRONMENT``.
 
 A failure exits non-zero, names the object, and says what is true now and which command to run next.
 """
@@ -29,7 +30,8 @@ def __virtual__():
 
 def _spoken(function):
     """
-    Turn what Salt would let pass as success (a TypeError inside of a runner exits 0) or print as a traceback into one told error.
+    Turn what Salt would let pass as success (a TypeError inside of a runner exits 0) or print as a
+    traceback into one told error.
     """
 
     @functools.wraps(function)
@@ -43,11 +45,14 @@ def _spoken(function):
             return {"Error": f"{err}. Usage: salt-run -d mitx.{function.__name__}", "retcode": 1}
         except SystemExit:
             # Else Salt ends with a traceback.
-            told = "Interrupted: Ctrl-C, or a signal. What was begun may have come true. What is: salt-run mitx.status"
+            told = (
+                "Interrupted: Ctrl-C, or a signal. What was begun may have come true. What is:"
+                " salt-run mitx.status"
+            )
             return {"Error": told, "retcode": 1}
 
-    # Salt looks through the wrapper, and answers a misspelt argument with the documentation and exit status 0. Without the way
-    # through, the arguments come here and are refused.
+    # Salt looks through the wrapper, and answers a misspelt argument with the documentation and
+    # exit status 0. Without the way through, the arguments come here and are refused.
     del wrapper.__wrapped__
     return wrapper
 
@@ -55,7 +60,8 @@ def _spoken(function):
 @_spoken
 def plan(environment=None):
     """
-    Tell what an upgrade would do from here on, step by step, and what stands in the way. Changes nothing.
+    Tell what an upgrade would do from here on, step by step, and what stands in the way. Changes
+    nothing.
 
     CLI Example:
 
@@ -69,7 +75,8 @@ def plan(environment=None):
 @_spoken
 def announce(environment=None, until=None, test=False):
     """
-    Publish the maintenance page with the announced window and make the 3down request, mailed where that is configured.
+    Publish the maintenance page with the announced window and make the 3down request, mailed where
+    that is configured.
 
     until
         In the middle of a window that takes longer: ``23:30``, ``2026-12-21 02:30``, ``+90m``.
@@ -87,7 +94,8 @@ def announce(environment=None, until=None, test=False):
 @_spoken
 def page_preview(environment=None, until=None):
     """
-    Write the maintenance page to a file here, and return ``{path, request}``: where it is, and the text for 3down.
+    Write the maintenance page to a file here, and return ``{path, request}``: where it is, and the
+    text for 3down.
 
     CLI Example:
 
@@ -101,9 +109,11 @@ def page_preview(environment=None, until=None):
 @_spoken
 def maintenance(switch="status", environment=None, force=False, test=False):
     """
-    Show visitors the maintenance page (``on``), the site (``off``), or tell what each host name does now (``status``).
+    Show visitors the maintenance page (``on``), the site (``off``), or tell what each host name
+    does now (``status``).
 
-    ``off`` refuses while a run holds the environment or a load balancer has no healthy instance; ``force=True`` overrides the first.
+    ``off`` refuses while a run holds the environment or a load balancer has no healthy instance;
+    ``force=True`` overrides the first.
 
     CLI Example:
 
@@ -122,16 +132,25 @@ def maintenance(switch="status", environment=None, force=False, test=False):
     held = _functions(environment)["mitx_run.locked_by"]()
     if held and not force:
         raise CommandExecutionError(
-            f"A run holds the environment: {held['by']}, process {held['pid']}, since {held['since']} ({held['why']}). It opens the site itself, "
-            "when it has been verified. Nothing was changed. To open it all the same: salt-run mitx.maintenance off force=True"
+            f"A run holds the environment: {held['by']}, process {held['pid']}, since"
+            f" {held['since']} ({held['why']}). It opens the site itself, when it has been"
+            " verified. Nothing was changed. To open it all the same: salt-run mitx.maintenance"
+            " off force=True"
         )
-    return _orchestrate("maintenance", environment, test, maintenance_to="site", maintenance_force=_switch("force", force))
+    return _orchestrate(
+        "maintenance",
+        environment,
+        test,
+        maintenance_to="site",
+        maintenance_force=_switch("force", force),
+    )
 
 
 @_spoken
 def status(environment=None):
     """
-    Tell what is true now: the run and its phases, who holds the environment, DNS, load balancers, fleets, and the next command.
+    Tell what is true now: the run and its phases, who holds the environment, DNS, load balancers,
+    fleets, and the next command.
 
     CLI Example:
 
@@ -145,8 +164,9 @@ def status(environment=None):
 @_spoken
 def watch(environment=None, seconds=None):
     """
-    Follow a run from a second terminal: every change of a phase, how long it took and how long it took the last time, until nobody
-    holds the environment (or for so many ``seconds``). Ctrl-C leaves it; the run goes on.
+    Follow a run from a second terminal: every change of a phase, how long it took and how long it
+    took the last time, until nobody holds the environment (or for so many ``seconds``). Ctrl-C
+    leaves it; the run goes on.
 
     CLI Example:
 
@@ -161,11 +181,17 @@ def watch(environment=None, seconds=None):
         while seen["run"]:
             for line in seen["news"]:
                 salt.utils.stringutils.print_cli(line)
-            if not seen["locked_by"] or (seconds is not None and time.monotonic() - began >= float(seconds)):
+            if not seen["locked_by"] or (
+                seconds is not None and time.monotonic() - began >= float(seconds)
+            ):
                 break
             time.sleep(1)
             seen = follow(seen["lines"])
-    return {"run": seen["run"] or "not begun", "held by": seen["locked_by"] or "nobody", "next": seen["next"]}
+    return {
+        "run": seen["run"] or "not begun",
+        "held by": seen["locked_by"] or "nobody",
+        "next": seen["next"],
+    }
 
 
 @_spoken
@@ -185,7 +211,8 @@ def approve(environment=None, note="", test=False):
 @_spoken
 def swap_elb(environment=None, test=False):
     """
-    Register the new fleet with its load balancers, and when it is healthy in all of them take the old one out.
+    Register the new fleet with its load balancers, and when it is healthy in all of them take the
+    old one out.
 
     CLI Example:
 
@@ -197,13 +224,24 @@ def swap_elb(environment=None, test=False):
 
 
 @_spoken
-def rebase(environment=None, resume=False, abort=False, accept=None, drop=None, carry=None, forget=None, test=False):
+def rebase(
+    environment=None,
+    resume=False,
+    abort=False,
+    accept=None,
+    drop=None,
+    carry=None,
+    forget=None,
+    test=False,
+):
     """
-    Rebase MIT's patches onto the new release and push, the old tip kept. After a conflict that was solved by hand the same command,
-    or ``resume=True``, goes on; ``abort=True`` throws the half-done rebase away, origin was never touched.
+    Rebase MIT's patches onto the new release and push, the old tip kept. After a conflict that was
+    solved by hand the same command, or ``resume=True``, goes on; ``abort=True`` throws the
+    half-done rebase away, origin was never touched.
 
     accept, drop, carry
-        What a refusal or a plan has named, several with commas between them: see ``docs/release.md``.
+        What a refusal or a plan has named, several with commas between them: see
+        ``docs/release.md``.
     forget
         Paths, or shas of patches: what was solved there the last time was wrong, and is asked anew.
 
@@ -246,13 +284,14 @@ def release_backups(environment=None):
 @_spoken
 def restore_release(backup=None, environment=None, test=False):
     """
-    Put the release branch back to one of ``mitx.release_backups``, by its name or sha; where it is now becomes a backup itself.
+    Put the release branch back to one of ``mitx.release_backups``, by its name or sha; where it is
+    now becomes a backup itself.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-run mitx.restore_release backup=20201220T014502Z-0123456789abcdef0123456789abcdef01234567 test=True
+        salt-run mitx.restore_release backup=0123456789abcdef0123456789abcdef01234567
     """
     return _orchestrate("restore_release", environment, test, release_backup=_text(backup))
 
@@ -260,7 +299,8 @@ def restore_release(backup=None, environment=None, test=False):
 @_spoken
 def create_release(environment=None, test=False):
     """
-    Create the release branch ``mitx/<codename>`` on origin from edX's first ``open-release/<codename>.master``.
+    Create the release branch ``mitx/<codename>`` on origin from edX's first
+    ``open-release/<codename>.master``.
 
     CLI Example:
 
@@ -274,7 +314,8 @@ def create_release(environment=None, test=False):
 @_spoken
 def copy_release(environment=None, names=None, test=False):
     """
-    Copy edX's release branches of this codename into origin under the same names, never by force: for pull requests against them.
+    Copy edX's release branches of this codename into origin under the same names, never by force:
+    for pull requests against them.
 
     names
         Which branches or tags instead, with commas between them.
@@ -293,8 +334,8 @@ def copy_release(environment=None, names=None, test=False):
 @_spoken
 def retire(environment=None, force=False, test=False):
     """
-    Destroy the old fleet, by exact name and recorded instance id, ``retire.after`` hours after the site was opened; with
-    ``force=True`` without waiting for that.
+    Destroy the old fleet, by exact name and recorded instance id, ``retire.after`` hours after the
+    site was opened; with ``force=True`` without waiting for that.
 
     CLI Example:
 
@@ -306,11 +347,14 @@ def retire(environment=None, force=False, test=False):
 
 
 @_spoken
-def rollback(environment=None, database_restored=False, accept_new_schema=False, stop_only=False, test=False):
+def rollback(
+    environment=None, database_restored=False, accept_new_schema=False, stop_only=False, test=False
+):
     """
-    Go back to the old fleet, from wherever the window stands. After ``migrate`` say which is true: ``database_restored=True`` or
-    ``accept_new_schema=True``. To restore the databases while nothing runs on them, say ``stop_only=True`` first: that ends with the
-    page up and the new fleet stopped.
+    Go back to the old fleet, from wherever the window stands. After ``migrate`` say which is true:
+    ``database_restored=True`` or ``accept_new_schema=True``. To restore the databases while nothing
+    runs on them, say ``stop_only=True`` first: that ends with the page up and the new fleet
+    stopped.
 
     CLI Example:
 
@@ -318,7 +362,11 @@ def rollback(environment=None, database_restored=False, accept_new_schema=False,
 
         salt-run mitx.rollback test=True
     """
-    said = {"database_restored": database_restored, "accept_new_schema": accept_new_schema, "stop_only": stop_only}
+    said = {
+        "database_restored": database_restored,
+        "accept_new_schema": accept_new_schema,
+        "stop_only": stop_only,
+    }
     said = {key: _switch(key, value) for key, value in said.items()}
     return _orchestrate("rollback", environment, test, rollback=said)
 
@@ -340,7 +388,8 @@ def configure(environment=None, test=False):
 @_spoken
 def redeploy(environment=None, test=False):
     """
-    Bring the fleet that serves to the tip of origin's release branch, check every host's HEAD, and restart its processes.
+    Bring the fleet that serves to the tip of origin's release branch, check every host's HEAD, and
+    restart its processes.
 
     CLI Example:
 
@@ -382,7 +431,8 @@ def patches(environment=None):
 @_spoken
 def report(environment=None):
     """
-    Tell the run from its journal: how long each phase took and what it waited for meanwhile, and how often which call was made.
+    Tell the run from its journal: how long each phase took and what it waited for meanwhile, and
+    how often which call was made.
 
     CLI Example:
 
@@ -395,7 +445,8 @@ def report(environment=None):
 
 def file_root():
     """
-    Return the path for ``file_roots`` that holds ``orchestrate/mitx``: of the pip-installed package, or this tree.
+    Return the path for ``file_roots`` that holds ``orchestrate/mitx``: of the pip-installed
+    package, or this tree.
 
     CLI Example:
 
@@ -412,16 +463,22 @@ def _orchestrate(name, environment, test, **said):
     Run ``orchestrate.mitx.<name>`` here and now, with what was said as pillar.
     """
     _switch("test", test)
-    # Looks at the settings first: a wrong one is then told in one line, not as an SLS that does not render.
+    # Looks at the settings first: a wrong one is then told in one line, not as an SLS that does not
+    # render.
     _functions(environment)["mitx_run.get_settings"]()
     mine = {key: value for key, value in said.items() if value is not None}
     if environment:
         mine["environment"] = environment
-    return __salt__["state.orchestrate"](f"orchestrate.mitx.{name}", pillar={"mitx": mine}, test=test or None)
+    return __salt__["state.orchestrate"](
+        f"orchestrate.mitx.{name}", pillar={"mitx": mine}, test=test or None
+    )
 
 
 def _narrated(answer):
-    """A dry run as a list of lines in their order, whatever ``state_output`` the master shows states by; exit status 1 if it fails."""
+    """
+    A dry run as a list of lines in their order, whatever ``state_output`` the master shows states
+    by; exit status 1 if it fails.
+    """
     states = next(iter(answer["data"].values()), None)
     if not isinstance(states, dict):
         return answer
@@ -431,27 +488,38 @@ def _narrated(answer):
     told = [state for state in told if not str(state.get("comment")).startswith(silent)]
     plan = {"plan": [line for state in told for line in str(state.get("comment")).splitlines()]}
     failed = [str(state.get("__id__")) for state in told if state.get("result") is False]
-    return {"Error": f"Something stands in the way of {', '.join(failed)}", **plan, "retcode": 1} if failed else plan
+    return (
+        {"Error": f"Something stands in the way of {', '.join(failed)}", **plan, "retcode": 1}
+        if failed
+        else plan
+    )
 
 
 def _functions(environment=None, test=False):
     """
-    The execution modules, with the master's own pillar, compiled once: what ``salt.cmd … with_pillar=True`` does, and a choice of
-    the environment.
+    The execution modules, with the master's own pillar, compiled once: what ``salt.cmd …
+    with_pillar=True`` does, and a choice of the environment.
     """
     opts = copy.deepcopy(__opts__)
     opts["grains"] = salt.loader.grains(opts)
     opts["file_client"] = "local"
     opts["test"] = bool(test)
     override = {"mitx": {"environment": environment}} if environment else {}
-    opts["pillar"] = salt.pillar.get_pillar(opts, opts["grains"], opts["id"], "base", pillar_override=override).compile_pillar()
+    opts["pillar"] = salt.pillar.get_pillar(
+        opts, opts["grains"], opts["id"], "base", pillar_override=override
+    ).compile_pillar()
     if opts["pillar"].get("_errors"):
-        raise CommandExecutionError("The pillar does not render: " + "; ".join(map(str, opts["pillar"]["_errors"])))
+        raise CommandExecutionError(
+            "The pillar does not render: " + "; ".join(map(str, opts["pillar"]["_errors"]))
+        )
     return salt.loader.minion_mods(opts)
 
 
 def _switch(name, value):
-    """Safety switches are true or false: ``n`` and ``no`` come from a command line as texts that are true."""
+    """
+    Safety switches are true or false: ``n`` and ``no`` come from a command line as texts that are
+    true.
+    """
     if not isinstance(value, bool):
         raise CommandExecutionError(f"{name}=True or {name}=False, not {value!r}")
     return value

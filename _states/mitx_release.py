@@ -19,8 +19,9 @@ def __virtual__():
 
 def rebased(name, onto_sha=None, drop=None, carry=None, accept=None, forget=None, resume=False):
     """
-    Ensure that the release branch on origin stands on upstream's release ``release:onto`` with all our patches, and record its
-    sha in the run (``release_sha``). A conflict stops the state; when it is solved, the same state goes on.
+    Ensure that the release branch on origin stands on upstream's release ``release:onto`` with all
+    our patches, and record its sha in the run (``release_sha``). A conflict stops the state; when
+    it is solved, the same state goes on.
 
     onto_sha, drop, carry, accept, forget
         See ``release.sync``.
@@ -33,7 +34,14 @@ def rebased(name, onto_sha=None, drop=None, carry=None, accept=None, forget=None
           mitx_release.rebased: []
     """
     return __salt__["mitx_release.ensure"](
-        "rebased", name, onto_sha=onto_sha, drop=drop, carry=carry, accept=accept, forget=forget, resume=resume
+        "rebased",
+        name,
+        onto_sha=onto_sha,
+        drop=drop,
+        carry=carry,
+        accept=accept,
+        forget=forget,
+        resume=resume,
     )
 
 
@@ -42,7 +50,8 @@ def copied(name, branches=None):
     Ensure that origin has upstream's release branches under the same names, never by force.
 
     branches
-        Which branches or tags; by default every branch of this codename. (``names`` would be Salt's: a state for each.)
+        Which branches or tags; by default every branch of this codename. (``names`` would be
+        Salt's: a state for each.)
 
     .. code-block:: yaml
 
@@ -55,8 +64,8 @@ def copied(name, branches=None):
 
 def created(name):
     """
-    Ensure that origin has the release branch ``mitx/<codename>``; where it has none, from upstream's first
-    ``open-release/<codename>.master``. One that is there is left alone.
+    Ensure that origin has the release branch ``mitx/<codename>``; where it has none, from
+    upstream's first ``open-release/<codename>.master``. One that is there is left alone.
 
     .. code-block:: yaml
 
@@ -68,8 +77,8 @@ def created(name):
 
 def restored(name, backup=None):
     """
-    Ensure that the release branch on origin is where it was: at one of ``branches.backups``. Where it is now becomes a backup
-    itself, in the same push.
+    Ensure that the release branch on origin is where it was: at one of ``branches.backups``. Where
+    it is now becomes a backup itself, in the same push.
 
     backup
         Name or sha of the backup.
@@ -85,8 +94,9 @@ def restored(name, backup=None):
 
 def proven(name):
     """
-    Ensure that the release of the environment ``release:from`` is there to be used: its recorded commit on origin, both its AMIs
-    available. Records the commit in the run (``release_sha``). Pushes and changes nothing.
+    Ensure that the release of the environment ``release:from`` is there to be used: its recorded
+    commit on origin, both its AMIs available. Records the commit in the run (``release_sha``).
+    Pushes and changes nothing.
 
     .. code-block:: yaml
 

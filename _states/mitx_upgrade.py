@@ -22,8 +22,9 @@ def __virtual__():
 
 def phase_done(name, undo=None):
     """
-    Run the orchestration of one phase, ``orchestrate.mitx.phases.<name>``, unless the run's record says that it is finished and
-    the world agrees. Refuses while an earlier phase is not finished. On failure ``undo`` (an SLS), if given, is run first.
+    Run the orchestration of one phase, ``orchestrate.mitx.phases.<name>``, unless the run's record
+    says that it is finished and the world agrees. Refuses while an earlier phase is not finished.
+    On failure ``undo`` (an SLS), if given, is run first.
 
     name
         ``close``, ``migrate`` …: see ``phases.names``.
@@ -33,64 +34,73 @@ def phase_done(name, undo=None):
 
 def preflight_passed(name):
     """
-    Require that nothing stands in the way of the run. All that does is told at once. Changes nothing.
+    Require that nothing stands in the way of the run. All that does is told at once. Changes
+    nothing.
     """
     return __salt__["mitx_upgrade.ensure"]("preflight_passed", name)
 
 
 def rolled_back(name, database_restored=False, accept_new_schema=False, stop_only=False):
     """
-    Run ``orchestrate.mitx.phases.rollback`` unless nothing of the window has begun, and put into the record that it was taken back:
-    its phases are to be done again.
+    Run ``orchestrate.mitx.phases.rollback`` unless nothing of the window has begun, and put into
+    the record that it was taken back: its phases are to be done again.
 
-    Refuses what would bring the old release back on a new schema without anybody having said so, or a fleet that is gone. With
-    ``stop_only`` it ends before the old fleet is started, so that the databases can be restored while nothing runs on them.
+    Refuses what would bring the old release back on a new schema without anybody having said so, or
+    a fleet that is gone. With ``stop_only`` it ends before the old fleet is started, so that the
+    databases can be restored while nothing runs on them.
     """
     return __salt__["mitx_upgrade.ensure"](
-        "rolled_back", name, database_restored=database_restored, accept_new_schema=accept_new_schema, stop_only=stop_only
+        "rolled_back",
+        name,
+        database_restored=database_restored,
+        accept_new_schema=accept_new_schema,
+        stop_only=stop_only,
     )
 
 
 def started(name, begin=True, lock=True):
     """
-    Begin the run that the settings name, or go on with it, and hold its environment until this process ends. With ``begin: False``
-    it must have begun. With ``lock: False`` somebody else may hold it, the window that this is said about.
+    Begin the run that the settings name, or go on with it, and hold its environment until this
+    process ends. With ``begin: False`` it must have begun. With ``lock: False`` somebody else may
+    hold it, the window that this is said about.
     """
     return __salt__["mitx_upgrade.ensure"]("started", name, begin=begin, exclusive=lock)
 
 
 def resumed(name):
     """
-    Go on with the run that the settings name if it has begun; else hold the environment for a command outside of any run.
+    Go on with the run that the settings name if it has begun; else hold the environment for a
+    command outside of any run.
     """
     return __salt__["mitx_upgrade.ensure"]("resumed", name)
 
 
 def locked(name, force=False):
     """
-    Hold the environment for a command of its own, outside of any run, until this process ends. With ``force`` go on although
-    somebody else holds it.
+    Hold the environment for a command of its own, outside of any run, until this process ends. With
+    ``force`` go on although somebody else holds it.
     """
     return __salt__["mitx_upgrade.ensure"]("locked", name, force=force)
 
 
 def approved(name, gate="verify"):
     """
-    Wait until a human has said ``salt-run mitx.approve``, at most ``gate.timeout`` seconds. One that was given since the fleets were
-    last swapped, or the site last opened, counts: an earlier one spoke of something else. Without ``gate.required`` nobody is asked.
+    Wait until a human has said ``salt-run mitx.approve``, at most ``gate.timeout`` seconds. One
+    that was given since the fleets were last swapped, or the site last opened, counts: an earlier
+    one spoke of something else. Without ``gate.required`` nobody is asked.
     """
     return __salt__["mitx_upgrade.ensure"]("approved", name, gate=gate)
 
 
 def saltops_ran(name, sls=None):
     """
-    Run one of the four existing orchestrations with exactly the environment variables it reads, unless what it does is
-    true already. It is judged by what is true afterwards, not by its exit status: with four failed effects one of them was
-    seen to exit 0.
+    Run one of the four existing orchestrations with exactly the environment variables it reads,
+    unless what it does is true already. It is judged by what is true afterwards, not by its exit
+    status: with four failed effects one of them was seen to exit 0.
 
     name
-        ``orchestrate.edx.build_ami``, ``orchestrate.edx.update_edxapp_ami_sdb``, ``orchestrate.edx.deploy`` or
-        ``orchestrate.aws.mitx_elb``.
+        ``orchestrate.edx.build_ami``, ``orchestrate.edx.update_edxapp_ami_sdb``,
+        ``orchestrate.edx.deploy`` or ``orchestrate.aws.mitx_elb``.
     sls
         Run this SLS instead, a wrapper of the existing one.
     """

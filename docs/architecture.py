@@ -1,6 +1,6 @@
 """
-Draw the rooms from their imports into ``docs/architecture.md``: ``python docs/architecture.py``. With ``--check`` only tell whether
-the picture there is still true.
+Draw the rooms from their imports into ``docs/architecture.md``: ``python docs/architecture.py``.
+With ``--check`` only tell whether the picture there is still true.
 """
 
 import pathlib
@@ -19,7 +19,9 @@ def picture():
     graph = grimp.build_graph(*ROOMS, cache_dir=None)
     lines = ["```mermaid", "graph TD"]
     for room in ROOMS:
-        files = sorted(name.partition(".")[2] for name in graph.modules if name.startswith(f"{room}."))
+        files = sorted(
+            name.partition(".")[2] for name in graph.modules if name.startswith(f"{room}.")
+        )
         lines.append(f'    {room}["<b>{room}</b><br/>{_wrapped(files)}"]')
     for room in ROOMS:
         for other in ROOMS:
@@ -46,7 +48,12 @@ def main(arguments):
     drawn, _, after = rest.partition(END)
     if "--check" in arguments:
         return (
-            None if drawn == picture() else "docs/architecture.md shows other imports than there are: python docs/architecture.py"
+            None
+            if drawn == picture()
+            else (
+                "docs/architecture.md shows other imports than there are: python"
+                " docs/architecture.py"
+            )
         )
     page.write_text(f"{before}{BEGIN}{picture()}{END}{after}", encoding="utf-8")
     return None

@@ -1,4 +1,7 @@
-"""Bringing a sandbox up from nothing or from whatever is left of it, looking at it, and taking it down."""
+"""
+Bringing a sandbox up from nothing or from whatever is left of it, looking at it, and taking it
+down.
+"""
 
 import contextlib
 import datetime
@@ -42,15 +45,24 @@ def up(directory, size=None, say=print, anew=False):
 
 
 def down(directory, say=print):
-    """Stop every process of the sandbox, and nothing else; its files stay. Returns how many processes there were."""
+    """
+    Stop every process of the sandbox, and nothing else; its files stay. Returns how many processes
+    there were.
+    """
     directory = pathlib.Path(directory)
-    count = processes.stop_many(directory, [name for name in processes.names(directory) if name in ("visitor", "hosts")])
+    count = processes.stop_many(
+        directory, [name for name in processes.names(directory) if name in ("visitor", "hosts")]
+    )
     count += _end_hosts(directory)
     count += processes.stop_many(directory, processes.names(directory))
     config = settings.read(directory)
     if config:
         settings.unlink(config)
-    say(f"Stopped {count} processes of the sandbox in {directory}." if count else f"Nothing runs in {directory}.")
+    say(
+        f"Stopped {count} processes of the sandbox in {directory}."
+        if count
+        else f"Nothing runs in {directory}."
+    )
     return count
 
 
@@ -70,7 +82,10 @@ def stands(config):
 
 
 def missing_hosts(config):
-    """Names of instances that run in EC2 and have no host that is up; all of them while AWS is not there."""
+    """
+    Names of instances that run in EC2 and have no host that is up; all of them while AWS is not
+    there.
+    """
     made = world.read(config)
     if made is None:
         return ["(nothing is seeded)"]
@@ -79,21 +94,35 @@ def missing_hosts(config):
 
 
 def running_instances(config):
-    """{name: id} of the instances that EC2 says are running and that have a role, bases included."""
+    """
+    {name: id} of the instances that EC2 says are running and that have a role, bases included.
+    """
     client = world.World(config).client("ec2")
-    filters = [{"Name": "instance-state-name", "Values": ["running"]}, {"Name": "tag-key", "Values": ["role"]}]
+    filters = [
+        {"Name": "instance-state-name", "Values": ["running"]},
+        {"Name": "tag-key", "Values": ["role"]},
+    ]
     pages = client.get_paginator("describe_instances").paginate(Filters=filters)
     found = [one for page in pages for group in page["Reservations"] for one in group["Instances"]]
-    return {next(tag["Value"] for tag in one["Tags"] if tag["Key"] == "Name"): one["InstanceId"] for one in found}
+    return {
+        next(tag["Value"] for tag in one["Tags"] if tag["Key"] == "Name"): one["InstanceId"]
+        for one in found
+    }
 
 
 def hosts(config):
     """Every ``host.json`` (list of dicts)."""
-    return [json.loads(path.read_text()) for path in pathlib.Path(config["paths"]["hosts"]).glob("*/host.json")]
+    return [
+        json.loads(path.read_text())
+        for path in pathlib.Path(config["paths"]["hosts"]).glob("*/host.json")
+    ]
 
 
 def _config(directory, size, say):
-    """The config of what stands here, or a new one where nothing does or what did cannot be taken up again."""
+    """
+    The config of what stands here, or a new one where nothing does or what did cannot be taken up
+    again.
+    """
     config = settings.read(directory)
     if config is None:
         return settings.create(directory, size or "qa")
@@ -101,12 +130,16 @@ def _config(directory, size, say):
     alive = processes.alive(directory, "aws")
     if config["size"] != size and alive:
         raise settings.SandboxError(
-            f"A sandbox of size {config['size']} runs in {directory}. To replace it: python -m sandbox up --anew --size {size}"
+            f"A sandbox of size {config['size']} runs in {directory}. To replace it: python -m"
+            f" sandbox up --anew --size {size}"
         )
     if alive and world.read(config) is not None:
         return config
     if world.read(config) is not None and config["size"] == size:
-        say("The sandbox's AWS is gone, and with it everything it held in memory: building from nothing.")
+        say(
+            "The sandbox's AWS is gone, and with it everything it held in memory: building from"
+            " nothing."
+        )
     down(directory, say=lambda _: None)
     _empty(directory)
     return settings.create(directory, size)
@@ -130,7 +163,9 @@ def _assemble(config, say):
     git_history.build(config["paths"]["git"], rebased=config["size"] == "production")
     daemon(config, "aws", "sandbox.aws", "--dir", directory, "--port", config["ports"]["aws"])
     processes.wait_until(
-        lambda: _listens(config), 30, f"the fake AWS answers (logs/aws.log: {processes.tail(directory, 'aws', 3)})"
+        lambda: _listens(config),
+        30,
+        f"the fake AWS answers (logs/aws.log: {processes.tail(directory, 'aws', 3)})",
     )
     fresh = world.read(config) is None
     if fresh:
@@ -146,24 +181,36 @@ def _assemble(config, say):
     master.ready(config)
     _wait_for_hosts(config)
     if fresh:  # later on, hosts may well be out of service
-        processes.wait_until(lambda: not sick(config), 180, "the load balancers have their hosts in service", interval=0.5)
+        processes.wait_until(
+            lambda: not sick(config),
+            180,
+            "the load balancers have their hosts in service",
+            interval=0.5,
+        )
 
 
 def _seed(config):
     """Make the world of today."""
     _remember_qa(config)
-    databases.seed_databases(config["directory"], world.World(config).purposes(), git_history.release("juniper"))
+    databases.seed_databases(
+        config["directory"], world.World(config).purposes(), git_history.release("juniper")
+    )
     made = world.seed(config)
     settings.write_json(config["paths"]["sdb"], world.sdb(config, made))
 
 
 def _remember_qa(config):
-    """Production takes QA's release: what this master recorded when it upgraded QA, here a week ago."""
+    """
+    Production takes QA's release: what this master recorded when it upgraded QA, here a week ago.
+    """
     if config["size"] != "production":
         return
     began = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=7)
     run = pathlib.Path(config["paths"]["run"]) / "mitx-qa" / f"{began:%Y%m%dT%H%M}00Z-koa-seeded"
-    facts = {"release_sha": git_history.tip(config["paths"]["git"], "mitx/koa"), "release_number": 1}
+    facts = {
+        "release_sha": git_history.tip(config["paths"]["git"], "mitx/koa"),
+        "release_number": 1,
+    }
     record = {
         "id": run.name,
         "environment": "mitx-qa",
@@ -177,7 +224,9 @@ def _remember_qa(config):
 def daemon(config, name, module, *arguments):
     """Start one of the sandbox's own daemons (a Python module) under its name."""
     argv = [config["python"], "-m", module, *arguments]
-    return processes.start(config["directory"], name, argv, settings.environment(config), cwd=config["repository"])
+    return processes.start(
+        config["directory"], name, argv, settings.environment(config), cwd=config["repository"]
+    )
 
 
 def _wait_for_hosts(config):
@@ -199,7 +248,16 @@ def silent_minions(config):
     missing = sorted(name for name in names if not (accepted / name).exists())
     if missing:
         return missing
-    words = ["salt", "--out=json", "--static", "-t", "5", "-L", ",".join(sorted(names)), "test.ping"]
+    words = [
+        "salt",
+        "--out=json",
+        "--static",
+        "-t",
+        "5",
+        "-L",
+        ",".join(sorted(names)),
+        "test.ping",
+    ]
     answer = master.run(config, words, capture_output=True, text=True)
     try:
         said = json.loads(answer.stdout or "{}")
@@ -223,7 +281,9 @@ def sick(config):
 def _listens(config):
     """Whether the fake AWS answers; raises when it died instead."""
     if not processes.alive(config["directory"], "aws"):
-        raise processes.DaemonFailed(f"the fake AWS died; its log ends:\n{processes.tail(config['directory'], 'aws')}")
+        raise processes.DaemonFailed(
+            f"the fake AWS died; its log ends:\n{processes.tail(config['directory'], 'aws')}"
+        )
     url = settings.environment(config)["AWS_ENDPOINT_URL"] + "/_sandbox/settings"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with contextlib.suppress(OSError, urllib.error.URLError):

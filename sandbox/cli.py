@@ -1,4 +1,7 @@
-"""The command line of the sandbox. What a command needs is imported by it: ``salt-run …`` should start at once."""
+"""
+The command line of the sandbox. What a command needs is imported by it: ``salt-run …`` should start
+at once.
+"""
 
 import argparse
 import pathlib
@@ -29,23 +32,39 @@ def main(argv=None):
 def parser():
     """The arguments."""
     top = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__.partition(".")[0])
-    top.add_argument("--dir", default=str(settings.default_directory()), help="the sandbox's folder (%(default)s)")
+    top.add_argument(
+        "--dir",
+        default=str(settings.default_directory()),
+        help="the sandbox's folder (%(default)s)",
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="command")
     up = _command(commands, "up", _up, "make sure that the sandbox stands; what runs is left alone")
-    up.add_argument("--at", choices=POINTS, default=None, help="then run the phases up to this point")
+    up.add_argument(
+        "--at", choices=POINTS, default=None, help="then run the phases up to this point"
+    )
     up.add_argument("--anew", action="store_true", help="from nothing, whatever stands")
-    upgrade = _command(commands, "upgrade", _upgrade, "the whole upgrade, under the eyes of visitors")
+    upgrade = _command(
+        commands, "upgrade", _upgrade, "the whole upgrade, under the eyes of visitors"
+    )
     for command in (up, upgrade):
-        command.add_argument("--size", choices=sorted(settings.ENVIRONMENTS), help="qa unless a sandbox is there already")
+        command.add_argument(
+            "--size",
+            choices=sorted(settings.ENVIRONMENTS),
+            help="qa unless a sandbox is there already",
+        )
     _command(commands, "down", _down, "stop every process of the sandbox")
     _command(commands, "status", _status, "what runs, and how far the upgrade is")
-    _command(commands, "env", _env, "print the variables for a shell: eval $(python -m sandbox env)")
+    _command(
+        commands, "env", _env, "print the variables for a shell: eval $(python -m sandbox env)"
+    )
     window = _command(commands, "window", _window, "show the announced window, or announce another")
     window.add_argument("--new", action="store_true", help="one that is open now")
     window.add_argument("--start", help="YYYY-MM-DD HH:MM in UTC")
     window.add_argument("--hours", type=float)
     for tool in TOOLS:
-        commands.add_parser(tool, help=f"{tool} of the sandbox", add_help=False).set_defaults(run=_salt)
+        commands.add_parser(tool, help=f"{tool} of the sandbox", add_help=False).set_defaults(
+            run=_salt
+        )
     return top
 
 
@@ -101,7 +120,10 @@ def _window(options, _):
         config["window"] = settings.new_window(config["window"], options.start, options.hours)
         settings.write(options.dir, config)
         pillar.write(config)
-    print(f"{config['window']['start']} {config['window']['timezone']}, {config['window']['hours']} hours")
+    print(
+        f"{config['window']['start']} {config['window']['timezone']}, {config['window']['hours']}"
+        " hours"
+    )
 
 
 def _salt(options, rest):

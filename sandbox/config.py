@@ -1,4 +1,7 @@
-"""``config.json``: what a sandbox is: size, ports, times, paths, the announced window. Written once, then only read."""
+"""
+``config.json``: what a sandbox is: size, ports, times, paths, the announced window. Written once,
+then only read.
+"""
 
 import contextlib
 import datetime
@@ -17,8 +20,16 @@ LOOPBACK = "127.0.0.1"
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 ZONE = "mitx.mit.edu."
-# Seconds. worker_start: until a worker takes its first job; Open edX's load half a minute, which is not needed here: they are held.
-TIMES = {"dns_ttl": 2, "health_interval": 1, "health_healthy": 2, "drain": 3, "ami_pending": 3, "worker_start": 15}
+# Seconds. worker_start: until a worker takes its first job; Open edX's load half a minute, which is
+# not needed here: they are held.
+TIMES = {
+    "dns_ttl": 2,
+    "health_interval": 1,
+    "health_healthy": 2,
+    "drain": 3,
+    "ami_pending": 3,
+    "worker_start": 15,
+}
 # Sixty hosts that are probed each second keep a tenth of a small machine busy.
 SLOWER = {"health_interval": 3}
 WINDOW_HOURS = 4
@@ -79,14 +90,19 @@ def write_json(path, data):
 
 
 def window(now=None):
-    """A window that opened five minutes ago: {start: "YYYY-MM-DD HH:MM" in UTC, timezone, hours}."""
+    """
+    A window that opened five minutes ago: {start: "YYYY-MM-DD HH:MM" in UTC, timezone, hours}.
+    """
     now = now or datetime.datetime.now(datetime.timezone.utc)
     start = now - datetime.timedelta(minutes=5)
     return {"start": start.strftime("%Y-%m-%d %H:%M"), "timezone": "UTC", "hours": WINDOW_HOURS}
 
 
 def new_window(old, start=None, hours=None):
-    """Another window: one that is open now, or as said. It never starts when ``old`` does: that would be the same run."""
+    """
+    Another window: one that is open now, or as said. It never starts when ``old`` does: that would
+    be the same run.
+    """
     now = datetime.datetime.now(datetime.timezone.utc)
     found = window(now)
     if found["start"] == old["start"]:
@@ -101,7 +117,10 @@ def new_window(old, start=None, hours=None):
 
 
 def environment(config):
-    """Variables for everything that runs in the sandbox: where AWS is, and credentials that open nothing else."""
+    """
+    Variables for everything that runs in the sandbox: where AWS is, and credentials that open
+    nothing else.
+    """
     directory = pathlib.Path(config["directory"])
     return {
         "SANDBOX": str(directory),
@@ -121,13 +140,34 @@ def environment(config):
 
 
 def _paths(directory):
-    names = ("hosts", "images", "databases", "queues", "aws", "logs", "pids", "bin", "pki", "git", "master", "run")
+    names = (
+        "hosts",
+        "images",
+        "databases",
+        "queues",
+        "aws",
+        "logs",
+        "pids",
+        "bin",
+        "pki",
+        "git",
+        "master",
+        "run",
+    )
     paths = {name: str(directory / name) for name in names}
-    return {**paths, "ca": str(directory / "ca.pem"), "sdb": str(directory / "sdb.json"), "short": _short(directory)}
+    return {
+        **paths,
+        "ca": str(directory / "ca.pem"),
+        "sdb": str(directory / "sdb.json"),
+        "short": _short(directory),
+    }
 
 
 def _short(directory):
-    """The sandbox's folder by a path short enough for Unix sockets below it (107 bytes): itself, or where a link to it will be."""
+    """
+    The sandbox's folder by a path short enough for Unix sockets below it (107 bytes): itself, or
+    where a link to it will be.
+    """
     if len(str(directory)) <= 50:
         return str(directory)
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
@@ -135,7 +175,10 @@ def _short(directory):
 
 
 def link(config):
-    """Make the short name of the sandbox's folder, where it needs one. SandboxError if something else has that name."""
+    """
+    Make the short name of the sandbox's folder, where it needs one. SandboxError if something else
+    has that name.
+    """
     short = pathlib.Path(config["paths"]["short"])
     if str(short) == config["directory"]:
         return
@@ -148,12 +191,19 @@ def link(config):
 def unlink(config):
     """Remove what ``link`` made."""
     short = pathlib.Path(config["paths"]["short"])
-    if str(short) != config["directory"] and short.is_symlink() and os.readlink(short) == config["directory"]:
+    if (
+        str(short) != config["directory"]
+        and short.is_symlink()
+        and os.readlink(short) == config["directory"]
+    ):
         short.unlink()
 
 
 def free_ports(*names):
-    """A port for each name, free on loopback for TCP and UDP, below the range that clients' own sockets come from."""
+    """
+    A port for each name, free on loopback for TCP and UDP, below the range that clients' own
+    sockets come from.
+    """
     taken = {}
     for name in names:
         while name not in taken:

@@ -1,9 +1,12 @@
-"""Two bare git repositories with a release history of the right shape: ``upstream`` (edX) and ``origin`` (MIT's fork).
+"""
+Two bare git repositories with a release history of the right shape: ``upstream`` (edX) and
+``origin`` (MIT's fork).
 
-Upstream: ``master``; Juniper and Koa cut from it, with release candidates (tags), a ``.master`` branch each, and edX's
-own backports on Juniper's. Origin: ``mitx/juniper`` with MIT's patches on Juniper, and ``mitx/koa`` with MIT's patches
-on an *older* Koa candidate, one of them taken up by edX since. ``openedx/core/release.json`` tells the hosts' stand-in
-what a checkout is: ``{codename, migrations: {database: [names, oldest first]}}``.
+Upstream: ``master``; Juniper and Koa cut from it, with release candidates (tags), a ``.master``
+branch each, and edX's own backports on Juniper's. Origin: ``mitx/juniper`` with MIT's patches on
+Juniper, and ``mitx/koa`` with MIT's patches on an *older* Koa candidate, one of them taken up by
+edX since. ``openedx/core/release.json`` tells the hosts' stand-in what a checkout is: ``{codename,
+migrations: {database: [names, oldest first]}}``.
 """
 
 import json
@@ -20,7 +23,9 @@ APPS = {"default": "courseware", "student_module_history": "coursewarehistoryext
 
 
 def build(folder, rebased=False):
-    """Make ``upstream.git`` and ``origin.git`` below ``folder``; nothing is done where they are there already.
+    """
+    Make ``upstream.git`` and ``origin.git`` below ``folder``; nothing is done where they are there
+    already.
 
     rebased: ``mitx/koa`` stands on Koa's last candidate already, as after the upgrade of QA.
     """
@@ -44,13 +49,26 @@ def checkout(folder, branch, target, remote=True):
 
 def tip(folder, branch, repository="origin.git"):
     """Full sha of a branch, or None."""
-    result = _git("--git-dir", str(pathlib.Path(folder) / repository), "rev-parse", "--verify", "-q", branch, check=False)
+    result = _git(
+        "--git-dir",
+        str(pathlib.Path(folder) / repository),
+        "rev-parse",
+        "--verify",
+        "-q",
+        branch,
+        check=False,
+    )
     return result.stdout.strip() or None
 
 
 def release(codename):
-    """Content of ``openedx/core/release.json`` of a codename: Koa has one migration more in each database."""
-    migrations = {name: [f"{APPS[name]}.0001_initial", f"{APPS[name]}.0002_juniper"] for name in DATABASES}
+    """
+    Content of ``openedx/core/release.json`` of a codename: Koa has one migration more in each
+    database.
+    """
+    migrations = {
+        name: [f"{APPS[name]}.0001_initial", f"{APPS[name]}.0002_juniper"] for name in DATABASES
+    }
     if codename == "koa":
         for name in DATABASES:
             migrations[name].append(f"{APPS[name]}.0003_koa")
@@ -64,7 +82,10 @@ class History:
         self.lines, self.marks, self.clock = [], 0, EPOCH
 
     def commit(self, branch, subject, files, parent=None, author=EDX):
-        """Add a commit to ``branch`` (files: {path: text}); returns its mark. parent: mark that the branch starts at."""
+        """
+        Add a commit to ``branch`` (files: {path: text}); returns its mark. parent: mark that the
+        branch starts at.
+        """
         self.marks += 1
         self.clock += 3600
         self.lines += [f"commit refs/heads/{branch}", f"mark :{self.marks}"]
@@ -78,7 +99,12 @@ class History:
 
     def tag(self, name, mark):
         """Add an annotated tag at ``mark``."""
-        self.lines += [f"tag {name}", f"from :{mark}", f"tagger {EDX} {self.clock} +0000", _data(name + "\n")]
+        self.lines += [
+            f"tag {name}",
+            f"from :{mark}",
+            f"tagger {EDX} {self.clock} +0000",
+            _data(name + "\n"),
+        ]
 
     def text(self):
         """The stream."""
@@ -91,14 +117,24 @@ def _upstream():
 
 def _edx():
     history = History()
-    start = history.commit("master", "feat: Open edX", {"README.rst": "Open edX\n", **_code("juniper"), **_release("juniper")})
+    start = history.commit(
+        "master",
+        "feat: Open edX",
+        {"README.rst": "Open edX\n", **_code("juniper"), **_release("juniper")},
+    )
     for number in range(1, 4):
         start = history.commit(
-            "master", f"feat: on the way to Juniper {number}", {f"common/juniper_{number}.py": f"N = {number}\n"}
+            "master",
+            f"feat: on the way to Juniper {number}",
+            {f"common/juniper_{number}.py": f"N = {number}\n"},
         )
     _juniper(history, start)
     for number in range(1, 4):
-        start = history.commit("master", f"feat: on the way to Koa {number}", {f"common/koa_{number}.py": f"N = {number}\n"})
+        start = history.commit(
+            "master",
+            f"feat: on the way to Koa {number}",
+            {f"common/koa_{number}.py": f"N = {number}\n"},
+        )
     koa = history.commit("master", "feat: migrations of Koa", {**_code("koa"), **_release("koa")})
     history.commit("master", "feat: on the way to Lilac", {"common/lilac_1.py": "N = 1\n"})
     _koa(history, koa)
@@ -110,19 +146,28 @@ def _juniper(history, start):
     for candidate in (1, 2, 3):
         text = f"RC = {candidate}\n"
         mark = history.commit(
-            branch, f"fix: Juniper candidate {candidate}", {"common/juniper_rc.py": text}, start if candidate == 1 else None
+            branch,
+            f"fix: Juniper candidate {candidate}",
+            {"common/juniper_rc.py": text},
+            start if candidate == 1 else None,
         )
         history.tag(f"open-release/juniper.rc{candidate}", mark)
     history.tag("open-release/juniper.1", mark)
     for number in (1, 2, 3):
-        history.commit(branch, f"fix: backport {number} to Juniper", {f"lms/backport_{number}.py": f"B = {number}\n"})
+        history.commit(
+            branch,
+            f"fix: backport {number} to Juniper",
+            {f"lms/backport_{number}.py": f"B = {number}\n"},
+        )
 
 
 def _koa(history, start):
     branch = "open-release/koa.master"
     for candidate in (1, 2, 3):
         files = {"common/koa_rc.py": f"RC = {candidate}\n"}
-        mark = history.commit(branch, f"fix: Koa candidate {candidate}", files, start if candidate == 1 else None)
+        mark = history.commit(
+            branch, f"fix: Koa candidate {candidate}", files, start if candidate == 1 else None
+        )
         history.tag(f"open-release/koa.rc{candidate}", mark)
         if candidate == 1:
             history.koa_rc1 = mark
@@ -135,7 +180,9 @@ def _patches():
     return {
         "feat: MIT's Touchstone login": {"lms/touchstone.py": "LOGIN = 'touchstone'\n"},
         TAKEN_UP: {"lms/grade_export.py": "CHUNK = 500\n"},
-        "feat: remote gradebook": {"lms/remote_gradebook.py": "URL = 'https://gradebook.mit.edu'\n"},
+        "feat: remote gradebook": {
+            "lms/remote_gradebook.py": "URL = 'https://gradebook.mit.edu'\n"
+        },
         "feat: MIT's footer": {"themes/mitx/footer.html": "<footer>MIT</footer>\n"},
     }
 
@@ -160,7 +207,9 @@ def _mit(rebased):
 
 def _mark(history, branch):
     """The last mark of a branch."""
-    commits = [index for index, line in enumerate(history.lines) if line == f"commit refs/heads/{branch}"]
+    commits = [
+        index for index, line in enumerate(history.lines) if line == f"commit refs/heads/{branch}"
+    ]
     return int(history.lines[commits[-1] + 1].removeprefix("mark :"))
 
 
@@ -170,7 +219,9 @@ def _code(codename):
 
 
 def _release(codename):
-    return {"openedx/core/release.json": json.dumps(release(codename), indent=1, sort_keys=True) + "\n"}
+    return {
+        "openedx/core/release.json": json.dumps(release(codename), indent=1, sort_keys=True) + "\n"
+    }
 
 
 def _data(text):
@@ -184,7 +235,9 @@ def _import(path, stream):
 
 
 def _keep_only(path, prefixes):
-    """Delete every branch but those that MIT keeps; upstream's tags are not pushed to a fork either."""
+    """
+    Delete every branch but those that MIT keeps; upstream's tags are not pushed to a fork either.
+    """
     listed = _git("--git-dir", str(path), "for-each-ref", "--format=%(refname)").stdout.split()
     for ref in listed:
         if not ref.startswith(prefixes):
@@ -193,8 +246,14 @@ def _keep_only(path, prefixes):
 
 
 def _git(*arguments, text=None, check=True):
-    env = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "PATH": "/usr/local/bin:/usr/bin:/bin"}
-    result = subprocess.run(["git", *arguments], input=text, capture_output=True, text=True, env=env, check=False)
+    env = {
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_SYSTEM": "/dev/null",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+    }
+    result = subprocess.run(
+        ["git", *arguments], input=text, capture_output=True, text=True, env=env, check=False
+    )
     if check and result.returncode:
         raise RuntimeError(f"git {' '.join(arguments)}: {result.stderr.strip()}")
     return result

@@ -1,4 +1,7 @@
-"""Salt master of the sandbox and its own minion: configuration and daemons. No root; Salt's own tools, its own ports."""
+"""
+Salt master of the sandbox and its own minion: configuration and daemons. No root; Salt's own tools,
+its own ports.
+"""
 
 import getpass
 import os
@@ -11,12 +14,15 @@ from sandbox import config as settings
 from sandbox import pillar, processes, world
 
 READY_SECONDS = 180
-# How long a busy minion may take to say that it is still at it. MITx's master allows 60 s; a dead one costs that long.
+# How long a busy minion may take to say that it is still at it. MITx's master allows 60 s; a dead
+# one costs that long.
 GATHER_SECONDS = {"qa": 15, "production": 60}
 
 
 def configure(config):
-    """Write the configuration of master, its minion and Salt Cloud below ``master/``, and the pillar."""
+    """
+    Write the configuration of master, its minion and Salt Cloud below ``master/``, and the pillar.
+    """
     folder = pathlib.Path(config["paths"]["master"])
     for name in ("cloud.providers.d", "cloud.profiles.d", "cloud.maps.d", "cache/proc", "roots"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -24,7 +30,10 @@ def configure(config):
     _write(folder / "master", master_options(config))
     _write(folder / "minion", minion_options(config))
     _write(folder / "cloud", {"pool_size": 8, "log_level": "warning"})
-    _write(folder / "cloud.providers.d" / "sandbox.conf", {"sandbox": {"driver": "sandbox", "deploy": False}})
+    _write(
+        folder / "cloud.providers.d" / "sandbox.conf",
+        {"sandbox": {"driver": "sandbox", "deploy": False}},
+    )
     pillar.write(config)
 
 
@@ -62,7 +71,9 @@ def master_options(config):
         "fileserver_list_cache_time": 1,
         "log_file": str(root / "logs" / "salt-master"),
         "sandbox": {
-            "environment_settings": str(pathlib.Path(config["directory"]) / "environment_settings.yml"),
+            "environment_settings": str(
+                pathlib.Path(config["directory"]) / "environment_settings.yml"
+            ),
             "cloud": str(folder),
             "ttl": config["times"]["dns_ttl"],
             "drain": config["times"]["drain"],
@@ -75,7 +86,9 @@ def master_options(config):
 
 
 def minion_options(config):
-    """The configuration of the master's own minion, which runs Salt Cloud for the orchestrations."""
+    """
+    The configuration of the master's own minion, which runs Salt Cloud for the orchestrations.
+    """
     root = pathlib.Path(config["paths"]["short"])
     folder = root / "master"
     return {
@@ -104,8 +117,15 @@ def start(config):
     """Start master and its minion, and wait until the minion answers."""
     arguments = ["-c", config["paths"]["master"], "-l", "warning"]
     env = settings.environment(config)
-    processes.start(config["directory"], "salt-master", [tool(config, "salt-master"), *arguments], env)
-    processes.start(config["directory"], "salt-minion", [tool(config, "salt-minion"), *arguments, "--disable-keepalive"], env)
+    processes.start(
+        config["directory"], "salt-master", [tool(config, "salt-master"), *arguments], env
+    )
+    processes.start(
+        config["directory"],
+        "salt-minion",
+        [tool(config, "salt-minion"), *arguments, "--disable-keepalive"],
+        env,
+    )
 
 
 def ready(config):
@@ -117,8 +137,18 @@ def ready(config):
             if not processes.alive(config["directory"], name):
                 log = processes.tail(config["directory"], name)
                 raise processes.DaemonFailed(f"{name} died; its log ends:\n{log}")
-        key = pathlib.Path(config["paths"]["master"]) / "pki" / "master" / "minions" / minion_id(config)
-        return key.exists() and run(config, call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+        key = (
+            pathlib.Path(config["paths"]["master"])
+            / "pki"
+            / "master"
+            / "minions"
+            / minion_id(config)
+        )
+        return (
+            key.exists()
+            and run(config, call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+            == 0
+        )
 
     processes.wait_until(answers, READY_SECONDS, f"minion {minion_id(config)} answers")
 
@@ -134,7 +164,10 @@ def command(config, words):
 
 
 def run(config, words, **kwargs):
-    """Run one of Salt's commands in the sandbox's environment; returns ``subprocess.CompletedProcess``."""
+    """
+    Run one of Salt's commands in the sandbox's environment; returns
+    ``subprocess.CompletedProcess``.
+    """
     return subprocess.run(command(config, words), env=environment(config), check=False, **kwargs)
 
 
@@ -147,8 +180,9 @@ def _common(config):
     repository, here = config["repository"], _here(config)
     return {
         "user": getpass.getuser(),
-        # Salt puts root_dir before any path of its own that does not begin with it, absolute or not; and a Unix socket's
-        # path has no more than 107 bytes. So all of them go through the short name of the sandbox's folder.
+        # Salt puts root_dir before any path of its own that does not begin with it, absolute or
+        # not; and a Unix socket's path has no more than 107 bytes. So all of them go through the
+        # short name of the sandbox's folder.
         "root_dir": config["paths"]["short"],
         "module_dirs": [f"{repository}/_modules", str(here / "salt" / "_modules")],
         "states_dirs": [f"{repository}/_states", str(here / "salt" / "_states")],

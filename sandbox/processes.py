@@ -1,7 +1,9 @@
-"""The sandbox's daemons: started detached, known by pid *and* start time, stopped without touching anything else.
+"""
+The sandbox's daemons: started detached, known by pid *and* start time, stopped without touching
+anything else.
 
-Each daemon leads a session of its own, so that what it forked is found even after it was killed: the kernel does not
-hand out a pid again while a session of that number still has members.
+Each daemon leads a session of its own, so that what it forked is found even after it was killed:
+the kernel does not hand out a pid again while a session of that number still has members.
 """
 
 import contextlib
@@ -23,8 +25,8 @@ class DaemonFailed(Exception):
 def start(sandbox, name, argv, env=None, cwd=None):
     """Start ``argv`` detached as daemon ``name``, unless it is already alive.
 
-    sandbox: the sandbox's folder (path). env: additions to this process's environment. Output goes to
-    ``logs/<name>.log``. Returns the pid.
+    sandbox: the sandbox's folder (path). env: additions to this process's environment. Output goes
+    to ``logs/<name>.log``. Returns the pid.
     """
     sandbox = pathlib.Path(sandbox)
     if alive(sandbox, name):
@@ -80,7 +82,10 @@ def stop(sandbox, name):
 
 
 def stop_many(sandbox, which):
-    """Stop several daemons at once: terminate all, wait, kill what is left. Returns how many processes there were."""
+    """
+    Stop several daemons at once: terminate all, wait, kill what is left. Returns how many processes
+    there were.
+    """
     entries = [entry for entry in (read(sandbox, name) for name in which) if entry]
     found = _members(entries)
     leaders = [entry["pid"] for entry in entries if _is(entry)]
@@ -99,7 +104,9 @@ def stop_many(sandbox, which):
 
 
 def wait_until(check, seconds, what, interval=0.1):
-    """Poll ``check()`` until it is true; DaemonFailed with ``what`` when ``seconds`` have passed."""
+    """
+    Poll ``check()`` until it is true; DaemonFailed with ``what`` when ``seconds`` have passed.
+    """
     deadline = time.monotonic() + seconds
     while True:
         answer = check()

@@ -16,7 +16,10 @@ VISITOR_SECONDS = 30
 
 
 def run(directory, size=None):
-    """Bring the sandbox up, upgrade it, sum up; returns the exit status: salt-run's, or 1 if visitors saw a violation."""
+    """
+    Bring the sandbox up, upgrade it, sum up; returns the exit status: salt-run's, or 1 if visitors
+    saw a violation.
+    """
     config = assembly.up(directory, size)
     since = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     started = time.monotonic()
@@ -45,7 +48,9 @@ def stream(config, words):
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         env = {**master.environment(config), "PYTHONUNBUFFERED": "1"}
-        return subprocess.Popen(master.command(config, words), env=env, stdin=subprocess.DEVNULL).wait()
+        return subprocess.Popen(
+            master.command(config, words), env=env, stdin=subprocess.DEVNULL
+        ).wait()
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -58,7 +63,9 @@ def _start_visitor(config):
 
     def looks():
         if not processes.alive(directory, "visitor"):
-            raise settings.SandboxError(f"the visitor died; its log ends:\n{processes.tail(directory, 'visitor')}")
+            raise settings.SandboxError(
+                f"the visitor died; its log ends:\n{processes.tail(directory, 'visitor')}"
+            )
         return (report.visitor_summary(config) or {}).get("asked")
 
     processes.wait_until(looks, VISITOR_SECONDS, "a first visitor has an answer")

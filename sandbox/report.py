@@ -1,4 +1,7 @@
-"""What happened, for whoever stands at the terminal: phases from the run's journal, visitors, calls, where things are."""
+"""
+What happened, for whoever stands at the terminal: phases from the run's journal, visitors, calls,
+where things are.
+"""
 
 import collections
 import json
@@ -8,12 +11,16 @@ from sandbox import git_history
 
 
 def upgrade(config, since, seconds, status):
-    """The summary after ``upgrade``: text. since: UTC time (ISO 8601) it began; status: exit status of salt-run."""
+    """
+    The summary after ``upgrade``: text. since: UTC time (ISO 8601) it began; status: exit status of
+    salt-run.
+    """
     journal = run_journal(config)
     mine = [line for line in journal["lines"] if line["time"] >= since]
     parts = [
         _title(config, seconds, status),
-        phases(mine) or ["No phase ran: nothing was left to do." if status == 0 else "No phase ran."],
+        phases(mine)
+        or ["No phase ran: nothing was left to do." if status == 0 else "No phase ran."],
         visitors(config),
         calls(config, since),
         places(config, journal["folder"]),
@@ -28,7 +35,10 @@ def _title(config, seconds, status):
 
 def run_journal(config):
     """The youngest run of the environment: {folder: path or None, lines: [journal lines]}."""
-    folders = [path.parent for path in pathlib.Path(config["paths"]["run"], config["environment"]).glob("*/run.json")]
+    folders = [
+        path.parent
+        for path in pathlib.Path(config["paths"]["run"], config["environment"]).glob("*/run.json")
+    ]
     if not folders:
         return {"folder": None, "lines": []}
     folder = max(folders, key=lambda path: json.loads((path / "run.json").read_text())["began"])
@@ -46,7 +56,9 @@ def read_lines(path):
 
 def phases(lines):
     """One line a phase, in the order in which they ended: name, outcome, seconds."""
-    ended = [line for line in lines if line.get("event") == "phase" and line.get("status") != "started"]
+    ended = [
+        line for line in lines if line.get("event") == "phase" and line.get("status") != "started"
+    ]
     return [_phase(line) for line in ended]
 
 
@@ -63,13 +75,23 @@ def visitors(config):
     if not seen:
         return ["visitors: none were there"]
     lines = [
-        f"visitors: {seen['asked']} answers, {seen['per_second']} a second, over {len(seen['hostnames'])} host names: "
-        f"{seen['site']} the site, {seen['page']} the maintenance page",
-        f"window as visitors saw it: {seen['window']['seconds']} s" if seen["window"] else "no visitor saw a maintenance page",
+        (
+            f"visitors: {seen['asked']} answers, {seen['per_second']} a second, over"
+            f" {len(seen['hostnames'])} host names: {seen['site']} the site, {seen['page']} the"
+            " maintenance page"
+        ),
+        (
+            f"window as visitors saw it: {seen['window']['seconds']} s"
+            if seen["window"]
+            else "no visitor saw a maintenance page"
+        ),
         f"violations: {seen['violations']}",
     ]
     for one in seen["first_violations"][:5]:
-        lines.append(f"  {one['time']} {one['host']}: {one['reason']} (status {one['status']}, {one['target']})")
+        lines.append(
+            f"  {one['time']} {one['host']}: {one['reason']} (status {one['status']},"
+            f" {one['target']})"
+        )
     return lines
 
 
@@ -90,8 +112,15 @@ def calls(config, since):
     agents = sorted({agent for agent, _ in counted}, key=str)
     if not agents:
         return ["AWS: not asked"]
-    named = {"saltext-mitx": "this package", "sandbox-cloud": "salt-cloud and the existing orchestrations"}
-    return [f"AWS: {named.get(agent, agent)}: {counted[agent, False]} reads, {counted[agent, True]} changes" for agent in agents]
+    named = {
+        "saltext-mitx": "this package",
+        "sandbox-cloud": "salt-cloud and the existing orchestrations",
+    }
+    return [
+        f"AWS: {named.get(agent, agent)}: {counted[agent, False]} reads, {counted[agent, True]}"
+        " changes"
+        for agent in agents
+    ]
 
 
 def places(config, run):

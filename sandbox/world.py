@@ -1,7 +1,9 @@
-"""Seeds the fake AWS with MITx as it stands before the upgrade, and says in ``world.json`` what it made.
+"""
+Seeds the fake AWS with MITx as it stands before the upgrade, and says in ``world.json`` what it
+made.
 
-``world.json``: ``{zone_id, bucket, distribution: {id, domain_name}, certificate, images: {name: ami id},
-elbs: {name: {dns_name, purpose, environment, hostnames}}, instances: {name: instance id}}``.
+``world.json``: ``{zone_id, bucket, distribution: {id, domain_name}, certificate, images: {name: ami
+id}, elbs: {name: {dns_name, purpose, environment, hostnames}}, instances: {name: instance id}}``.
 """
 
 import contextlib
@@ -40,7 +42,9 @@ class World:
         self.clients = {}
 
     def client(self, service):
-        """A boto3 client whose calls are not in the log of calls; made once, which is what costs time."""
+        """
+        A boto3 client whose calls are not in the log of calls; made once, which is what costs time.
+        """
         if service not in self.clients:
             self.clients[service] = self.session.client(
                 service,
@@ -51,7 +55,9 @@ class World:
 
     def purposes(self):
         """{purpose: settings} of the residential ones: those that have hosts here."""
-        return {name: one for name, one in self.settings["purposes"].items() if "residential" in name}
+        return {
+            name: one for name, one in self.settings["purposes"].items() if "residential" in name
+        }
 
     def seed(self):
         """Make everything and write ``world.json``."""
@@ -74,11 +80,14 @@ class World:
         vpc = ec2.create_vpc(CidrBlock=f"{prefix}.0.0/16")["Vpc"]["VpcId"]
         ec2.create_tags(Resources=[vpc], Tags=[{"Key": "Name", "Value": name}])
         self.subnets = [
-            ec2.create_subnet(VpcId=vpc, CidrBlock=f"{prefix}.{number}.0/24")["Subnet"]["SubnetId"] for number in (1, 2)
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"{prefix}.{number}.0/24")["Subnet"]["SubnetId"]
+            for number in (1, 2)
         ]
 
     def images(self):
-        """The plain image that bases start from, and Juniper's AMIs; for production also QA's of Koa."""
+        """
+        The plain image that bases start from, and Juniper's AMIs; for production also QA's of Koa.
+        """
         self.image("ubuntu-base", None)
         for name in ami_names(self.environment, OLD["codename"], OLD["release"]).values():
             self.image(name, "mitx/juniper")
@@ -89,11 +98,15 @@ class World:
     def image(self, name, branch):
         """Register an AMI and fill its disk: empty, or with a checkout of ``branch``."""
         ec2 = self.client("ec2")
-        answer = ec2.register_image(Name=name, Architecture="x86_64", VirtualizationType="hvm", RootDeviceName="/dev/sda1")
+        answer = ec2.register_image(
+            Name=name, Architecture="x86_64", VirtualizationType="hvm", RootDeviceName="/dev/sda1"
+        )
         root = pathlib.Path(self.config["paths"]["images"]) / answer["ImageId"] / "root"
         (root / "edx").mkdir(parents=True)
         if branch:
-            git_history.checkout(self.config["paths"]["git"], branch, root / "edx/app/edxapp/edx-platform")
+            git_history.checkout(
+                self.config["paths"]["git"], branch, root / "edx/app/edxapp/edx-platform"
+            )
         self.made["images"][name] = answer["ImageId"]
 
     def instances(self):
@@ -141,7 +154,12 @@ class World:
         """A classic ELB as MITx's orchestration makes it, with the web hosts of its purpose."""
         client, times = self.client("elb"), self.config["times"]
         name, purpose = elb["name"], elb["purpose"]
-        listener = {"Protocol": "HTTPS", "LoadBalancerPort": 443, "InstanceProtocol": "HTTPS", "InstancePort": 443}
+        listener = {
+            "Protocol": "HTTPS",
+            "LoadBalancerPort": 443,
+            "InstanceProtocol": "HTTPS",
+            "InstancePort": 443,
+        }
         answer = client.create_load_balancer(
             LoadBalancerName=name,
             Listeners=[{**listener, "SSLCertificateId": self.made["certificate"]}],
@@ -157,9 +175,17 @@ class World:
         )
         client.configure_health_check(LoadBalancerName=name, HealthCheck=health_check(times))
         draining = {"ConnectionDraining": {"Enabled": True, "Timeout": times["drain"]}}
-        client.modify_load_balancer_attributes(LoadBalancerName=name, LoadBalancerAttributes=draining)
-        web = [found for host, found in self.made["instances"].items() if host.startswith(f"edx-{self.environment}-{purpose}-")]
-        client.register_instances_with_load_balancer(LoadBalancerName=name, Instances=[{"InstanceId": one} for one in web])
+        client.modify_load_balancer_attributes(
+            LoadBalancerName=name, LoadBalancerAttributes=draining
+        )
+        web = [
+            found
+            for host, found in self.made["instances"].items()
+            if host.startswith(f"edx-{self.environment}-{purpose}-")
+        ]
+        client.register_instances_with_load_balancer(
+            LoadBalancerName=name, Instances=[{"InstanceId": one} for one in web]
+        )
         self.made["elbs"][name] = {
             "dns_name": answer["DNSName"],
             "purpose": purpose,
@@ -168,7 +194,10 @@ class World:
         }
 
     def page(self):
-        """The bucket, and the CloudFront distribution that serves it as the maintenance page with status 503."""
+        """
+        The bucket, and the CloudFront distribution that serves it as the maintenance page with
+        status 503.
+        """
         self.client("s3").create_bucket(Bucket=BUCKET)
         cloudfront = self.client("cloudfront")
         access = cloudfront.create_origin_access_control(
@@ -181,13 +210,17 @@ class World:
         )["OriginAccessControl"]["Id"]
         function = self.function(cloudfront)
         answer = cloudfront.create_distribution(
-            DistributionConfig=distribution(self.moving_names(), access, function, self.made["certificate"])
+            DistributionConfig=distribution(
+                self.moving_names(), access, function, self.made["certificate"]
+            )
         )["Distribution"]
         self.made["bucket"] = BUCKET
         self.made["distribution"] = {"id": answer["Id"], "domain_name": answer["DomainName"]}
 
     def function(self, cloudfront):
-        """ARN of the viewer-request function; moto can create one, and neither publish nor run it."""
+        """
+        ARN of the viewer-request function; moto can create one, and neither publish nor run it.
+        """
         made = cloudfront.create_function(
             Name="mitx-closed",
             FunctionConfig={"Comment": "MITx maintenance", "Runtime": "cloudfront-js-2.0"},
@@ -197,15 +230,24 @@ class World:
 
     def moving_names(self):
         """Host names of the run's purposes that go to the maintenance page: lms, cms, preview."""
-        mine = [self.settings["purposes"][purpose]["domains"] for purpose in PURPOSES[self.environment]]
+        mine = [
+            self.settings["purposes"][purpose]["domains"] for purpose in PURPOSES[self.environment]
+        ]
         return sorted(domains[kind] for domains in mine for kind in ("lms", "cms", "preview"))
 
     def zone(self):
         """The hosted zone, every name on its load balancer."""
         client = self.client("route53")
-        zone = client.create_hosted_zone(Name=self.config["zone"], CallerReference="sandbox")["HostedZone"]["Id"]
+        zone = client.create_hosted_zone(Name=self.config["zone"], CallerReference="sandbox")[
+            "HostedZone"
+        ]["Id"]
         changes = [
-            {"Action": "UPSERT", "ResourceRecordSet": record(hostname, elb["dns_name"], self.config["times"]["dns_ttl"])}
+            {
+                "Action": "UPSERT",
+                "ResourceRecordSet": record(
+                    hostname, elb["dns_name"], self.config["times"]["dns_ttl"]
+                ),
+            }
             for elb in self.made["elbs"].values()
             for hostname in elb["hostnames"]
         ]
@@ -231,9 +273,14 @@ def certificate(config):
 
 
 def sdb(config, made):
-    """What MITx's Consul holds before the upgrade: Juniper's release 3 and its AMIs, nothing of Koa (dict)."""
+    """
+    What MITx's Consul holds before the upgrade: Juniper's release 3 and its AMIs, nothing of Koa
+    (dict).
+    """
     environment = config["environment"]
-    data = {"edx_codename": OLD["codename"]} | _sdb(environment, OLD["codename"], OLD["release"], made["images"])
+    data = {"edx_codename": OLD["codename"]} | _sdb(
+        environment, OLD["codename"], OLD["release"], made["images"]
+    )
     if environment == "mitx-production":
         data |= {"edx_codename": "koa"} | _sdb("mitx-qa", "koa", 1, made["images"])
     return data
@@ -257,7 +304,10 @@ def ami_names(environment, codename, release):
 
 
 def elbs(environment, purpose, domains):
-    """Load balancers of a purpose, [{name, purpose, hostnames}]: a live one has a second one for Studio."""
+    """
+    Load balancers of a purpose, [{name, purpose, hostnames}]: a live one has a second one for
+    Studio.
+    """
     name = f"edx-{purpose}-{environment}"[:32].strip("-")
     if not purpose.endswith("-live"):
         return [{"name": name, "purpose": purpose, "hostnames": sorted(domains.values())}]
@@ -270,7 +320,10 @@ def elbs(environment, purpose, domains):
 
 
 def health_check(times):
-    """MITx's health check. AWS accepts no interval below 5 s; the fake AWS looks as often as ``times`` says."""
+    """
+    MITx's health check. AWS accepts no interval below 5 s; the fake AWS looks as often as ``times``
+    says.
+    """
     return {
         "Target": "HTTPS:443/heartbeat",
         "Interval": max(5, int(times["health_interval"])),
@@ -283,7 +336,12 @@ def health_check(times):
 def distribution(aliases, access, function, certificate):
     """A distribution that answers every path with the bucket's index.html and status 503."""
     errors = [
-        {"ErrorCode": code, "ResponsePagePath": "/index.html", "ResponseCode": "503", "ErrorCachingMinTTL": 1}
+        {
+            "ErrorCode": code,
+            "ResponsePagePath": "/index.html",
+            "ResponseCode": "503",
+            "ErrorCachingMinTTL": 1,
+        }
         for code in (403, 404, 405)
     ]
     origin = {
@@ -297,7 +355,10 @@ def distribution(aliases, access, function, certificate):
         "ViewerProtocolPolicy": "redirect-to-https",
         "AllowedMethods": {"Quantity": 2, "Items": ["GET", "HEAD"]},
         "ForwardedValues": {"QueryString": False, "Cookies": {"Forward": "none"}},
-        "FunctionAssociations": {"Quantity": 1, "Items": [{"FunctionARN": function, "EventType": "viewer-request"}]},
+        "FunctionAssociations": {
+            "Quantity": 1,
+            "Items": [{"FunctionARN": function, "EventType": "viewer-request"}],
+        },
         "MinTTL": 0,
         "DefaultTTL": 0,
         "MaxTTL": 0,
@@ -320,7 +381,12 @@ def distribution(aliases, access, function, certificate):
 
 def record(hostname, target, ttl):
     """A CNAME record set."""
-    return {"Name": f"{hostname}.", "Type": "CNAME", "TTL": ttl, "ResourceRecords": [{"Value": target}]}
+    return {
+        "Name": f"{hostname}.",
+        "Type": "CNAME",
+        "TTL": ttl,
+        "ResourceRecords": [{"Value": target}],
+    }
 
 
 def aws_tags(tags):

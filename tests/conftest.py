@@ -27,7 +27,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items):
-    """A whole upgrade takes minutes: were it the last to begin, all other workers would wait for it."""
+    """
+    A whole upgrade takes minutes: were it the last to begin, all other workers would wait for it.
+    """
     items.sort(key=lambda item: "/integration/" not in str(item.path))
 
 
@@ -73,15 +75,18 @@ def pillar(example_pillar, tmp_path):
 @pytest.fixture
 def mitx(pillar, tmp_path, monkeypatch):
     """
-    ``mitx(test=False, begin=True, **overrides)``: the package in Salt's real loader, with a run begun. ``overrides``
-    go to ``mitx:environments:mitx-qa``, merged. The result has ``modules``, ``states``, ``settings``, ``opts``, ``run_dir``.
+    ``mitx(test=False, begin=True, **overrides)``: the package in Salt's real loader, with a run
+    begun. ``overrides`` go to ``mitx:environments:mitx-qa``, merged. The result has ``modules``,
+    ``states``, ``settings``, ``opts``, ``run_dir``.
     """
 
     def load(test=False, begin=True, **overrides):
         mine = copy.deepcopy(pillar)
         if overrides:
             qa = mine["mitx"]["environments"]["mitx-qa"]
-            mine["mitx"]["environments"]["mitx-qa"] = salt.utils.dictupdate.update(qa, overrides, merge_lists=False)
+            mine["mitx"]["environments"]["mitx-qa"] = salt.utils.dictupdate.update(
+                qa, overrides, merge_lists=False
+            )
         opts = _opts(tmp_path, mine, test)
         context = {}
         utils = salt.loader.utils(opts, context=context)
@@ -89,7 +94,9 @@ def mitx(pillar, tmp_path, monkeypatch):
         serializers = salt.loader.serializers(opts)
         states = salt.loader.states(opts, modules, utils, serializers, context=context)
         modules = Modules(modules, monkeypatch)
-        loaded = types.SimpleNamespace(modules=modules, states=states, opts=opts, context=context, run_dir=tmp_path / "runs")
+        loaded = types.SimpleNamespace(
+            modules=modules, states=states, opts=opts, context=context, run_dir=tmp_path / "runs"
+        )
         if not begin:
             return loaded
         loaded.settings = copy.deepcopy(modules.run.settings)
@@ -114,7 +121,13 @@ def _opts(tmp_path, pillar, test):
         "file_roots": {"base": [str(ROOT)]},
         "module_dirs": [str(ROOT / "_modules")],
         "states_dirs": [str(ROOT / "_states")],
-        "grains": {"kernel": "Linux", "os": "Debian", "os_family": "Debian", "oscodename": "bookworm", "osrelease_info": [12]},
+        "grains": {
+            "kernel": "Linux",
+            "os": "Debian",
+            "os_family": "Debian",
+            "oscodename": "bookworm",
+            "osrelease_info": [12],
+        },
         "pillar": pillar,
         "test": test,
     }

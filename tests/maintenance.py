@@ -1,6 +1,6 @@
 """
-A public site in a fake AWS: zone, load balancers, distribution and bucket as MITx has them, for the tests of the swap to
-the maintenance page. Tests say ``pytest_plugins = ["tests.maintenance"]``.
+A public site in a fake AWS: zone, load balancers, distribution and bucket as MITx has them, for the
+tests of the swap to the maintenance page. Tests say ``pytest_plugins = ["tests.maintenance"]``.
 """
 
 import json
@@ -18,11 +18,16 @@ AGENT = "saltext-mitx"
 
 
 class Site:
-    """What the tests look at and turn: the records of the zone, the page, the distribution, the log of our calls."""
+    """
+    What the tests look at and turn: the records of the zone, the page, the distribution, the log of
+    our calls.
+    """
 
     def __init__(self, aws, names, elbs):
         self.aws, self.names = aws, names
-        self._route53, self._s3, self._cloudfront, self._elb = map(aws.client, ("route53", "s3", "cloudfront", "elb"))
+        self._route53, self._s3, self._cloudfront, self._elb = map(
+            aws.client, ("route53", "s3", "cloudfront", "elb")
+        )
         self.elbs = {name: self._create_elb(name) for name in elbs}
         self.zone_id = self._create_zone()
         self.distribution_id, self.domain_name = self._create_distribution()
@@ -32,7 +37,13 @@ class Site:
 
     def put(self, name, target, ttl=60, kind="CNAME", **more):
         """Write a record set over what is there."""
-        record = {"Name": name, "Type": kind, "TTL": ttl, "ResourceRecords": [{"Value": target}], **more}
+        record = {
+            "Name": name,
+            "Type": kind,
+            "TTL": ttl,
+            "ResourceRecords": [{"Value": target}],
+            **more,
+        }
         if "AliasTarget" in more:
             del record["TTL"], record["ResourceRecords"]
         changes = [{"Action": "DELETE", "ResourceRecordSet": found} for found in self.sets(name)]
@@ -44,11 +55,15 @@ class Site:
     def drop(self, name):
         """Delete what is there of a name."""
         changes = [{"Action": "DELETE", "ResourceRecordSet": found} for found in self.sets(name)]
-        self._route53.change_resource_record_sets(HostedZoneId=self.zone_id, ChangeBatch={"Changes": changes})
+        self._route53.change_resource_record_sets(
+            HostedZoneId=self.zone_id, ChangeBatch={"Changes": changes}
+        )
 
     def sets(self, name=None):
         """The zone's record sets (of one name) as Route 53 tells them."""
-        found = self._route53.list_resource_record_sets(HostedZoneId=self.zone_id)["ResourceRecordSets"]
+        found = self._route53.list_resource_record_sets(HostedZoneId=self.zone_id)[
+            "ResourceRecordSets"
+        ]
         return [one for one in found if name in (None, one["Name"].rstrip("."))]
 
     def records(self):
@@ -65,7 +80,10 @@ class Site:
 
     def calls(self, **wanted):
         """``service.operation`` of each call of ours, oldest first."""
-        return [f"{call['service']}.{call['operation']}" for call in self.aws.calls(agent=AGENT, **wanted)]
+        return [
+            f"{call['service']}.{call['operation']}"
+            for call in self.aws.calls(agent=AGENT, **wanted)
+        ]
 
     def writes(self):
         """Those of them that change something."""
@@ -83,7 +101,9 @@ class Site:
         client = self._cloudfront
         found = client.get_distribution_config(Id=self.distribution_id)
         config = found["DistributionConfig"] | changes
-        client.update_distribution(Id=self.distribution_id, IfMatch=found["ETag"], DistributionConfig=config)
+        client.update_distribution(
+            Id=self.distribution_id, IfMatch=found["ETag"], DistributionConfig=config
+        )
 
     def overrides(self):
         """What the settings must say to mean this site."""
@@ -98,19 +118,24 @@ class Site:
 
     def _create_elb(self, name):
         listener = {"Protocol": "HTTPS", "LoadBalancerPort": 443, "InstancePort": 443}
-        return self._elb.create_load_balancer(LoadBalancerName=name, Listeners=[listener], AvailabilityZones=["us-east-1a"])[
-            "DNSName"
-        ]
+        return self._elb.create_load_balancer(
+            LoadBalancerName=name, Listeners=[listener], AvailabilityZones=["us-east-1a"]
+        )["DNSName"]
 
     def _create_zone(self):
-        return self._route53.create_hosted_zone(Name="mitx.mit.edu.", CallerReference="test")["HostedZone"]["Id"].rpartition("/")[
-            2
-        ]
+        return self._route53.create_hosted_zone(Name="mitx.mit.edu.", CallerReference="test")[
+            "HostedZone"
+        ]["Id"].rpartition("/")[2]
 
     def _create_distribution(self):
         self._s3.create_bucket(Bucket="upgrading.mitx.mit.edu")
         rules = [
-            {"ErrorCode": code, "ResponsePagePath": "/index.html", "ResponseCode": "503", "ErrorCachingMinTTL": 1}
+            {
+                "ErrorCode": code,
+                "ResponsePagePath": "/index.html",
+                "ResponseCode": "503",
+                "ErrorCachingMinTTL": 1,
+            }
             for code in (403, 404, 405)
         ]
         origin = {
@@ -150,12 +175,19 @@ class Public:
 def site(aws, mitx):
     """The public names of mitx-qa, on their load balancers."""
     settings = mitx().settings
-    return Site(aws, {record["name"]: record["elb"] for record in settings["records"]}, [elb["name"] for elb in settings["elbs"]])
+    return Site(
+        aws,
+        {record["name"]: record["elb"] for record in settings["records"]},
+        [elb["name"] for elb in settings["elbs"]],
+    )
 
 
 @pytest.fixture
 def load(mitx, site):
-    """``load(test=False, **overrides)``: our modules and states for that site; ``public`` stands in for its visitors."""
+    """
+    ``load(test=False, **overrides)``: our modules and states for that site; ``public`` stands in
+    for its visitors.
+    """
 
     made = {}
 
@@ -163,7 +195,8 @@ def load(mitx, site):
         wanted = site.overrides()
         for key, value in overrides.items():
             wanted[key] = {**wanted.get(key, {}), **value}
-        # Another command with the same settings is another loader in real life; here it would be most of a test's time.
+        # Another command with the same settings is another loader in real life; here it would be
+        # most of a test's time.
         key = json.dumps([test, wanted], sort_keys=True, default=str)
         if key not in made:
             made[key] = mitx(test=test, **wanted)
@@ -173,7 +206,8 @@ def load(mitx, site):
             name: {"resolvers": {"192.0.2.53": "…"}, "visitor": "200"} for name in names
         }
         return types.SimpleNamespace(
-            **vars(loaded), pointed=lambda to, **k: loaded.states["mitx_site.dns_pointed"]("names", to, **k)
+            **vars(loaded),
+            pointed=lambda to, **k: loaded.states["mitx_site.dns_pointed"]("names", to, **k),
         )
 
     return build

@@ -2,8 +2,8 @@
 EC2 and the classic load balancers
 ==================================
 
-Which instances are the current fleet and which the new one, their images, their load balancers, the swap, and the end of the old
-fleet.
+Which instances are the current fleet and which the new one, their images, their load balancers, the
+swap, and the end of the old fleet.
 """
 
 from mitx_fleet import fleets, instances, states_elb, states_fleets, swap
@@ -17,8 +17,9 @@ _STATES = (
 
 def ensure(state, name, **arguments):
     """
-    Bring about what a state of this room says, or under ``test=True`` tell what would change: ``_states/mitx_fleet.py`` lists them.
-    Returns what Salt expects of a state: ``{name, result, changes, comment}``.
+    Bring about what a state of this room says, or under ``test=True`` tell what would change:
+    ``_states/mitx_fleet.py`` lists them. Returns what Salt expects of a state: ``{name, result,
+    changes, comment}``.
 
     CLI Example:
 
@@ -31,7 +32,8 @@ def ensure(state, name, **arguments):
 
 def list_instances():
     """
-    Return every instance that bears the environment's tag and still exists: a list of maps, see ``instances.py``. One DescribeInstances.
+    Return every instance that bears the environment's tag and still exists: a list of maps, see
+    ``instances.py``. One DescribeInstances.
 
     CLI Example:
 
@@ -44,8 +46,8 @@ def list_instances():
 
 def list_current():
     """
-    Return the fleet that the new one replaces: what is registered in the run's load balancers, and every other host of the
-    same purposes.
+    Return the fleet that the new one replaces: what is registered in the run's load balancers, and
+    every other host of the same purposes.
 
     CLI Example:
 
@@ -58,7 +60,8 @@ def list_current():
 
 def serves(which):
     """
-    Return whether every load balancer of the run holds web instances of the recorded fleet ``which`` (``old`` or ``new``) alone.
+    Return whether every load balancer of the run holds web instances of the recorded fleet
+    ``which`` (``old`` or ``new``) alone.
 
     CLI Example:
 

@@ -2,8 +2,8 @@
 The load balancers of a run: members, health, registration, draining
 ====================================================================
 
-Classic load balancers. However many instances there are, a call is made once for each load balancer; what it takes
-to go from one fleet to the other is in ``swap``.
+Classic load balancers. However many instances there are, a call is made once for each load
+balancer; what it takes to go from one fleet to the other is in ``swap``.
 """
 
 import time
@@ -20,12 +20,13 @@ _TAGS_AT_ONCE = 20
 
 def describe(run, required=False):
     """
-    Return the run's load balancers: ``{name: {members, dns_name, zone_id, vpc, health_check}}``, None for one that
-    does not exist (``required``: an error); ``members`` is a sorted list of instance ids, ``health_check`` what AWS
-    calls it.
+    Return the run's load balancers: ``{name: {members, dns_name, zone_id, vpc, health_check}}``,
+    None for one that does not exist (``required``: an error); ``members`` is a sorted list of
+    instance ids, ``health_check`` what AWS calls it.
 
-    A load balancer of another environment is refused. Names are cut to 32 characters, so that two environments may
-    mean the same one: its tag ``environment`` decides, else its VPC must be the environment's.
+    A load balancer of another environment is refused. Names are cut to 32 characters, so that two
+    environments may mean the same one: its tag ``environment`` decides, else its VPC must be the
+    environment's.
     """
     found = _describe(run, [elb["name"] for elb in run.settings["elbs"]])
     if required:
@@ -36,7 +37,8 @@ def describe(run, required=False):
 
 def members(run, names):
     """
-    Return which instances are registered: ``{load balancer: sorted ids}``. One call for all ``names``.
+    Return which instances are registered: ``{load balancer: sorted ids}``. One call for all
+    ``names``.
     """
     found = _describe(run, list(names))
     _refuse_missing(found)
@@ -45,9 +47,9 @@ def members(run, names):
 
 def health(run, name, ids=None):
     """
-    Return what the load balancer ``name`` says of its instances: ``{id: {state, reason, description}}``, ``state``
-    being InService, OutOfService or Unknown. Every one of ``ids`` is in it: an answer without one of them is an
-    error (``transient``), because no answer is not health.
+    Return what the load balancer ``name`` says of its instances: ``{id: {state, reason,
+    description}}``, ``state`` being InService, OutOfService or Unknown. Every one of ``ids`` is in
+    it: an answer without one of them is an error (``transient``), because no answer is not health.
     """
     asked = {"Instances": [{"InstanceId": id_} for id_ in ids]} if ids else {}
     answer = aws.call(run, "elb", "describe_instance_health", LoadBalancerName=name, **asked)
@@ -69,7 +71,8 @@ def health(run, name, ids=None):
 
 def register(run, name, ids):
     """
-    Register the instances ``ids`` with the load balancer ``name``, in one call. Returns the ids registered then.
+    Register the instances ``ids`` with the load balancer ``name``, in one call. Returns the ids
+    registered then.
     """
     answer = _change(run, "register_instances_with_load_balancer", name, ids)
     refused = sorted(set(ids) - set(answer))
@@ -80,8 +83,9 @@ def register(run, name, ids):
 
 def deregister(run, name, ids):
     """
-    Take the instances ``ids`` out of the load balancer ``name``, in one call. Returns the ids that remain. One id
-    that left or was terminated meanwhile would make AWS refuse the call for all: it is made again for the others.
+    Take the instances ``ids`` out of the load balancer ``name``, in one call. Returns the ids that
+    remain. One id that left or was terminated meanwhile would make AWS refuse the call for all: it
+    is made again for the others.
     """
     try:
         return _change(run, "deregister_instances_from_load_balancer", name, ids)
@@ -97,8 +101,8 @@ def deregister(run, name, ids):
 
 def drain_timeout(run, name):
     """
-    Return for how many seconds the load balancer lets open requests finish: ``elb.drain_timeout``, else what it is
-    set to; 0 if it does not drain.
+    Return for how many seconds the load balancer lets open requests finish: ``elb.drain_timeout``,
+    else what it is set to; 0 if it does not drain.
     """
     if run.settings["elb"]["drain_timeout"] is not None:
         return run.settings["elb"]["drain_timeout"]
@@ -109,9 +113,10 @@ def drain_timeout(run, name):
 
 def wait_in_service(run, wanted, timeout, polls=None, names=None):
     """
-    Wait until every instance of ``wanted`` (``{load balancer: ids}``) was InService in ``polls`` polls in a row
-    (default ``elb.polls``). One that falters, or of which nothing is said, begins again. After ``timeout`` seconds
-    an error says of each that is not there yet what its load balancer last said.
+    Wait until every instance of ``wanted`` (``{load balancer: ids}``) was InService in ``polls``
+    polls in a row (default ``elb.polls``). One that falters, or of which nothing is said, begins
+    again. After ``timeout`` seconds an error says of each that is not there yet what its load
+    balancer last said.
     """
     polls = polls or run.settings["elb"]["polls"]
     streaks = {(elb, id_): 0 for elb, ids in wanted.items() for id_ in ids}
@@ -123,14 +128,17 @@ def wait_in_service(run, wanted, timeout, polls=None, names=None):
         return not behind, "; ".join(behind) or "all InService"
 
     what = f"{len(streaks)} registrations InService {polls} times in a row"
-    return wait.until(run, check, timeout, run.settings["elb"]["interval"], what, waits_for="health")
+    return wait.until(
+        run, check, timeout, run.settings["elb"]["interval"], what, waits_for="health"
+    )
 
 
 def wait_drained(run, leaving, timeouts=None):
     """
-    Wait until the instances of ``leaving`` (``{load balancer: ids}``) are out: gone from DescribeLoadBalancers, and
-    each no longer registered by its own health, or the drain timeout passed. (A stopped instance is not InService
-    while it is still registered, so health alone proves nothing.) ``timeouts``: seconds for each load balancer.
+    Wait until the instances of ``leaving`` (``{load balancer: ids}``) are out: gone from
+    DescribeLoadBalancers, and each no longer registered by its own health, or the drain timeout
+    passed. (A stopped instance is not InService while it is still registered, so health alone
+    proves nothing.) ``timeouts``: seconds for each load balancer.
 
     Returns ``{load balancer: ids}`` whose requests had not finished when the timeout cut them off.
     """
@@ -157,7 +165,10 @@ def wait_drained(run, leaving, timeouts=None):
 
 
 def _describe(run, names):
-    """{name: description or None}. One missing name makes AWS refuse to speak of the others: then all are listed."""
+    """
+    {name: description or None}. One missing name makes AWS refuse to speak of the others: then all
+    are listed.
+    """
     absent = ("LoadBalancerNotFound", "AccessPointNotFound")
     answer = aws.call(run, "elb", "describe_load_balancers", absent=absent, LoadBalancerNames=names)
     if answer is None:
@@ -180,8 +191,8 @@ def _refuse_missing(found):
     missing = sorted(name for name, elb in found.items() if elb is None)
     if missing:
         raise CommandExecutionError(
-            f"There is no load balancer {', '.join(missing)}. The existing orchestrate.aws.mitx_elb creates it, in "
-            "the phase attach: salt-run state.orchestrate orchestrate.mitx.window"
+            f"There is no load balancer {', '.join(missing)}. The existing orchestrate.aws.mitx_elb"
+            " creates it, in the phase attach: salt-run state.orchestrate orchestrate.mitx.window"
         )
 
 
@@ -195,12 +206,15 @@ def _refuse_foreign(run, elbs):
             foreign.append(f"{name} is tagged environment: {tags[name]}")
         elif name in unsure and elb["vpc"] not in vpcs:
             found = ", ".join(vpcs) or "does not exist"
-            foreign.append(f"{name} has no tag environment and lies in {elb['vpc']}; {run.settings['vpc_name']} is {found}")
+            foreign.append(
+                f"{name} has no tag environment and lies in {elb['vpc']};"
+                f" {run.settings['vpc_name']} is {found}"
+            )
     if foreign:
         raise CommandExecutionError(
-            f"Not {environment}'s: {'; '.join(foreign)}. Names are cut to 32 characters, so another environment may "
-            "own this one. Nothing was changed. If it is ours, tag it: aws elb add-tags --load-balancer-names … "
-            f"--tags Key=environment,Value={environment}"
+            f"Not {environment}'s: {'; '.join(foreign)}. Names are cut to 32 characters, so another"
+            " environment may own this one. Nothing was changed. If it is ours, tag it: aws elb"
+            f" add-tags --load-balancer-names … --tags Key=environment,Value={environment}"
         )
 
 
@@ -242,13 +256,20 @@ def _count_streaks(run, elb, ids, streaks, polls, names):
         one = found[id_]
         streaks[elb, id_] = streaks[elb, id_] + 1 if one["state"] == "InService" else 0
         if streaks[elb, id_] < polls:
-            said = f"{one['state']}, {one['description']}" if not streaks[elb, id_] else f"InService {streaks[elb, id_]}×"
+            said = (
+                f"{one['state']}, {one['description']}"
+                if not streaks[elb, id_]
+                else f"InService {streaks[elb, id_]}×"
+            )
             behind.append(f"{names.get(id_) or id_} ({id_}) in {elb}: {said}")
     return behind
 
 
 def _draining(run, elb, ids):
-    """Those of ``ids`` that the load balancer does not yet call out; all of them where it says nothing of one."""
+    """
+    Those of ``ids`` that the load balancer does not yet call out; all of them where it says nothing
+    of one.
+    """
     try:
         found = health(run, elb, ids)
     except CommandExecutionError as err:

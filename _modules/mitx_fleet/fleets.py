@@ -2,9 +2,9 @@
 The hosts that a state means by the name of a fleet
 ===================================================
 
-``fleet`` is ``old`` or ``new`` (as the run recorded them), ``current`` (what serves now) or ``bases`` (the base
-instances). Instances are as in ``mitx_fleet``, their state asked of EC2 now: one that EC2 has stopped runs nothing, so it counts as
-stopped, and cannot count as running.
+``fleet`` is ``old`` or ``new`` (as the run recorded them), ``current`` (what serves now) or
+``bases`` (the base instances). Instances are as in ``mitx_fleet``, their state asked of EC2 now:
+one that EC2 has stopped runs nothing, so it counts as stopped, and cannot count as running.
 """
 
 import re
@@ -17,15 +17,16 @@ from mitx_run import record
 
 def current(run, release=None):
     """
-    Return the fleet that the new one replaces: what is registered in the run's load balancers, and every other host
-    of the same purposes, without what is new. New is what the run recorded as such, and what is tagged with the
-    run's codename and ``release`` (int).
+    Return the fleet that the new one replaces: what is registered in the run's load balancers, and
+    every other host of the same purposes, without what is new. New is what the run recorded as
+    such, and what is tagged with the run's codename and ``release`` (int).
 
-    ``serves`` is False for a host of another release than what its purpose's load balancers hold: a leftover of an
-    earlier upgrade, or what a colleague tries. It works on the same databases, so it must be stopped with the rest;
-    it is never started again, and not retired.
+    ``serves`` is False for a host of another release than what its purpose's load balancers hold: a
+    leftover of an earlier upgrade, or what a colleague tries. It works on the same databases, so it
+    must be stopped with the rest; it is never started again, and not retired.
 
-    A registered id that is no existing instance of this environment is in the list too, with ``name`` None.
+    A registered id that is no existing instance of this environment is in the list too, with
+    ``name`` None.
     """
     found = _with_elbs(instances.instances(run), elb.describe(run))
     is_new = _is_new(run, release)
@@ -34,7 +35,8 @@ def current(run, release=None):
     purposes = {purpose for purpose, _, _ in serving}
     for one in mine:
         generation = (one["purpose"], one["codename"], one["release"])
-        # With nothing registered there is no release that serves, and nobody can be told to be a leftover.
+        # With nothing registered there is no release that serves, and nobody can be told to be a
+        # leftover.
         one["serves"] = bool(one["elbs"]) or generation in serving or one["purpose"] not in purposes
     return mine
 
@@ -46,9 +48,9 @@ def new(run, release=None, found=None):
         {instances: [exactly as expected: name, role, purpose, codename, release, existing once],
          missing: [names], unexpected: [instances], problems: [what is wrong with each, in words]}
 
-    ``unexpected`` are instances that bear an expected name but are something else, or bear it twice, and
-    instances of this codename and release which settings do not name. ``found``: an answer of
-    :py:func:`instances`, if there is one already.
+    ``unexpected`` are instances that bear an expected name but are something else, or bear it
+    twice, and instances of this codename and release which settings do not name. ``found``: an
+    answer of :py:func:`instances`, if there is one already.
     """
     release = int(release)
     found = instances.instances(run) if found is None else found
@@ -64,13 +66,18 @@ def new(run, release=None, found=None):
         else:
             good[one["name"]] = one
     missing = [name for name in expected if name not in good]
-    return {"instances": list(good.values()), "missing": missing, "unexpected": unexpected, "problems": problems}
+    return {
+        "instances": list(good.values()),
+        "missing": missing,
+        "unexpected": unexpected,
+        "problems": problems,
+    }
 
 
 def unexpected_members(run):
     """
-    Return the hosts of the run's purposes that run and are in neither fleet that it recorded: launched by somebody else
-    since. They work on the same databases.
+    Return the hosts of the run's purposes that run and are in neither fleet that it recorded:
+    launched by somebody else since. They work on the same databases.
     """
     known = {one["id"] for which in ("old", "new") for one in recorded(run, which)}
     return [
@@ -82,8 +89,8 @@ def unexpected_members(run):
 
 def left_alone(run):
     """
-    Return the instances that bear the tags of a host of the run's purposes and not its name: MITx's analytics host, base instances. They
-    are of no fleet: nothing is done to them.
+    Return the instances that bear the tags of a host of the run's purposes and not its name: MITx's
+    analytics host, base instances. They are of no fleet: nothing is done to them.
     """
     return [
         one
@@ -103,7 +110,8 @@ def existing(run, which):
 
 def recorded(run, which):
     """
-    Return the fleet, ``old`` or ``new``, that the run recorded: a list of instances as they were then.
+    Return the fleet, ``old`` or ``new``, that the run recorded: a list of instances as they were
+    then.
     """
     if which not in ("old", "new"):
         raise CommandExecutionError(f"There is an old and a new fleet, not {which!r}")
@@ -121,18 +129,24 @@ def taken(run, release=None):
     """
     Return what a deploy of ``release`` (int) would collide with, by name, in the whole account::
 
-        {taken: [instances that exist under a name that the deploy would give, each with ``why`` in words],
+        {taken: [instances that exist under a name that the deploy would give, each with ``why`` in
+         words],
          ours: [those which an interrupted deploy of this very release launched],
          terminated: [instances that are gone but still listed under such a name]}
 
-    A colleague's Koa v3 beside Juniper v3 is ``taken``: ``cloud.map_run`` would skip the name with a warning. A
-    terminated twin is no collision for us, but the existing ``mitx_elb`` fails on it for about an hour.
+    A colleague's Koa v3 beside Juniper v3 is ``taken``: ``cloud.map_run`` would skip the name with
+    a warning. A terminated twin is no collision for us, but the existing ``mitx_elb`` fails on it
+    for about an hour.
     """
     release = int(release)
     expected = {one["name"].format(release=release): one for one in run.settings["instances"]}
     everything = instances.find(run, names=expected, states=None)
     living = [one for one in everything if one["state"] in instances.LIVE]
-    answer = {"taken": [], "ours": [], "terminated": [one for one in everything if one["state"] not in instances.LIVE]}
+    answer = {
+        "taken": [],
+        "ours": [],
+        "terminated": [one for one in everything if one["state"] not in instances.LIVE],
+    }
     for one in living:
         wrong = _differences(one, expected, run.settings, release, living) or _other_image(run, one)
         if wrong:
@@ -149,7 +163,9 @@ def _with_elbs(found, elbs):
         for id_ in described["members"] if described else ():
             holders.setdefault(id_, []).append(name)
     known = [{**one, "elbs": holders.pop(one["id"], [])} for one in found]
-    unknown = [instances.instance({"InstanceId": id_, "State": {"Name": None}}) for id_ in sorted(holders)]
+    unknown = [
+        instances.instance({"InstanceId": id_, "State": {"Name": None}}) for id_ in sorted(holders)
+    ]
     return known + [{**one, "elbs": holders[one["id"]]} for one in unknown]
 
 
@@ -158,7 +174,9 @@ def _is_new(run, release):
     generation = (run.settings["codename"], None if release is None else int(release))
 
     def is_new(one):
-        return one["id"] in ids or (release is not None and (one["codename"], one["release"]) == generation)
+        return one["id"] in ids or (
+            release is not None and (one["codename"], one["release"]) == generation
+        )
 
     return is_new
 
@@ -171,22 +189,29 @@ def _belongs(one, settings):
 
 def _bears_the_name(one, settings):
     """
-    Whether it is called as MITx calls the hosts of a fleet. Tags do not tell: MITx's analytics host has the role and the purpose of a web
-    host, and the base instances of a build have a purpose too.
+    Whether it is called as MITx calls the hosts of a fleet. Tags do not tell: MITx's analytics host
+    has the role and the purpose of a web host, and the base instances of a build have a purpose
+    too.
     """
-    wanted = rf"{one['role']}-{re.escape(settings['environment'])}-{re.escape(str(one['purpose']))}-\d+-v\d+"
-    return one["role"] in (instances.WEB, instances.WORKER) and bool(re.fullmatch(wanted, str(one["name"])))
+    environment, purpose = re.escape(settings["environment"]), re.escape(str(one["purpose"]))
+    wanted = rf"{one['role']}-{environment}-{purpose}-\d+-v\d+"
+    return one["role"] in (instances.WEB, instances.WORKER) and bool(
+        re.fullmatch(wanted, str(one["name"]))
+    )
 
 
 def _differences(one, expected, settings, release, found):
     """
-    None: it is no affair of this release. Empty: exactly one that is expected. Else what is wrong, in words.
+    None: it is no affair of this release. Empty: exactly one that is expected. Else what is wrong,
+    in words.
     """
     generation = (one["codename"], one["release"]) == (settings["codename"], release)
     plan = expected.get(one["name"])
     if plan is None:
         return "not in settings" if generation and one["purpose"] in settings["purposes"] else None
-    twins = [other["id"] for other in found if other["name"] == one["name"] and other["id"] != one["id"]]
+    twins = [
+        other["id"] for other in found if other["name"] == one["name"] and other["id"] != one["id"]
+    ]
     wanted = {
         "codename": settings["codename"],
         "release": release,
@@ -194,7 +219,11 @@ def _differences(one, expected, settings, release, found):
         "purpose": plan["purpose"],
         "environment": settings["environment"],
     }
-    wrong = [f"its {key} is {one[key]}, not {value}" for key, value in wanted.items() if one[key] != value]
+    wrong = [
+        f"its {key} is {one[key]}, not {value}"
+        for key, value in wanted.items()
+        if one[key] != value
+    ]
     if twins:
         wrong.append(f"the same name is borne by {', '.join(twins)}")
     return "; ".join(wrong)
@@ -204,7 +233,10 @@ def _other_image(run, one):
     image = (record.pinned(run, "images") or {}).get(one["role"])
     if one["image"] == image:
         return ""
-    return f"launched from {one['image']}, not from this run's {image or 'images, which do not exist yet'}"
+    return (
+        f"launched from {one['image']}, not from this run's"
+        f" {image or 'images, which do not exist yet'}"
+    )
 
 
 class NotYet(CommandExecutionError):
@@ -218,14 +250,16 @@ def alive(run, fleet, serving=False):
     Return ``(instances of the fleet that run, names of those that EC2 has stopped or terminated)``.
 
     serving
-        True: without the leftovers of an earlier upgrade, which are stopped with the old fleet and never started.
+        True: without the leftovers of an earlier upgrade, which are stopped with the old fleet and
+        never started.
     """
     return _alive(run, _members(run, fleet, serving))
 
 
 def running(run, fleet, serving=False):
     """
-    Return the instances of the fleet, every one of which must run. ``serving`` as in :py:func:`alive`.
+    Return the instances of the fleet, every one of which must run. ``serving`` as in
+    :py:func:`alive`.
 
     Raises ``CommandExecutionError`` if the fleet is empty, or one is stopped or gone in EC2.
     """
@@ -235,8 +269,10 @@ def running(run, fleet, serving=False):
     there, halted = _alive(run, instances)
     if halted:
         raise CommandExecutionError(
-            f"Stopped or gone in EC2: {', '.join(halted)}. Start what is stopped (aws ec2 start-instances), then run again. What is gone "
-            "of the new fleet, orchestrate.mitx.prepare launches anew, before the window or after salt-run mitx.rollback."
+            f"Stopped or gone in EC2: {', '.join(halted)}. Start what is stopped (aws ec2"
+            " start-instances), then run again. What is gone of the new fleet,"
+            " orchestrate.mitx.prepare launches anew, before the window or after salt-run"
+            " mitx.rollback."
         )
     return there
 
@@ -253,7 +289,9 @@ def _instances(run, fleet):
         there = instances.find(run, names=names)
         missing = sorted(set(names) - {one["name"] for one in there})
         if missing:
-            raise CommandExecutionError(f"The base instances {', '.join(missing)} do not exist: there is no build to resume")
+            raise CommandExecutionError(
+                f"The base instances {', '.join(missing)} do not exist: there is no build to resume"
+            )
         return there
     fact = f"{fleet}_fleet"
     if run.test and record.pinned(run, fact) is None:
@@ -262,6 +300,12 @@ def _instances(run, fleet):
 
 
 def _alive(run, members):
-    there = {one["id"]: one["state"] for one in instances.find(run, ids=[one["id"] for one in members])}
-    halted = [one["name"] for one in members if there.get(one["id"], "terminated") in ("stopped", "terminated")]
+    there = {
+        one["id"]: one["state"] for one in instances.find(run, ids=[one["id"] for one in members])
+    }
+    halted = [
+        one["name"]
+        for one in members
+        if there.get(one["id"], "terminated") in ("stopped", "terminated")
+    ]
     return [one for one in members if one["name"] not in halted], halted

@@ -2,10 +2,11 @@
 Which instances are the current fleet, and which are the new one
 ================================================================
 
-An instance is known by its id, its codename and its release number, never by its name alone: release numbers
-count per codename, names do not carry the codename (Koa v3 and Juniper v3 are called the same), terminated
-instances keep their name for an hour, and ``-v3`` is a prefix of ``-v33``. So names are compared whole, only
-instances that still exist count, and what a run works on is recorded in the run.
+An instance is known by its id, its codename and its release number, never by its name alone:
+release numbers count per codename, names do not carry the codename (Koa v3 and Juniper v3 are
+called the same), terminated instances keep their name for an hour, and ``-v3`` is a prefix of
+``-v33``. So names are compared whole, only instances that still exist count, and what a run works
+on is recorded in the run.
 
 An instance, everywhere in this package::
 
@@ -14,7 +15,8 @@ An instance, everywhere in this package::
     role          edx | edx-worker
     purpose       next-residential-draft
     codename      koa
-    release       1                                                int, None if the tag is missing or no number
+    release       1                                                int, None if the tag is missing
+                  or no number
     environment   mitx-qa
     address       private address
     state         pending | running | stopping | stopped
@@ -41,16 +43,19 @@ _PAGE = 1000
 
 def instances(run):
     """
-    Return every instance that bears the environment's tag and still exists, of whatever purpose, as a list
-    sorted by name: one DescribeInstances.
+    Return every instance that bears the environment's tag and still exists, of whatever purpose, as
+    a list sorted by name: one DescribeInstances.
     """
-    return _describe(run, {"tag:environment": [run.settings["environment"]], "instance-state-name": LIVE})
+    return _describe(
+        run, {"tag:environment": [run.settings["environment"]], "instance-state-name": LIVE}
+    )
 
 
 def find(run, names=None, ids=None, states=LIVE):
     """
-    Return the instances of the account that bear one of the ``names``, or have one of the ``ids``, in any
-    environment. An id that EC2 does not know is simply not in the answer. ``states=None``: terminated ones too.
+    Return the instances of the account that bear one of the ``names``, or have one of the ``ids``,
+    in any environment. An id that EC2 does not know is simply not in the answer. ``states=None``:
+    terminated ones too.
     """
     key, values = ("tag:Name", list(names or ())) if ids is None else ("instance-id", list(ids))
     found = []
@@ -62,8 +67,9 @@ def find(run, names=None, ids=None, states=LIVE):
 
 def compare(recorded, actual):
     """
-    Return how ``actual`` differs from ``recorded``, by id: ``{missing: [recorded instances that are no more],
-    changed: [{id, key, recorded, actual}], stopped: [actual instances that do not run]}``. All empty: it is the same fleet.
+    Return how ``actual`` differs from ``recorded``, by id: ``{missing: [recorded instances that are
+    no more], changed: [{id, key, recorded, actual}], stopped: [actual instances that do not
+    run]}``. All empty: it is the same fleet.
     """
     there = {one["id"]: one for one in actual}
     changed = [
@@ -82,12 +88,16 @@ def compare(recorded, actual):
 
 def drift(recorded, actual):
     """
-    Return :py:func:`compare` as a list of sentences, one for each instance that is not as it was recorded.
+    Return :py:func:`compare` as a list of sentences, one for each instance that is not as it was
+    recorded.
     """
     differs = compare(recorded, actual)
     return [
         *(f"{label(one)} is no more" for one in differs["missing"]),
-        *(f"{one['id']}: its {one['key']} was {one['recorded']}, is {one['actual']}" for one in differs["changed"]),
+        *(
+            f"{one['id']}: its {one['key']} was {one['recorded']}, is {one['actual']}"
+            for one in differs["changed"]
+        ),
         *(f"{label(one)} is {one['state']}" for one in differs["stopped"]),
     ]
 

@@ -29,7 +29,9 @@ def swapped(run, name, fleet="new", register=True, deregister=True, release=None
         if run.test:
             return _forecast(run, ret, fleet, plan, register, deregister)
         slow = _swap(run, plan, register, deregister)
-        ret["comment"] = _sentence(ret["changes"], "were", f"The {fleet} fleet is registered and healthy")
+        ret["comment"] = _sentence(
+            ret["changes"], "were", f"The {fleet} fleet is registered and healthy"
+        )
         ret["comment"] += _cut_off(slow) + _left_in(plan, deregister)
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err), changes=_really_done(run, plan, ret["changes"]))
@@ -38,9 +40,14 @@ def swapped(run, name, fleet="new", register=True, deregister=True, release=None
 
 def _forecast(run, ret, fleet, plan, register, deregister):
     ret["result"] = None if ret["changes"] else True
-    ret["comment"] = _sentence(ret["changes"], "would be", f"The {fleet} fleet is registered") + _left_in(plan, deregister)
+    ret["comment"] = _sentence(
+        ret["changes"], "would be", f"The {fleet} fleet is registered"
+    ) + _left_in(plan, deregister)
     calls = []
-    for verb, change, said in (("register", elb.register, register), ("deregister", elb.deregister, deregister)):
+    for verb, change, said in (
+        ("register", elb.register, register),
+        ("deregister", elb.deregister, deregister),
+    ):
         calls += [[change, name, step[verb]] for name, step in plan.items() if said and step[verb]]
     ret["comment"] = "\n".join([ret["comment"], *_would(run, calls)])
     return ret
@@ -60,25 +67,36 @@ def _swap(run, plan, register, deregister):
 
 
 def _refuse_unknown(plan):
-    unknown = [f"{elb} holds {step['names'][id_] or ''} ({id_})" for elb, step in plan.items() for id_ in step["unknown"]]
+    unknown = [
+        f"{elb} holds {step['names'][id_] or ''} ({id_})"
+        for elb, step in plan.items()
+        for id_ in step["unknown"]
+    ]
     if unknown:
         raise CommandExecutionError(
-            f"Of neither the old nor the new fleet: {'; '.join(unknown)}. Nothing was changed. Someone put it there: ask, "
-            "then take it out by hand (aws elb deregister-instances-from-load-balancer) and run this again."
+            f"Of neither the old nor the new fleet: {'; '.join(unknown)}. Nothing was changed."
+            " Someone put it there: ask, then take it out by hand (aws elb"
+            " deregister-instances-from-load-balancer) and run this again."
         )
 
 
 def _refuse_unregistered(plan):
-    missing = [f"{step['names'][id_]} ({id_}) is not in {elb}" for elb, step in plan.items() for id_ in step["register"]]
+    missing = [
+        f"{step['names'][id_]} ({id_}) is not in {elb}"
+        for elb, step in plan.items()
+        for id_ in step["register"]
+    ]
     if missing:
         raise CommandExecutionError(
-            f"{'; '.join(missing)}. Nothing was changed. The existing mitx_elb registers it; if that cannot be run, "
-            "set mitx:attach:without_existing, or: salt-run mitx.swap_elb"
+            f"{'; '.join(missing)}. Nothing was changed. The existing mitx_elb registers it; if"
+            " that cannot be run, set mitx:attach:without_existing, or: salt-run mitx.swap_elb"
         )
 
 
 def _really_done(run, plan, intended):
-    """What was changed before the failure; asked of AWS, since a failure may come after the change."""
+    """
+    What was changed before the failure; asked of AWS, since a failure may come after the change.
+    """
     if not plan or not intended or run.test:
         return {}
     try:
@@ -91,7 +109,8 @@ def _sentence(changes, verb, unchanged):
     if not changes:
         return unchanged
     parts = [
-        f"{elb}: " + ", ".join(f"{len(names)} {verb} {side}" for side, names in both.items()) for elb, both in changes.items()
+        f"{elb}: " + ", ".join(f"{len(names)} {verb} {side}" for side, names in both.items())
+        for elb, both in changes.items()
     ]
     return "; ".join(parts)
 

@@ -27,7 +27,9 @@ def images_available(run, name, release=None):
         found = images.wait_available(run, number)
         ids = {role: image["id"] for role, image in found.items()}
         ret["changes"] = _pin(run, "images", ids)
-        ret["comment"] = "Available: " + ", ".join(f"{image['name']} ({image['id']})" for image in found.values())
+        ret["comment"] = "Available: " + ", ".join(
+            f"{image['name']} ({image['id']})" for image in found.values()
+        )
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err), changes={})
     return ret
@@ -45,20 +47,31 @@ def recorded(run, name, fleet="old", allow_empty=False):
         _refuse_unfit(run.settings, found, allow_empty)
         ret["changes"] = {"old_fleet": {"old": None, "new": _labels(found)}}
         if run.test:
-            ret.update(result=None, comment=f"{len(found)} instances would be recorded as the old fleet")
+            ret.update(
+                result=None, comment=f"{len(found)} instances would be recorded as the old fleet"
+            )
             return ret
         _pin(run, "old_fleet", found)
-        ret["comment"] = f"The old fleet: {', '.join(_labels(found))}{_left_over(found)}{_left_alone(run)}"
+        ret["comment"] = (
+            f"The old fleet: {', '.join(_labels(found))}{_left_over(found)}{_left_alone(run)}"
+        )
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err), changes={})
     return ret
 
 
 def unchanged(run, name, adopt=False):
-    ret = {"name": name, "result": True, "comment": "Both fleets are as they were recorded", "changes": {}}
+    ret = {
+        "name": name,
+        "result": True,
+        "comment": "Both fleets are as they were recorded",
+        "changes": {},
+    }
     try:
         if run.test and None in (record.pinned(run, f"{which}_fleet") for which in ("old", "new")):
-            ret.update(result=None, comment="Not known before both fleets are recorded by earlier phases")
+            ret.update(
+                result=None, comment="Not known before both fleets are recorded by earlier phases"
+            )
             return ret
         others = fleets.unexpected_members(run)
         if adopt:
@@ -83,7 +96,9 @@ def launched(run, name, release=None):
             return _still_launched(run, ret, known, found["instances"])
         ret["changes"] = {"new_fleet": {"old": None, "new": _labels(found["instances"])}}
         _pin(run, "new_fleet", found["instances"])
-        ret["comment"] = f"{len(found['instances'])} instances of {run.settings['codename']} v{number} run"
+        ret["comment"] = (
+            f"{len(found['instances'])} instances of {run.settings['codename']} v{number} run"
+        )
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err), changes={})
     return ret
@@ -95,17 +110,24 @@ def retired(run, name, force=False):
     try:
         plan = retire.plan(run, force)
         if plan["refusals"]:
-            raise CommandExecutionError(f"Not retired, and nothing was destroyed: {'; '.join(plan['refusals'])}")
+            raise CommandExecutionError(
+                f"Not retired, and nothing was destroyed: {'; '.join(plan['refusals'])}"
+            )
         notes = "".join(f". {note}" for note in plan["notes"])
         if not plan["destroy"] and not plan["keys"]:
             ret["comment"] = "Nothing is left of the old fleet" + notes
             return ret
         ret["changes"] = {"destroyed": _labels(plan["destroy"]), "keys": plan["keys"]}
         if run.test:
-            ret.update(result=None, comment=f"{len(plan['destroy'])} instances would be destroyed" + notes)
+            ret.update(
+                result=None, comment=f"{len(plan['destroy'])} instances would be destroyed" + notes
+            )
             return ret
         ret["changes"] = retire.retire(run, plan)
-        ret["comment"] = f"{len(plan['destroy'])} instances are destroyed, their keys deleted, nothing else touched" + notes
+        ret["comment"] = (
+            f"{len(plan['destroy'])} instances are destroyed, their keys deleted, nothing else"
+            " touched" + notes
+        )
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err), changes=_really_retired(run, plan))
     return ret
@@ -114,7 +136,8 @@ def retired(run, name, force=False):
 def _release(run, release):
     if release is not None:
         return int(release)
-    # In a dry run nothing is pinned, and nothing is built: what the run would build is known all the same.
+    # In a dry run nothing is pinned, and nothing is built: what the run would build is known all
+    # the same.
     return images.release_number(run) if run.test else record.pinned(run, "release_number")
 
 
@@ -122,14 +145,16 @@ def _required_release(run, release):
     number = _release(run, release)
     if number is None:
         raise CommandExecutionError(
-            "Which release? This run has recorded no release number; say release=…, or let it build first: "
-            "salt-run state.orchestrate orchestrate.mitx.prepare"
+            "Which release? This run has recorded no release number; say release=…, or let it build"
+            " first: salt-run state.orchestrate orchestrate.mitx.prepare"
         )
     return int(number)
 
 
 def _pin(run, fact, value):
-    """Record a fact; returns the changes. A fact that is recorded as the same already is no change."""
+    """
+    Record a fact; returns the changes. A fact that is recorded as the same already is no change.
+    """
     before = record.pinned(run, fact)
     record.pin(run, fact, value)
     return {} if before == value else {fact: {"old": before, "new": value}}
@@ -140,7 +165,10 @@ def _labels(fleet):
 
 
 def _images_forecast(ret, images):
-    states = ", ".join(f"{role}: {image['state'] if image else 'does not exist yet'}" for role, image in images.items())
+    states = ", ".join(
+        f"{role}: {image['state'] if image else 'does not exist yet'}"
+        for role, image in images.items()
+    )
     available = all(image and image["state"] == "available" for image in images.values())
     ret.update(result=True if available else None, comment=states)
     return ret
@@ -158,16 +186,23 @@ def _refuse_unfit(settings, fleet, allow_empty):
     strangers = _strangers(settings, fleet)
     if strangers:
         raise CommandExecutionError(
-            f"The old fleet cannot be told: {'; '.join(strangers)}. Take out by hand what does not belong there"
+            f"The old fleet cannot be told: {'; '.join(strangers)}. Take out by hand what does not"
+            " belong there"
         )
     if not fleet and not allow_empty:
         elbs = ", ".join(elb["name"] for elb in settings["elbs"])
-        raise CommandExecutionError(f"Nothing is registered in {elbs}, and no worker runs: there is no fleet to upgrade")
+        raise CommandExecutionError(
+            f"Nothing is registered in {elbs}, and no worker runs: there is no fleet to upgrade"
+        )
 
 
 def _left_alone(run):
     others = fleets.left_alone(run)
-    return f". Tagged like a host of theirs, and left alone: {', '.join(_labels(others))}" if others else ""
+    return (
+        f". Tagged like a host of theirs, and left alone: {', '.join(_labels(others))}"
+        if others
+        else ""
+    )
 
 
 def _left_over(fleet):
@@ -175,27 +210,39 @@ def _left_over(fleet):
     if not leftovers:
         return ""
     return (
-        f". Of another release than what serves: {', '.join(_labels(leftovers))}; the window stops them with the rest, and they are "
-        "neither started again nor retired"
+        f". Of another release than what serves: {', '.join(_labels(leftovers))}; the window stops"
+        " them with the rest, and they are neither started again nor retired"
     )
 
 
 def _strangers(settings, fleet):
-    """What is registered in the run's load balancers and none of its business: unknown, of another purpose, no web instance."""
+    """
+    What is registered in the run's load balancers and none of its business: unknown, of another
+    purpose, no web instance.
+    """
     purpose_of = {elb["name"]: elb["purpose"] for elb in settings["elbs"]}
     label, found = instances.label, []
     for one in fleet:
         for elb in one["elbs"] or ():
             if one["name"] is None:
-                found.append(f"{elb} holds {one['id']}, which is no existing instance of {settings['environment']}")
+                found.append(
+                    f"{elb} holds {one['id']}, which is no existing instance of"
+                    f" {settings['environment']}"
+                )
             elif (one["role"], one["purpose"]) != ("edx", purpose_of[elb]):
-                found.append(f"{elb} holds {label(one)}, {one['role']} of {one['purpose']}, not edx of {purpose_of[elb]}")
+                found.append(
+                    f"{elb} holds {label(one)}, {one['role']} of {one['purpose']}, not edx of"
+                    f" {purpose_of[elb]}"
+                )
     return found
 
 
 def _launch_forecast(ret, found):
     if not found["missing"]:
-        ret.update(result=None, comment=f"{len(found['instances'])} instances would be recorded as the new fleet")
+        ret.update(
+            result=None,
+            comment=f"{len(found['instances'])} instances would be recorded as the new fleet",
+        )
         ret["changes"] = {"new_fleet": {"old": None, "new": _labels(found["instances"])}}
         return ret
     ret.update(result=None, comment=f"{len(found['missing'])} instances would be launched")
@@ -227,11 +274,15 @@ def _refuse_half_launched(run, number, found):
         if one["state"] != "running":
             wrong.append(f"{label(one)} is {one['state']}")
         if images.get(one["role"], one["image"]) != one["image"]:
-            wrong.append(f"{label(one)} was launched from {one['image']}, not from this run's {images[one['role']]}")
+            wrong.append(
+                f"{label(one)} was launched from {one['image']}, not from this run's"
+                f" {images[one['role']]}"
+            )
     if wrong:
         raise CommandExecutionError(
-            f"{run.settings['codename']} v{number} is not launched as settings say: {'; '.join(wrong)}. Nothing was recorded. "
-            "Put that right, then: salt-run state.orchestrate orchestrate.mitx.prepare"
+            f"{run.settings['codename']} v{number} is not launched as settings say:"
+            f" {'; '.join(wrong)}. Nothing was recorded. Put that right, then: salt-run"
+            " state.orchestrate orchestrate.mitx.prepare"
         )
 
 
@@ -241,12 +292,17 @@ def _still_launched(run, ret, known, actual):
     begun = set(phases.names("window")[1:]) & set(phases.touched(run))
     if differs["changed"] or differs["stopped"] or (differs["missing"] and begun):
         drift = instances.drift(known, actual)
-        raise CommandExecutionError(f"The new fleet is not the one that this run recorded: {'; '.join(drift)}")
+        raise CommandExecutionError(
+            f"The new fleet is not the one that this run recorded: {'; '.join(drift)}"
+        )
     ret["comment"] = f"The new fleet runs: {len(actual)} instances"
     if differs["missing"]:
         ids = {one["id"] for one in known}
         ret["changes"] = {
-            "new_fleet": {"old": _labels(differs["missing"]), "new": _labels(o for o in actual if o["id"] not in ids)}
+            "new_fleet": {
+                "old": _labels(differs["missing"]),
+                "new": _labels(o for o in actual if o["id"] not in ids),
+            }
         }
         if not run.test:
             record.pin(run, "new_fleet", actual, again=True)
@@ -266,7 +322,9 @@ def _adopt(run, ret, ids):
         ret["result"] = None
         return ret
     # Nothing has acted on the old fleet yet: `stop` is the first that does.
-    record.pin(run, "old_fleet", [*(one for one in recorded if one["id"] in there), *found], again=True)
+    record.pin(
+        run, "old_fleet", [*(one for one in recorded if one["id"] in there), *found], again=True
+    )
     _refuse_changed(run, [])
     return ret
 
@@ -279,17 +337,26 @@ def _refuse_changed(run, others):
         differs = instances.compare([one for one in fleet if one.get("serves", True)], actual)
         if which == "old":
             differs["stopped"] = []
-        wrong += [f"{instances.label(one)} of the {which} fleet is no more" for one in differs["missing"]]
-        wrong += [f"{one['id']}: its {one['key']} was {one['recorded']}, is {one['actual']}" for one in differs["changed"]]
-        wrong += [f"{instances.label(one)} of the {which} fleet is {one['state']}" for one in differs["stopped"]]
+        wrong += [
+            f"{instances.label(one)} of the {which} fleet is no more" for one in differs["missing"]
+        ]
+        wrong += [
+            f"{one['id']}: its {one['key']} was {one['recorded']}, is {one['actual']}"
+            for one in differs["changed"]
+        ]
+        wrong += [
+            f"{instances.label(one)} of the {which} fleet is {one['state']}"
+            for one in differs["stopped"]
+        ]
     wrong += [f"{label} runs, and is of neither fleet" for label in _labels(others)]
     if wrong:
         raise CommandExecutionError(
             "Not as it was recorded days ago:\n  - "
             + "\n  - ".join(wrong)
-            + "\nThe site was left as it is. What is gone of the new fleet is launched anew by: salt-run state.orchestrate "
-            "orchestrate.mitx.prepare. What was added to the fleet that serves, or is gone of it, is taken into the record by the same command "
-            "with pillar='{mitx: {adopt: True}}'; what nobody needs, stop it in EC2."
+            + "\nThe site was left as it is. What is gone of the new fleet is launched anew by:"
+            " salt-run state.orchestrate orchestrate.mitx.prepare. What was added to the fleet"
+            " that serves, or is gone of it, is taken into the record by the same command with"
+            " pillar='{mitx: {adopt: True}}'; what nobody needs, stop it in EC2."
         )
 
 

@@ -2,9 +2,11 @@
 The swap: from one fleet to the other, in all load balancers of a run as if they were one
 =========================================================================================
 
-Nothing is taken out of any load balancer before everything that is wanted is healthy in all of them.
+Nothing is taken out of any load balancer before everything that is wanted is healthy in all of
+them.
 
-A *plan* (:py:func:`plan`) is what :py:func:`attach` and :py:func:`detach` act on, for each load balancer::
+A *plan* (:py:func:`plan`) is what :py:func:`attach` and :py:func:`detach` act on, for each load
+balancer::
 
     members       ids that are registered now
     wanted        ids that shall be registered in the end
@@ -27,15 +29,17 @@ _LEAST_TIMEOUT = 60
 
 def plan(run, fleet="new", release=None, forecast=False):
     """
-    Return what there is to do until the run's load balancers hold exactly the web instances of the ``fleet``,
-    ``new`` or (going back) ``old``: ``{load balancer: …}`` as at the head of this module. Reads only: one
-    DescribeInstances, one DescribeLoadBalancers, one DescribeTags.
+    Return what there is to do until the run's load balancers hold exactly the web instances of the
+    ``fleet``, ``new`` or (going back) ``old``: ``{load balancer: …}`` as at the head of this
+    module. Reads only: one DescribeInstances, one DescribeLoadBalancers, one DescribeTags.
 
-    The fleets are those that the run recorded. Outside of a run the new one follows from settings and ``release``
-    (default: what the Salt database says), and the old one is whatever else bears the same environment and purpose.
+    The fleets are those that the run recorded. Outside of a run the new one follows from settings
+    and ``release`` (default: what the Salt database says), and the old one is whatever else bears
+    the same environment and purpose.
 
-    Raises if the fleet is not there in full and running, or a load balancer is missing or another environment's.
-    ``forecast``: a new fleet that is not deployed yet is taken as if it were, its names standing for its ids.
+    Raises if the fleet is not there in full and running, or a load balancer is missing or another
+    environment's. ``forecast``: a new fleet that is not deployed yet is taken as if it were, its
+    names standing for its ids.
     """
     actual = instances.instances(run)
     wanted = _fleet(run, fleet, release, actual, forecast)
@@ -47,7 +51,12 @@ def plan(run, fleet="new", release=None, forecast=False):
     names = {one["id"]: one["name"] for one in [*leaving, *wanted, *actual]}
     return {
         balancer["name"]: _step(
-            run.settings, balancer, elbs[balancer["name"]], _goes_into(balancer, wanted, fleet), leaving, names
+            run.settings,
+            balancer,
+            elbs[balancer["name"]],
+            _goes_into(balancer, wanted, fleet),
+            leaving,
+            names,
         )
         for balancer in run.settings["elbs"]
     }
@@ -55,16 +64,20 @@ def plan(run, fleet="new", release=None, forecast=False):
 
 def serves(run, which):
     """
-    Return whether any of the run's load balancers holds an instance of the recorded fleet ``old`` or ``new``.
+    Return whether any of the run's load balancers holds an instance of the recorded fleet ``old``
+    or ``new``.
     """
     ids = {one["id"] for one in record.pinned(run, f"{which}_fleet") or ()}
-    return any(ids & set(balancer["members"]) for balancer in elb.describe(run).values() if balancer)
+    return any(
+        ids & set(balancer["members"]) for balancer in elb.describe(run).values() if balancer
+    )
 
 
 def attach(run, plan):
     """
-    Register what is missing, one call for each load balancer, and wait until all that is wanted is InService
-    everywhere. If that does not come true, what this call registered is taken out again and the error says why.
+    Register what is missing, one call for each load balancer, and wait until all that is wanted is
+    InService everywhere. If that does not come true, what this call registered is taken out again
+    and the error says why.
     """
     try:
         for name, step in plan.items():
@@ -77,9 +90,9 @@ def attach(run, plan):
 
 def confirm(run, plan):
     """
-    Wait until every wanted instance is InService in all load balancers of the ``plan``: ``elb.polls`` polls in a
-    row; where nothing is to change, one look is enough. Has ``elb.timeout`` seconds, by default what the load
-    balancers' own health checks need.
+    Wait until every wanted instance is InService in all load balancers of the ``plan``:
+    ``elb.polls`` polls in a row; where nothing is to change, one look is enough. Has
+    ``elb.timeout`` seconds, by default what the load balancers' own health checks need.
     """
     quiet = not any(step["register"] or step["deregister"] for step in plan.values())
     return elb.wait_in_service(
@@ -93,15 +106,18 @@ def confirm(run, plan):
 
 def detach(run, plan):
     """
-    Take out what is registered and not wanted, one call for each load balancer, and wait until it has drained.
-    Membership is read again first: nothing is taken out when something is registered that the ``plan`` does not
-    know, or something wanted is not.
+    Take out what is registered and not wanted, one call for each load balancer, and wait until it
+    has drained. Membership is read again first: nothing is taken out when something is registered
+    that the ``plan`` does not know, or something wanted is not.
 
-    Returns ``{load balancer: ids}`` whose open requests were cut off at the end of the drain timeout.
+    Returns ``{load balancer: ids}`` whose open requests were cut off at the end of the drain
+    timeout.
     """
     now = elb.members(run, list(plan))
     _refuse_surprises(plan, now)
-    leaving = {name: [id_ for id_ in step["deregister"] if id_ in now[name]] for name, step in plan.items()}
+    leaving = {
+        name: [id_ for id_ in step["deregister"] if id_ in now[name]] for name, step in plan.items()
+    }
     leaving = {name: ids for name, ids in leaving.items() if ids}
     # Asked before, so that no answer is missing once requests are being cut off.
     timeouts = {name: elb.drain_timeout(run, name) for name in leaving}
@@ -112,8 +128,8 @@ def detach(run, plan):
 
 def intended(plan, register=True, deregister=True):
     """
-    Return what acting on the ``plan`` would change: ``{load balancer: {registered: [names], deregistered: [names]}}``,
-    without what is empty.
+    Return what acting on the ``plan`` would change: ``{load balancer: {registered: [names],
+    deregistered: [names]}}``, without what is empty.
     """
     return _named(
         plan,
@@ -129,8 +145,9 @@ def intended(plan, register=True, deregister=True):
 
 def done(run, plan):
     """
-    Return what is different now from when the ``plan`` was made, in the form of :py:func:`intended`. After a failure
-    this is what was done, whatever was meant to be. One DescribeLoadBalancers.
+    Return what is different now from when the ``plan`` was made, in the form of
+    :py:func:`intended`. After a failure this is what was done, whatever was meant to be. One
+    DescribeLoadBalancers.
     """
     now = elb.members(run, list(plan))
     return _named(
@@ -155,8 +172,9 @@ def _fleet(run, fleet, release, actual, forecast):
     if found["missing"] or found["unexpected"]:
         problems = [*(f"{name} does not exist" for name in found["missing"]), *found["problems"]]
         raise CommandExecutionError(
-            f"{run.settings['codename']} v{release} is not deployed as settings say: {'; '.join(problems)}. Nothing was "
-            "changed. Deploy it first: salt-run state.orchestrate orchestrate.mitx.prepare"
+            f"{run.settings['codename']} v{release} is not deployed as settings say:"
+            f" {'; '.join(problems)}. Nothing was changed. Deploy it first: salt-run"
+            " state.orchestrate orchestrate.mitx.prepare"
         )
     return found["instances"]
 
@@ -164,7 +182,14 @@ def _fleet(run, fleet, release, actual, forecast):
 def _imagined(settings, names, release):
     plans = {one["name"].format(release=release): one for one in settings["instances"]}
     return [
-        {"id": name, "name": name, "role": plans[name]["role"], "purpose": plans[name]["purpose"], "elbs": None} for name in names
+        {
+            "id": name,
+            "name": name,
+            "role": plans[name]["role"],
+            "purpose": plans[name]["purpose"],
+            "elbs": None,
+        }
+        for name in names
     ]
 
 
@@ -175,7 +200,8 @@ def _release(run, forecast):
     number = record.pinned(run, "release_number") or images.recorded_release(run.settings)
     if not number:
         raise CommandExecutionError(
-            f"No release of {run.settings['codename']} was built yet: {run.settings['sdb']['release']} is not set"
+            f"No release of {run.settings['codename']} was built yet:"
+            f" {run.settings['sdb']['release']} is not set"
         )
     return number
 
@@ -194,14 +220,15 @@ def _refuse_drift(fleet, wanted, actual):
     differs = instances.drift(web, actual)
     if differs:
         raise CommandExecutionError(
-            f"The {fleet} fleet is not as it was recorded: {'; '.join(differs)}. Nothing was changed. See what is "
-            "true now: salt-run mitx.status"
+            f"The {fleet} fleet is not as it was recorded: {'; '.join(differs)}. Nothing was"
+            " changed. See what is true now: salt-run mitx.status"
         )
 
 
 def _goes_into(elb, wanted, fleet):
     """
-    The ids that belong in ``elb``. The old fleet goes back to where it was, which need not be what settings say now.
+    The ids that belong in ``elb``. The old fleet goes back to where it was, which need not be what
+    settings say now.
     """
     if fleet == "old":
         return [one["id"] for one in wanted if elb["name"] in (one["elbs"] or ())]
@@ -210,7 +237,9 @@ def _goes_into(elb, wanted, fleet):
 
 def _step(settings, elb, found, ids, leaving, names):
     if not ids:
-        raise CommandExecutionError(f"No instance of the fleet belongs in {elb['name']}: it would serve nobody")
+        raise CommandExecutionError(
+            f"No instance of the fleet belongs in {elb['name']}: it would serve nobody"
+        )
     known = {*ids, *(one["id"] for one in leaving if one["purpose"] == elb["purpose"])}
     check, members = found["health_check"], found["members"]
     needed = check.get("Interval", 30) * check.get("HealthyThreshold", 10) + check.get("Timeout", 5)
@@ -221,13 +250,19 @@ def _step(settings, elb, found, ids, leaving, names):
         "deregister": [id_ for id_ in members if id_ not in ids],
         "unknown": [id_ for id_ in members if id_ not in known],
         "names": {id_: names.get(id_) for id_ in {*members, *ids}},
-        # Twice what it needs by its own numbers: its first probe may meet a process that is just starting.
-        "timeout": max(_LEAST_TIMEOUT, 2 * needed + settings["elb"]["polls"] * settings["elb"]["interval"]),
+        # Twice what it needs by its own numbers: its first probe may meet a process that is just
+        # starting.
+        "timeout": max(
+            _LEAST_TIMEOUT, 2 * needed + settings["elb"]["polls"] * settings["elb"]["interval"]
+        ),
     }
 
 
 def _take_out_again(run, plan):
-    """Undo :py:func:`attach`: what is registered now and was not, whether or not AWS had answered that it is."""
+    """
+    Undo :py:func:`attach`: what is registered now and was not, whether or not AWS had answered that
+    it is.
+    """
     mine = {name: step["register"] for name, step in plan.items() if step["register"]}
     if not mine:
         return "This call had registered nothing, so nothing was taken out"
@@ -241,8 +276,14 @@ def _take_out_again(run, plan):
         except CommandExecutionError as err:
             stuck.append(f"{name} may still hold some of {', '.join(ids)} ({err})")
     if stuck:
-        return f"What it had registered could not all be taken out again: {'; '.join(stuck)}. See: salt-run mitx.status"
-    return f"What this call had registered was taken out again of {', '.join(mine)}; nothing else was changed"
+        return (
+            f"What it had registered could not all be taken out again: {'; '.join(stuck)}. See:"
+            " salt-run mitx.status"
+        )
+    return (
+        f"What this call had registered was taken out again of {', '.join(mine)}; nothing else was"
+        " changed"
+    )
 
 
 def _refuse_surprises(plan, now):
@@ -253,14 +294,20 @@ def _refuse_surprises(plan, now):
         missing = [id_ for id_ in step["wanted"] if id_ not in now[name]]
         found += [f"{name} does not hold {step['names'][id_]} ({id_})" for id_ in missing]
     if found:
-        raise CommandExecutionError(f"Not as planned, so nothing was taken out: {'; '.join(found)}. Run it again.")
+        raise CommandExecutionError(
+            f"Not as planned, so nothing was taken out: {'; '.join(found)}. Run it again."
+        )
 
 
 def _named(plan, sides):
     found = {}
     for name, both in sides.items():
         known = plan[name]["names"]
-        labels = {side: sorted(_label(id_, known.get(id_)) for id_ in ids) for side, ids in both.items() if ids}
+        labels = {
+            side: sorted(_label(id_, known.get(id_)) for id_ in ids)
+            for side, ids in both.items()
+            if ids
+        }
         if labels:
             found[name] = labels
     return found

@@ -2,7 +2,8 @@
 What runs on the hosts of a fleet
 =================================
 
-Services, queues, migrations, Ansible's recaps, identity, and the fence around new workers; ``jobs`` is the gateway to the minions.
+Services, queues, migrations, Ansible's recaps, identity, and the fence around new workers; ``jobs``
+is the gateway to the minions.
 """
 
 from mitx_hosts import states_hosts, states_services
@@ -16,8 +17,9 @@ _STATES = (
 
 def ensure(state, name, **arguments):
     """
-    Bring about what a state of this room says, or under ``test=True`` tell what would change: ``_states/mitx_hosts.py`` lists them.
-    Returns what Salt expects of a state: ``{name, result, changes, comment}``.
+    Bring about what a state of this room says, or under ``test=True`` tell what would change:
+    ``_states/mitx_hosts.py`` lists them. Returns what Salt expects of a state: ``{name, result,
+    changes, comment}``.
 
     CLI Example:
 

@@ -2,14 +2,18 @@
 Keeping the workers of a fleet from their queues while it is deployed
 =====================================================================
 
-The workers of a new instance start with its image, and again at the end of the existing ``orchestrate.edx.deploy``: new code, on the live
-queues and databases, for minutes, and for as long as it takes to repair a deploy that failed. They cannot be stopped while it is at work:
-to its ``supervisorctl restart all`` a program that somebody else stops is a failure. So they are let run, but each of their hosts is cut
-off from the queues as soon as its minion has started, by a command of pillar (``services.hold.begin``, a rule of the host's firewall say).
-Once they are proven stopped the fence is lifted (``services.hold.end``). A host stays fenced when the command that fenced it is killed.
+The workers of a new instance start with its image, and again at the end of the existing
+``orchestrate.edx.deploy``: new code, on the live queues and databases, for minutes, and for as long
+as it takes to repair a deploy that failed. They cannot be stopped while it is at work: to its
+``supervisorctl restart all`` a program that somebody else stops is a failure. So they are let run,
+but each of their hosts is cut off from the queues as soon as its minion has started, by a command
+of pillar (``services.hold.begin``, a rule of the host's firewall say). Once they are proven stopped
+the fence is lifted (``services.hold.end``). A host stays fenced when the command that fenced it is
+killed.
 
-A host that runs one job at a time can lose a highstate beside another job. So each is sent one job, when Salt's event says that its minion
-has started, which is before the existing deploy configures anything; nothing is asked of it after that.
+A host that runs one job at a time can lose a highstate beside another job. So each is sent one job,
+when Salt's event says that its minion has started, which is before the existing deploy configures
+anything; nothing is asked of it after that.
 """
 
 import contextlib
@@ -41,7 +45,8 @@ def configured(run):
 
 def workers(run):
     """
-    Return a context manager in which the workers of the release that this run deploys are fenced, each as soon as its minion has started.
+    Return a context manager in which the workers of the release that this run deploys are fenced,
+    each as soon as its minion has started.
 
     .. code-block:: python
 
@@ -51,7 +56,11 @@ def workers(run):
     if not configured(run):
         return contextlib.nullcontext()
     release = images.release_number(run)
-    names = [one["name"].format(release=release) for one in run.settings["instances"] if one["role"] == "edx-worker"]
+    names = [
+        one["name"].format(release=release)
+        for one in run.settings["instances"]
+        if one["role"] == "edx-worker"
+    ]
     mine = lock.locked_by(run)
     # Whoever enters it: Salt's dunders are those of this moment.
     fence_all = functools.partial(contextvars.copy_context().run, _fence_all, run, names)
@@ -60,18 +69,24 @@ def workers(run):
 
 def fence(run, minions):
     """
-    Fence those of these workers that are up already and are of the codename that is being deployed. Returns them. Whoever is not there
-    yet, or fails, is not in the answer.
+    Fence those of these workers that are up already and are of the codename that is being deployed.
+    Returns them. Whoever is not there yet, or fails, is not in the answer.
     """
-    # Names do not carry the codename: were they another release's, these would be the workers that serve.
+    # Names do not carry the codename: were they another release's, these would be the workers that
+    # serve.
     codenames = jobs.answers(run, minions, "grains.get", ["edx_codename"])
-    return _begin(run, [minion for minion, codename in codenames.items() if codename == run.settings["codename"]])
+    return _begin(
+        run,
+        [minion for minion, codename in codenames.items() if codename == run.settings["codename"]],
+    )
 
 
 def _begin(run, minions):
     try:
         if minions:
-            jobs.shell(run, minions, run.settings["services"]["hold"]["begin"], label="hold workers")
+            jobs.shell(
+                run, minions, run.settings["services"]["hold"]["begin"], label="hold workers"
+            )
         return minions
     except CommandExecutionError:
         # One that cannot be fenced keeps no other from it.
@@ -84,7 +99,11 @@ def missed(run, minions):
     """
     held = set()
     for line in journal.entries(run):
-        if line["event"] == "existing" and line["sls"] == "orchestrate.edx.deploy" and line["stage"] == "before":
+        if (
+            line["event"] == "existing"
+            and line["sls"] == "orchestrate.edx.deploy"
+            and line["stage"] == "before"
+        ):
             held = set()
         if line.get("label") == "hold workers" and line.get("stage") == "after":
             held |= set(line["minions"])
@@ -103,22 +122,25 @@ def _child(fence_all, locked):
     # The child sees the end of the pipe when this process ends, be it by kill -9.
     watched, open_end = os.pipe()
     arguments = (fence_all, watched, open_end, locked)
-    child = multiprocessing.get_context("fork").Process(target=_in_child, args=arguments, daemon=True)
+    child = multiprocessing.get_context("fork").Process(
+        target=_in_child, args=arguments, daemon=True
+    )
     child.start()
     os.close(watched)
     try:
         yield
     finally:
         os.close(open_end)
-        # What it has asked of a host must be answered: a fence that came after it was lifted would last into the night. Each of its
-        # jobs ends by itself.
+        # What it has asked of a host must be answered: a fence that came after it was lifted would
+        # last into the night. Each of its jobs ends by itself.
         child.join(_LONGEST)
         if child.is_alive():
             child.kill()
 
 
 def _in_child(fence_all, watched, open_end, locked):
-    # Of both only the parent's own are to be open: its death shows in the pipe, and gives the environment back at once.
+    # Of both only the parent's own are to be open: its death shows in the pipe, and gives the
+    # environment back at once.
     for descriptor in (open_end, locked):
         if descriptor is not None:
             os.close(descriptor)
@@ -160,7 +182,9 @@ def _listening():
     with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=True) as bus:
 
         def started():
-            event = bus.get_event(wait=_PERIOD, tag="salt/minion/", match_type="startswith", full=True)
+            event = bus.get_event(
+                wait=_PERIOD, tag="salt/minion/", match_type="startswith", full=True
+            )
             words = event["tag"].split("/") if event else []
             return words[2] if len(words) == 4 and words[3] == "start" else None
 

@@ -2,13 +2,13 @@
 The door to the minions: exactly these, and truthfully
 ======================================================
 
-Everything this package runs on a host goes through :py:func:`execute`: one job for all hosts at once, over Salt's
-``LocalClient``. It succeeds only if exactly the minions that were asked have answered, each with return code 0. A
-change is journaled, and refused under ``test=True``.
+Everything this package runs on a host goes through :py:func:`execute`: one job for all hosts at
+once, over Salt's ``LocalClient``. It succeeds only if exactly the minions that were asked have
+answered, each with return code 0. A change is journaled, and refused under ``test=True``.
 
-What Salt itself tells is not enough: with a dead minion among them ``salt.function`` succeeds, ``batch`` drops return
-codes, and the timeout of ``cmd.run`` reads as success (seen on 3006, 3007 and 3008). So commands are bounded by
-``timeout(1)`` on the host.
+What Salt itself tells is not enough: with a dead minion among them ``salt.function`` succeeds,
+``batch`` drops return codes, and the timeout of ``cmd.run`` reads as success (seen on 3006, 3007
+and 3008). So commands are bounded by ``timeout(1)`` on the host.
 
 A ``minion`` is the id of one, which is the name of its instance; ``minions`` a list of them.
 """
@@ -30,7 +30,11 @@ from mitx_run import journal
 from mitx_run.dunders import __opts__
 
 # Told by a function that never ran, whatever the return code says.
-_NEVER_RAN = (" is not available.", "The minion function caused an exception", "Minion did not return")
+_NEVER_RAN = (
+    " is not available.",
+    "The minion function caused an exception",
+    "Minion did not return",
+)
 
 _LINES_TOLD = 5
 
@@ -44,17 +48,20 @@ _SOON = 4
 _KILL_AFTER = 30
 
 
-def execute(run, minions, fun, arg=(), kwarg=None, timeout=None, change=True, label=None, meanwhile=None):
+def execute(
+    run, minions, fun, arg=(), kwarg=None, timeout=None, change=True, label=None, meanwhile=None
+):
     """
     Run a function on exactly these minions, all at once, and return ``{minion: what it returned}``.
 
     fun
-        An execution function; or a list of different ones, which each minion runs in this order as one job. Then
-        ``arg`` is a list of their lists of arguments, ``kwarg`` a list of their dicts, and what a minion returned is
-        ``{function: …}``.
+        An execution function; or a list of different ones, which each minion runs in this order as
+        one job. Then ``arg`` is a list of their lists of arguments, ``kwarg`` a list of their
+        dicts, and what a minion returned is ``{function: …}``.
     timeout
-        Seconds that the job may take, default ``timeouts.minions``. Whoever neither answers nor works on the job for
-        that long, or for ``timeouts.minions`` if that is less, is taken for dead.
+        Seconds that the job may take, default ``timeouts.minions``. Whoever neither answers nor
+        works on the job for that long, or for ``timeouts.minions`` if that is less, is taken for
+        dead.
     change
         False: the function only reads.
     label
@@ -62,8 +69,8 @@ def execute(run, minions, fun, arg=(), kwarg=None, timeout=None, change=True, la
     meanwhile
         Called without arguments every 5 s while the job runs.
 
-    Raises ``CommandExecutionError`` if ``minions`` is empty, and unless everybody has answered with return code 0; the
-    message names each of the others and why.
+    Raises ``CommandExecutionError`` if ``minions`` is empty, and unless everybody has answered with
+    return code 0; the message names each of the others and why.
     """
     label = label or (fun if isinstance(fun, str) else ", ".join(fun))
     wanted = _names(minions, label)
@@ -72,7 +79,15 @@ def execute(run, minions, fun, arg=(), kwarg=None, timeout=None, change=True, la
     patience = run.settings["timeouts"]["minions"]
     limit = float(timeout or patience)
     request = {"fun": fun, "arg": _arguments(fun, arg, kwarg)}
-    with journal.door(run, "minions", change=change, label=label, function=fun, minions=wanted, arguments=request["arg"]):
+    with journal.door(
+        run,
+        "minions",
+        change=change,
+        label=label,
+        function=fun,
+        minions=wanted,
+        arguments=request["arg"],
+    ):
         answers, job = _ask(run, wanted, request, limit, min(limit, patience), meanwhile)
         _require(label, wanted, answers, job, fun, limit)
     return {minion: answers[minion][0]["ret"] for minion in wanted}
@@ -80,9 +95,9 @@ def execute(run, minions, fun, arg=(), kwarg=None, timeout=None, change=True, la
 
 def shell(run, minions, command, timeout=None, runas=None, change=True, label=None, meanwhile=None):
     """
-    Run a shell command line on exactly these minions and return ``{minion: stdout}``. Its exit status must be 0, that
-    of every part of a pipe too. It is ended after ``timeout`` seconds, default ``timeouts.minions``, with all that it
-    started.
+    Run a shell command line on exactly these minions and return ``{minion: stdout}``. Its exit
+    status must be 0, that of every part of a pipe too. It is ended after ``timeout`` seconds,
+    default ``timeouts.minions``, with all that it started.
     """
     patience = run.settings["timeouts"]["minions"]
     limit = float(timeout or patience)
@@ -103,39 +118,55 @@ def shell(run, minions, command, timeout=None, runas=None, change=True, label=No
 
 def bounded(command, timeout):
     """
-    Return a command line that runs ``command`` in bash for at most ``timeout`` seconds (exit status 124 when they run
-    out, 137 when it had to be killed) and fails when any part of a pipe does.
+    Return a command line that runs ``command`` in bash for at most ``timeout`` seconds (exit status
+    124 when they run out, 137 when it had to be killed) and fails when any part of a pipe does.
     """
-    return f"timeout --kill-after={_KILL_AFTER} {math.ceil(timeout)} /bin/bash -o pipefail -c {shlex.quote(command)}"
+    return (
+        f"timeout --kill-after={_KILL_AFTER} {math.ceil(timeout)} /bin/bash -o pipefail -c"
+        f" {shlex.quote(command)}"
+    )
 
 
 def quoted(path):
     """
-    Return a path for a shell command line. A leading ``~/`` stays what it is to the shell, the rest is quoted.
+    Return a path for a shell command line. A leading ``~/`` stays what it is to the shell, the rest
+    is quoted.
     """
-    home, rest = ("~/", path[2:]) if path.startswith("~/") else ("~", "") if path == "~" else ("", path)
+    home, rest = (
+        ("~/", path[2:]) if path.startswith("~/") else ("~", "") if path == "~" else ("", path)
+    )
     return home + shlex.quote(rest) if rest else home
 
 
 def answers(run, minions, fun, arg=()):
     """
-    Ask those of these minions that are there, and return ``{minion: what it returned}``; nothing is said of the others. For hosts that
-    are just coming up, and only for functions that read.
+    Ask those of these minions that are there, and return ``{minion: what it returned}``; nothing is
+    said of the others. For hosts that are just coming up, and only for functions that read.
     """
     wanted = _names(minions, fun)
     found, _ = _ask(run, wanted, {"fun": fun, "arg": list(arg)}, _SOON, _SOON, None)
     # Two hosts that answer to one name are not one that is there.
-    alone = {minion: given[0] for minion, given in found.items() if minion in wanted and len(given) == 1}
+    alone = {
+        minion: given[0] for minion, given in found.items() if minion in wanted and len(given) == 1
+    }
     return {minion: one["ret"] for minion, one in alone.items() if one.get("retcode") == 0}
 
 
 def of_master(run, fun, arg=()):
     """
-    Ask the master's own minion (grain ``roles: master``), and return ``{minion: what it returned}``; empty if it does not answer. Only
-    for functions that read.
+    Ask the master's own minion (grain ``roles: master``), and return ``{minion: what it
+    returned}``; empty if it does not answer. Only for functions that read.
     """
     try:
-        found, _ = _ask(run, "roles:master", {"fun": fun, "arg": list(arg)}, 2 * _SOON, 2 * _SOON, None, tgt_type="grain")
+        found, _ = _ask(
+            run,
+            "roles:master",
+            {"fun": fun, "arg": list(arg)},
+            2 * _SOON,
+            2 * _SOON,
+            None,
+            tgt_type="grain",
+        )
     except CommandExecutionError:
         return {}
     return {minion: given[0]["ret"] for minion, given in found.items()}
@@ -146,13 +177,16 @@ def _names(minions, label):
     nameless = [name for name in wanted if not isinstance(name, str) or not name]
     if not wanted or nameless or isinstance(minions, str):
         raise CommandExecutionError(
-            f"{label}: no list of minions to run it on was given, but {minions!r}. Nothing was asked of anybody."
+            f"{label}: no list of minions to run it on was given, but {minions!r}. Nothing was"
+            " asked of anybody."
         )
     return wanted
 
 
 def _arguments(fun, arg, kwarg):
-    """Arguments as Salt publishes them: keyword arguments travel in a marked dict after the others."""
+    """
+    Arguments as Salt publishes them: keyword arguments travel in a marked dict after the others.
+    """
     if isinstance(fun, str):
         return [*arg, {"__kwarg__": True, **kwarg}] if kwarg else list(arg)
     if len(set(fun)) != len(fun):
@@ -163,10 +197,11 @@ def _arguments(fun, arg, kwarg):
 
 def _ask(run, tgt, request, limit, patience, meanwhile, tgt_type="list"):
     """
-    Publish and collect: ``({minion: [answers]}, job)`` with job ``{jid, minions: those whose keys the master accepted,
-    overdue: bool}`` or ``None`` if there was nobody.
+    Publish and collect: ``({minion: [answers]}, job)`` with job ``{jid, minions: those whose keys
+    the master accepted, overdue: bool}`` or ``None`` if there was nobody.
     """
-    # Silent for half of the patience, Salt asks the minion whether it works on the job, and gives it the other half.
+    # Silent for half of the patience, Salt asks the minion whether it works on the job, and gives
+    # it the other half.
     half = max(1, math.ceil(patience / 2))
     said, enough, bus = queue.SimpleQueue(), threading.Event(), _bus(run)
     if bus is None:
@@ -175,10 +210,13 @@ def _ask(run, tgt, request, limit, patience, meanwhile, tgt_type="list"):
         client = salt.client.LocalClient(c_path=__opts__["conf_file"])
     except SaltException as err:
         _require_published(err)
-    # Salt's client waits without end for an event bus that is gone. So it waits in a thread, which can be left there; only this, since
-    # Salt's loaders, which a client makes and throws away, are not for two threads.
+    # Salt's client waits without end for an event bus that is gone. So it waits in a thread, which
+    # can be left there; only this, since Salt's loaders, which a client makes and throws away, are
+    # not for two threads.
     request = {**request, "tgt": tgt, "tgt_type": tgt_type}
-    thread = threading.Thread(target=_listen, args=(client, said, enough, request, half), daemon=True)
+    thread = threading.Thread(
+        target=_listen, args=(client, said, enough, request, half), daemon=True
+    )
     thread.start()
     try:
         return _collect(run, said, bus, limit, meanwhile)
@@ -208,7 +246,9 @@ def _listen(client, said, enough, request, half):
 
 def _incoming(client, job, request, half):
     asked = {key: request[key] for key in ("tgt", "tgt_type")}
-    return client.get_iter_returns(job["jid"], set(job["minions"]), **asked, timeout=half, block=False, gather_job_timeout=half)
+    return client.get_iter_returns(
+        job["jid"], set(job["minions"]), **asked, timeout=half, block=False, gather_job_timeout=half
+    )
 
 
 def _collect(run, said, bus, limit, meanwhile):
@@ -235,15 +275,17 @@ def _collect(run, said, bus, limit, meanwhile):
             looked = now
             if bus and _bus(run) != bus:
                 raise CommandExecutionError(
-                    "The Salt master was stopped or restarted meanwhile, and the answers are lost. What was asked of the hosts may go on there. "
-                    "Look: systemctl status salt-master"
+                    "The Salt master was stopped or restarted meanwhile, and the answers are lost."
+                    " What was asked of the hosts may go on there. Look: systemctl status"
+                    " salt-master"
                 )
 
 
 def _require_published(err):
     if isinstance(err, (SaltException, OSError)):
         raise CommandExecutionError(
-            f"The master could not be asked to publish a job: {err}. Is salt-master running, and is this its user?"
+            f"The master could not be asked to publish a job: {err}. Is salt-master running, and is"
+            " this its user?"
         ) from err
     if err:
         raise err
@@ -251,14 +293,17 @@ def _require_published(err):
 
 def _bus(run):
     """
-    Which master's event bus this is, that of a restarted one being another. None: nobody listens there. False: there is nothing, and
-    Salt's client says so itself.
+    Which master's event bus this is, that of a restarted one being another. None: nobody listens
+    there. False: there is nothing, and Salt's client says so itself.
     """
     tcp = __opts__.get("ipc_mode") == "tcp"
     path = "" if tcp else os.path.join(__opts__["sock_dir"], "master_event_pub.ipc")
     address = ("127.0.0.1", int(__opts__["tcp_master_pub_port"])) if tcp else path
     try:
-        with socket.socket(socket.AF_INET if tcp else socket.AF_UNIX) as one, contextlib.suppress(TimeoutError, BlockingIOError):
+        with (
+            socket.socket(socket.AF_INET if tcp else socket.AF_UNIX) as one,
+            contextlib.suppress(TimeoutError, BlockingIOError),
+        ):
             # Neither of the two is its end: it is busy.
             one.settimeout(_LOOK)
             one.connect(address)
@@ -304,7 +349,10 @@ def _silence(minion, job, limit):
     if job is None or minion not in job["minions"]:
         return "the master has no accepted key of it"
     if job["overdue"]:
-        return f"no answer after {limit:g} s: dead, or still at it: salt {minion} saltutil.find_job {job['jid']}"
+        return (
+            f"no answer after {limit:g} s: dead, or still at it: salt {minion} saltutil.find_job"
+            f" {job['jid']}"
+        )
     return "no answer: dead, or not reachable"
 
 
@@ -322,19 +370,26 @@ def _told(ret):
         said = _end(f"{ret['stdout']}\n{ret.get('stderr') or ''}")
         return f"exit status {ret['retcode']}{_meaning(ret['retcode'])}{': ' if said else ''}{said}"
     if isinstance(ret, dict):
-        failed = [one for one in ret.values() if isinstance(one, dict) and one.get("result") is False]
-        return "; ".join(f"{one.get('__id__') or one.get('name')}: {_end(str(one.get('comment')))}" for one in failed) or _end(
-            str(ret)
-        )
+        failed = [
+            one for one in ret.values() if isinstance(one, dict) and one.get("result") is False
+        ]
+        return "; ".join(
+            f"{one.get('__id__') or one.get('name')}: {_end(str(one.get('comment')))}"
+            for one in failed
+        ) or _end(str(ret))
     if isinstance(ret, list):
         return _end("\n".join(map(str, ret)))
     return _end(ret) if isinstance(ret, str) else ""
 
 
 def _meaning(status):
-    return {124: " (its time ran out)", 137: " (it was killed)", 143: " (it was ended)"}.get(status, "")
+    return {124: " (its time ran out)", 137: " (it was killed)", 143: " (it was ended)"}.get(
+        status, ""
+    )
 
 
 def _end(text):
-    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
+    lines = [
+        line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()
+    ]
     return " | ".join(lines[-_LINES_TOLD:])[-600:]

@@ -2,13 +2,13 @@
 Migrations: per purpose, once, and only while nothing of the purpose runs
 ==========================================================================
 
-Each purpose has databases of its own, so each is migrated by its own new instance, the first web host of it; all
-purposes at once, command by command (``migrate.commands``). What is unapplied is listed by ``migrate.pending`` before
-and after; nothing unapplied: nothing is run.
+Each purpose has databases of its own, so each is migrated by its own new instance, the first web
+host of it; all purposes at once, command by command (``migrate.commands``). What is unapplied is
+listed by ``migrate.pending`` before and after; nothing unapplied: nothing is run.
 
-On the host a command holds a lock and writes to a file, so that a ``salt-run`` killed in the middle leaves a migration that
-the next one finds: it waits for the end of it instead of running a second beside it. The file is mirrored into the run's folder
-all the while.
+On the host a command holds a lock and writes to a file, so that a ``salt-run`` killed in the middle
+leaves a migration that the next one finds: it waits for the end of it instead of running a second
+beside it. The file is mirrored into the run's folder all the while.
 """
 
 import shlex
@@ -31,60 +31,78 @@ _MIRRORED = 1 << 20
 
 def hosts(fleet):
     """
-    Return the instance that migrates each purpose of a fleet: ``{purpose: minion}``, the first web host. The same on
-    every rerun.
+    Return the instance that migrates each purpose of a fleet: ``{purpose: minion}``, the first web
+    host. The same on every rerun.
     """
     purposes = sorted({one["purpose"] for one in fleet})
     found = {}
     for purpose in purposes:
-        web = sorted(one["name"] for one in fleet if one["purpose"] == purpose and one["role"] == "edx")
+        web = sorted(
+            one["name"] for one in fleet if one["purpose"] == purpose and one["role"] == "edx"
+        )
         if not web:
-            raise CommandExecutionError(f"No new web instance of {purpose} is there to migrate its databases")
+            raise CommandExecutionError(
+                f"No new web instance of {purpose} is there to migrate its databases"
+            )
         found[purpose] = web[0]
     return found
 
 
 def pending(run, fleet):
     """
-    Return what is unapplied: ``{purpose: {name: [migrations]}}`` with the names of ``migrate.pending``.
+    Return what is unapplied: ``{purpose: {name: [migrations]}}`` with the names of
+    ``migrate.pending``.
 
-    Such a command prints one unapplied migration a line, or all with ``[X]`` or ``[ ]`` before each, as
-    ``showmigrations --plan``.
+    Such a command prints one unapplied migration a line, or all with ``[X]`` or ``[ ]`` before
+    each, as ``showmigrations --plan``.
     """
     if not run.settings["migrate"]["pending"]:
         raise CommandExecutionError(
-            "mitx:…:migrate:pending names no command, so nobody can tell what is unapplied. Nothing was run."
+            "mitx:…:migrate:pending names no command, so nobody can tell what is unapplied. Nothing"
+            " was run."
         )
     chosen = hosts(fleet)
     commands = run.settings["migrate"]["pending"]
     # One job for all lists; the first that fails ends it.
-    lists = [f"echo {shlex.quote(_MARK + name)} && (\n{command}\n)" for name, command in commands.items()]
+    lists = [
+        f"echo {shlex.quote(_MARK + name)} && (\n{command}\n)" for name, command in commands.items()
+    ]
     script = " && ".join([_in_platform(run.settings), *lists])
     said = _ask(
-        run, list(chosen.values()), script, f"unapplied migrations ({', '.join(commands)})", run.settings["services"]["timeout"]
+        run,
+        list(chosen.values()),
+        script,
+        f"unapplied migrations ({', '.join(commands)})",
+        run.settings["services"]["timeout"],
     )
     return {purpose: _lists(said[minion], commands) for purpose, minion in chosen.items()}
 
 
 def migrate(run, old, new):
     """
-    Apply what is unapplied to the databases of each purpose of the fleet ``new`` (instances) and return it, as
-    :py:func:`pending` does; empty lists: there was nothing to do.
+    Apply what is unapplied to the databases of each purpose of the fleet ``new`` (instances) and
+    return it, as :py:func:`pending` does; empty lists: there was nothing to do.
 
-    First every process of ``old`` and ``new`` is stopped, should one run again. Raises ``CommandExecutionError`` if one cannot be; if a
-    command fails
-    or its time runs out, with the path of its whole output; and if afterwards anything is still unapplied.
+    First every process of ``old`` and ``new`` is stopped, should one run again. Raises
+    ``CommandExecutionError`` if one cannot be; if a command fails or its time runs out, with the
+    path of its whole output; and if afterwards anything is still unapplied.
     """
     chosen = hosts(new)
     await_earlier(run, new)
     _stop(run, [*old, *new])
     before = pending(run, new)
     keep(run, before)
-    targets = {purpose: minion for purpose, minion in chosen.items() if any(before[purpose].values())}
+    targets = {
+        purpose: minion for purpose, minion in chosen.items() if any(before[purpose].values())
+    }
     if targets:
         for step in _commands(run.settings):
             # A list by the same name tells that this command has nothing to do.
-            todo = {purpose: minion for purpose, minion in targets.items() if before[purpose].get(step["name"], True)}
+            todo = {
+                purpose: minion
+                for purpose, minion in targets.items()
+                if before[purpose].get(step["name"], True)
+            }
             if todo:
                 _run(run, todo, step)
         _require_applied(run, pending(run, new))
@@ -93,11 +111,13 @@ def migrate(run, old, new):
 
 def back_up(run, old, new):
     """
-    Do what must have been done before the first migration of a window, if anything is unapplied: record the id of the
-    databases' snapshot, and run the orchestration ``migrate.before``, once, while every service of both fleets is
-    stopped. After a rollback the site was written to again: then what was saved before it does not count.
+    Do what must have been done before the first migration of a window, if anything is unapplied:
+    record the id of the databases' snapshot, and run the orchestration ``migrate.before``, once,
+    while every service of both fleets is stopped. After a rollback the site was written to again:
+    then what was saved before it does not count.
 
-    Raises ``CommandExecutionError`` if a snapshot is required and none was said, and if that orchestration fails.
+    Raises ``CommandExecutionError`` if a snapshot is required and none was said, and if that
+    orchestration fails.
     """
     wanted = run.settings["migrate"]
     if not (wanted["snapshot_required"] or wanted["snapshot_id"] or wanted["before"]):
@@ -106,40 +126,61 @@ def back_up(run, old, new):
         return
     if wanted["snapshot_required"] and not wanted["snapshot_id"]:
         raise CommandExecutionError(
-            "A snapshot of the databases is required before they are migrated. Nothing was migrated. Take it, then run again "
-            "with pillar='{mitx: {migrate: {snapshot_id: …}}}'"
+            "A snapshot of the databases is required before they are migrated. Nothing was"
+            " migrated. Take it, then run again with pillar='{mitx: {migrate: {snapshot_id: …}}}'"
         )
     since = phases.rolled_back(run)
     if wanted["snapshot_id"]:
-        earlier = [line for line in journal.entries(run, event="snapshot") if line["id"] == wanted["snapshot_id"]]
+        earlier = [
+            line
+            for line in journal.entries(run, event="snapshot")
+            if line["id"] == wanted["snapshot_id"]
+        ]
         if any(line["time"] < since for line in earlier):
             raise CommandExecutionError(
-                f"The snapshot {wanted['snapshot_id']} was taken before the window was rolled back at {since}, and the site was written to "
-                "since. Nothing was migrated. Take another one, then run again with pillar='{mitx: {migrate: {snapshot_id: …}}}'"
+                f"The snapshot {wanted['snapshot_id']} was taken before the window was rolled back"
+                f" at {since}, and the site was written to since. Nothing was migrated. Take"
+                " another one, then run again with pillar='{mitx: {migrate: {snapshot_id:"
+                " …}}}'"
             )
         journal.write(run, "snapshot", id=wanted["snapshot_id"])
-    if wanted["before"] and not any(line["time"] > since for line in journal.entries(run, event="backed_up")):
+    if wanted["before"] and not any(
+        line["time"] > since for line in journal.entries(run, event="backed_up")
+    ):
         # A backup of databases that are still written to restores to nothing in particular.
         _stop(run, [*old, *new])
-        environ = {"ENVIRONMENT": run.settings["environment"], "PURPOSES": ",".join(run.settings["purposes"])}
+        environ = {
+            "ENVIRONMENT": run.settings["environment"],
+            "PURPOSES": ",".join(run.settings["purposes"]),
+        }
         pillar = nested.inherited(run)
-        failures = nested.orchestrate(run, wanted["before"], environ=environ, pillar=pillar)["failures"]
+        failures = nested.orchestrate(run, wanted["before"], environ=environ, pillar=pillar)[
+            "failures"
+        ]
         if failures:
-            raise CommandExecutionError(f"Nothing was migrated, {wanted['before']} failed:\n  - " + "\n  - ".join(failures))
+            raise CommandExecutionError(
+                f"Nothing was migrated, {wanted['before']} failed:\n  - " + "\n  - ".join(failures)
+            )
         journal.write(run, "backed_up", sls=wanted["before"])
 
 
 def await_earlier(run, new):
     """
-    Wait for the end of a migration that an interrupted command has left running on a host of the fleet ``new``
-    (instances), and fetch its output.
+    Wait for the end of a migration that an interrupted command has left running on a host of the
+    fleet ``new`` (instances), and fetch its output.
     """
     chosen = hosts(new)
     lock = f"{_folder(run)}/lock"
-    ask = f"if [ ! -e {lock} ]; then echo none; elif flock -n {lock} true; then echo ended; else echo running; fi"
+    ask = (
+        f"if [ ! -e {lock} ]; then echo none; elif flock -n {lock} true; then echo ended; else echo"
+        " running; fi"
+    )
 
     def look():
-        said = {minion: text.strip() for minion, text in _ask(run, list(chosen.values()), ask, "earlier migration").items()}
+        said = {
+            minion: text.strip()
+            for minion, text in _ask(run, list(chosen.values()), ask, "earlier migration").items()
+        }
         for step in _commands(run.settings) if set(said.values()) != {"none"} else ():
             _mirror(run, chosen, step)
         busy = [minion for minion, state in said.items() if state == "running"]
@@ -154,26 +195,41 @@ def keep(run, unapplied):
     """
     Keep the lists of unapplied migrations in the run's folder and in its journal. Returns the path.
     """
-    lines = [f"{purpose} {name}: {one}" for purpose, lists in unapplied.items() for name, some in lists.items() for one in some]
+    lines = [
+        f"{purpose} {name}: {one}"
+        for purpose, lists in unapplied.items()
+        for name, some in lists.items()
+        for one in some
+    ]
     attempts = len(journal.entries(run, event="migrations"))
-    path = record.capture(run, f"migrate/{attempts:02d}-unapplied.txt", "".join(f"{line}\n" for line in lines))
-    counts = {purpose: {name: len(some) for name, some in lists.items()} for purpose, lists in unapplied.items()}
+    path = record.capture(
+        run, f"migrate/{attempts:02d}-unapplied.txt", "".join(f"{line}\n" for line in lines)
+    )
+    counts = {
+        purpose: {name: len(some) for name, some in lists.items()}
+        for purpose, lists in unapplied.items()
+    }
     journal.write(run, "migrations", unapplied=counts, output=path)
     return path
 
 
 def command_line(run, step):
     """
-    Return the command line of one migration command on its host: under the host's lock, bounded, its output appended to
-    a file. Exit status 75: another one is at work there.
+    Return the command line of one migration command on its host: under the host's lock, bounded,
+    its output appended to a file. Exit status 75: another one is at work there.
     """
     folder, log = _folder(run), _log(run, step["name"])
-    work = jobs.bounded(f"{_in_platform(run.settings)} && (\n{step['command']}\n)", run.settings["migrate"]["timeout"])
-    # The lock is inherited by everything the command starts: it is held as long as anything of it is alive.
+    work = jobs.bounded(
+        f"{_in_platform(run.settings)} && (\n{step['command']}\n)",
+        run.settings["migrate"]["timeout"],
+    )
+    # The lock is inherited by everything the command starts: it is held as long as anything of it
+    # is alive.
     return (
         f"mkdir -p {folder} && exec 9>{folder}/lock || exit 1; "
         f"flock -n 9 || {{ echo 'another migration is at work here'; exit {_BUSY}; }}; "
-        f'{{ date -u +"# %FT%TZ"; {work}; status=$?; echo "# exit status $status"; }} >>{log} 2>&1; '
+        f'{{ date -u +"# %FT%TZ"; {work}; status=$?; echo "# exit status $status"; }} >>{log}'
+        " 2>&1; "
         f"tail -c {_MIRRORED} {log}; exit $status"
     )
 
@@ -208,10 +264,11 @@ def _run(run, todo, step):
     except CommandExecutionError as err:
         kept = _mirror(run, todo, step)
         raise CommandExecutionError(
-            f"{err}\nThe whole output: {', '.join(kept) or 'could not be fetched'}. What was applied stays applied. The site stays on "
-            "the maintenance page, both fleets stay stopped. Repair it, then run again, it goes on with what is unapplied: "
-            f"{phases.next_command(run)}\n"
-            "Or go back: salt-run mitx.rollback, with database_restored=True or accept_new_schema=True"
+            f"{err}\nThe whole output: {', '.join(kept) or 'could not be fetched'}. What was"
+            " applied stays applied. The site stays on the maintenance page, both fleets stay"
+            " stopped. Repair it, then run again, it goes on with what is unapplied:"
+            f" {phases.next_command(run)}\nOr go back: salt-run mitx.rollback, with"
+            " database_restored=True or accept_new_schema=True"
         ) from err
     for purpose, minion in todo.items():
         _keep(run, purpose, step, said[minion]["stdout"])
@@ -219,17 +276,22 @@ def _run(run, todo, step):
 
 def _mirror(run, todo, step):
     """
-    Copy what the command has written so far into the run's folder; returns the paths. Best effort: what it cannot read
-    now it reads next time.
+    Copy what the command has written so far into the run's folder; returns the paths. Best effort:
+    what it cannot read now it reads next time.
     """
     log = _log(run, step["name"])
     try:
         said = _ask(
-            run, list(todo.values()), f"[ ! -e {log} ] || tail -c {_MIRRORED} {log}", f"output of migration {step['name']}"
+            run,
+            list(todo.values()),
+            f"[ ! -e {log} ] || tail -c {_MIRRORED} {log}",
+            f"output of migration {step['name']}",
         )
     except CommandExecutionError:
         return []
-    return [_keep(run, purpose, step, said[minion]) for purpose, minion in todo.items() if said[minion]]
+    return [
+        _keep(run, purpose, step, said[minion]) for purpose, minion in todo.items() if said[minion]
+    ]
 
 
 def _keep(run, purpose, step, text):
@@ -244,7 +306,9 @@ def _ask(run, minions, command, label, timeout=None):
 def _commands(settings):
     commands = settings["migrate"]["commands"]
     if not commands:
-        raise CommandExecutionError("mitx:…:migrate:commands is empty, and migrations are unapplied. Nothing was run.")
+        raise CommandExecutionError(
+            "mitx:…:migrate:commands is empty, and migrations are unapplied. Nothing was run."
+        )
     return commands
 
 
@@ -272,14 +336,24 @@ def _lists(text, names):
 def _unapplied(text):
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     marked = [line for line in lines if line.startswith(("[X]", "[ ]"))]
-    return [line.removeprefix("[ ]").strip() for line in marked if line.startswith("[ ]")] if marked else lines
+    return (
+        [line.removeprefix("[ ]").strip() for line in marked if line.startswith("[ ]")]
+        if marked
+        else lines
+    )
 
 
 def _require_applied(run, after):
-    left = [f"{purpose}, {name}: {', '.join(some)}" for purpose, lists in after.items() for name, some in lists.items() if some]
+    left = [
+        f"{purpose}, {name}: {', '.join(some)}"
+        for purpose, lists in after.items()
+        for name, some in lists.items()
+        if some
+    ]
     if left:
         raise CommandExecutionError(
             "Every migration command ended with exit status 0, and these are still unapplied:\n  - "
             + "\n  - ".join(left)
-            + f"\nCompare mitx:…:migrate:commands with migrate:pending. Then run again: {phases.next_command(run)}"
+            + "\nCompare mitx:…:migrate:commands with migrate:pending. Then run again:"
+            f" {phases.next_command(run)}"
         )

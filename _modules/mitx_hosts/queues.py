@@ -2,8 +2,8 @@
 The queues of the workers: how deep, and empty
 ==============================================
 
-Each purpose has its own. ``drain.command``, a shell command of pillar that prints a number, is asked of one host of
-each purpose: a worker where there is one.
+Each purpose has its own. ``drain.command``, a shell command of pillar that prints a number, is
+asked of one host of each purpose: a worker where there is one.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -14,7 +14,8 @@ from mitx_run import journal, phases, wait
 
 def depths(run, fleet):
     """
-    Return how many jobs wait in the queue of each purpose of a fleet (instances): ``{purpose: int}``.
+    Return how many jobs wait in the queue of each purpose of a fleet (instances): ``{purpose:
+    int}``.
     """
     asked = _asked(fleet)
     said = jobs.shell(
@@ -34,9 +35,10 @@ def depths(run, fleet):
 
 def drain(run, fleet):
     """
-    Wait until the queue of each purpose of a fleet is empty, and return what happened as a sentence. With
-    ``drain.waive`` jobs may be left after ``drain.timeout`` seconds; how many is journaled. Otherwise that is an error.
-    Emptied once in a window is enough: the workers are stopped after that, and nobody would empty it again.
+    Wait until the queue of each purpose of a fleet is empty, and return what happened as a
+    sentence. With ``drain.waive`` jobs may be left after ``drain.timeout`` seconds; how many is
+    journaled. Otherwise that is an error. Emptied once in a window is enough: the workers are
+    stopped after that, and nobody would empty it again.
     """
     waived = run.settings["drain"]["waive"]
     emptied = _emptied(run)
@@ -53,7 +55,9 @@ def drain(run, fleet):
         found.update(depths(run, fleet))
         if first and any(found.values()):
             _require_workers(run, fleet, found)
-        return not any(found.values()), ", ".join(f"{depth} jobs in the queue of {purpose}" for purpose, depth in found.items())
+        return not any(found.values()), ", ".join(
+            f"{depth} jobs in the queue of {purpose}" for purpose, depth in found.items()
+        )
 
     try:
         limit, interval = run.settings["drain"]["timeout"], run.settings["drain"]["interval"]
@@ -72,30 +76,54 @@ def drain(run, fleet):
 def _emptied(run):
     # A rollback, whatever became of it, may have let visitors fill them again.
     lines = journal.entries(run)
-    since = max((line["time"] for line in lines if line["event"] == "phase" and line["phase"] == "rollback"), default="")
+    since = max(
+        (
+            line["time"]
+            for line in lines
+            if line["event"] == "phase" and line["phase"] == "rollback"
+        ),
+        default="",
+    )
     ended = ("drained", "drain_waived")
-    return max((line["time"] for line in lines if line["event"] in ended and line["time"] > since), default=None)
+    return max(
+        (line["time"] for line in lines if line["event"] in ended and line["time"] > since),
+        default=None,
+    )
 
 
 def _require_workers(run, fleet, found):
     """Waiting is of no use where nobody works."""
     workers = [one["name"] for one in fleet if one["role"] == "edx-worker"]
-    programs = [one["supervisor"] for one in services.status(run, workers).values()] if workers else []
-    if not any(state not in ("STOPPED", "EXITED", "FATAL") for listed in programs for state in listed.values()):
-        left = ", ".join(f"{depth} jobs in the queue of {purpose}" for purpose, depth in found.items() if depth)
-        raise CommandExecutionError(f"{left}, and no worker of the old fleet runs that would work them")
+    programs = (
+        [one["supervisor"] for one in services.status(run, workers).values()] if workers else []
+    )
+    if not any(
+        state not in ("STOPPED", "EXITED", "FATAL")
+        for listed in programs
+        for state in listed.values()
+    ):
+        left = ", ".join(
+            f"{depth} jobs in the queue of {purpose}" for purpose, depth in found.items() if depth
+        )
+        raise CommandExecutionError(
+            f"{left}, and no worker of the old fleet runs that would work them"
+        )
 
 
 def _asked(fleet):
     purposes = sorted({one["purpose"] for one in fleet})
     order = sorted(fleet, key=lambda one: (one["role"] != "edx-worker", one["name"]))
-    return {purpose: next(one["name"] for one in order if one["purpose"] == purpose) for purpose in purposes}
+    return {
+        purpose: next(one["name"] for one in order if one["purpose"] == purpose)
+        for purpose in purposes
+    }
 
 
 def _unlooked(run, waived):
     if not waived:
         raise CommandExecutionError(
-            "mitx:…:drain:command is not set, so nobody knows whether jobs are waiting. Set it, or waive it: mitx:…:drain:waive: True"
+            "mitx:…:drain:command is not set, so nobody knows whether jobs are waiting. Set it, or"
+            " waive it: mitx:…:drain:waive: True"
         )
     journal.write(run, "drain_waived", depths=None)
     return "The queues were not looked at: there is no drain.command, and it is waived"

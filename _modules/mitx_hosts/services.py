@@ -2,20 +2,25 @@
 The services of the hosts: what runs, stop it, start it, and prove it
 ======================================================================
 
-A host of Open edX has programs of supervisord, systemd services beside it (gitreload, ``Restart=always``), and Salt
-schedules: MITx's workers are restarted every five days by one, and ``restart all`` starts what was stopped. A host is
-quiet only when all three are. Nothing is believed because a command said so; it is read back.
+A host of Open edX has programs of supervisord, systemd services beside it (gitreload,
+``Restart=always``), and Salt schedules: MITx's workers are restarted every five days by one, and
+``restart all`` starts what was stopped. A host is quiet only when all three are. Nothing is
+believed because a command said so; it is read back.
 
-Parts of a fleet: ``web`` (supervisord and schedule of the web hosts), ``workers`` (those of the worker hosts),
-``systemd`` (``services.systemd``, by role). A minion's role is what its name begins with: ``edx-worker-``, or not.
+Parts of a fleet: ``web`` (supervisord and schedule of the web hosts), ``workers`` (those of the
+worker hosts), ``systemd`` (``services.systemd``, by role). A minion's role is what its name begins
+with: ``edx-worker-``, or not.
 
 The status of a host::
 
-    supervisor    {program: STOPPED | STARTING | RUNNING | BACKOFF | STOPPING | EXITED | FATAL | UNKNOWN}
-    supervisord   None; or what was answered instead of a list, and then nothing is known of the programs
+    supervisor    {program: STOPPED | STARTING | RUNNING | BACKOFF | STOPPING | EXITED | FATAL |
+                  UNKNOWN}
+    supervisord   None; or what was answered instead of a list, and then nothing is known of the
+                  programs
     systemd       {service: running (bool)}
     schedule      whether Salt's schedule is enabled there (bool)
-    busy          what else might start something there now: jobs of the schedule, highstates, restarts
+    busy          what else might start something there now: jobs of the schedule, highstates,
+                  restarts
     pids          {program: process id} of those that run
 """
 
@@ -29,7 +34,8 @@ from mitx_run import wait
 PARTS = ("web", "workers", "systemd")
 
 _LISTED = re.compile(
-    r"^(?:supervisor> )?(\S+)\s+(STOPPED|STARTING|RUNNING|BACKOFF|STOPPING|EXITED|FATAL|UNKNOWN)\b", re.MULTILINE
+    r"^(?:supervisor> )?(\S+)\s+(STOPPED|STARTING|RUNNING|BACKOFF|STOPPING|EXITED|FATAL|UNKNOWN)\b",
+    re.MULTILINE,
 )
 
 # No process, and none that supervisord is about to start again.
@@ -47,38 +53,48 @@ def status(run, minions):
     """
     Return ``{minion: status}``, see above; one job for all. All of them must answer.
     """
-    return _job(run, minions, _ctl(run.settings, "status"), change=False, label="status of services")
+    return _job(
+        run, minions, _ctl(run.settings, "status"), change=False, label="status of services"
+    )
 
 
 def problems(found, wanted, parts=None):
     """
-    Return, as sentences, what in ``found`` (an answer of :py:func:`status`) is not as ``wanted``: ``stopped`` or
-    ``running``.
+    Return, as sentences, what in ``found`` (an answer of :py:func:`status`) is not as ``wanted``:
+    ``stopped`` or ``running``.
     """
-    return [f"{minion}: {line}" for minion in found for line in _wrong(minion, found[minion], wanted, _parts(parts))]
+    return [
+        f"{minion}: {line}"
+        for minion in found
+        for line in _wrong(minion, found[minion], wanted, _parts(parts))
+    ]
 
 
 def absent(run, minions):
     """
-    Return, as sentences, which of the systemd services of ``services.systemd`` these hosts do not have: such a one would pass
-    for stopped, and fail to start in the night.
+    Return, as sentences, which of the systemd services of ``services.systemd`` these hosts do not
+    have: such a one would pass for stopped, and fail to start in the night.
     """
     names = {name for minion in minions for name in _systemd(minion, run.settings)}
     found = []
     for name in sorted(names):
         hosts = [minion for minion in minions if name in _systemd(minion, run.settings)]
-        there = jobs.execute(run, hosts, "service.available", [name], change=False, label=f"is there {name}")
+        there = jobs.execute(
+            run, hosts, "service.available", [name], change=False, label=f"is there {name}"
+        )
         found += [
-            f"{minion}: there is no service {name} (mitx:…:services:systemd)" for minion in hosts if there[minion] is not True
+            f"{minion}: there is no service {name} (mitx:…:services:systemd)"
+            for minion in hosts
+            if there[minion] is not True
         ]
     return found
 
 
 def stop(run, minions, parts=None):
     """
-    Stop these parts of these hosts and prove it: programs and services ended, the schedule held, nothing under way that
-    would start them again. Returns ``{minion: [what was not stopped before]}``; empty if everything was stopped
-    already.
+    Stop these parts of these hosts and prove it: programs and services ended, the schedule held,
+    nothing under way that would start them again. Returns ``{minion: [what was not stopped
+    before]}``; empty if everything was stopped already.
 
     Raises ``CommandExecutionError`` unless all of it is true after ``services.timeout`` seconds.
     """
@@ -87,37 +103,46 @@ def stop(run, minions, parts=None):
 
 def start(run, minions, parts=None):
     """
-    Start these parts of these hosts and prove it: every program RUNNING, every service of the role running, the
-    schedule enabled. Returns ``{minion: [what did not run before]}``; empty if everything ran already.
+    Start these parts of these hosts and prove it: every program RUNNING, every service of the role
+    running, the schedule enabled. Returns ``{minion: [what did not run before]}``; empty if
+    everything ran already.
 
-    Raises ``CommandExecutionError`` unless all of it is true after ``services.timeout`` seconds, at once for a program
-    that is FATAL.
+    Raises ``CommandExecutionError`` unless all of it is true after ``services.timeout`` seconds, at
+    once for a program that is FATAL.
     """
     return _bring(run, minions, "running", _parts(parts))
 
 
 def act(run, wanted, before, parts=None):
     """
-    Ask these hosts for what makes them ``stopped`` or ``running``, without waiting until they are. ``before`` is their
-    status. For a rehearsal: :py:func:`stop` and :py:func:`start` are what proves it.
+    Ask these hosts for what makes them ``stopped`` or ``running``, without waiting until they are.
+    ``before`` is their status. For a rehearsal: :py:func:`stop` and :py:func:`start` are what
+    proves it.
     """
     return _ACTS[wanted](run, before, _parts(parts))
 
 
 def restart(run, minions):
     """
-    Restart the programs of these hosts that are not stopped and prove that they run, by another process than before.
-    What is stopped stays stopped: ``restart all`` would start the workers of a quiet fleet. Returns ``{minion:
-    [programs restarted]}``.
+    Restart the programs of these hosts that are not stopped and prove that they run, by another
+    process than before. What is stopped stays stopped: ``restart all`` would start the workers of a
+    quiet fleet. Returns ``{minion: [programs restarted]}``.
     """
     before = _known(status(run, minions))
-    chosen = {m: sorted(name for name, state in one["supervisor"].items() if state != "STOPPED") for m, one in before.items()}
+    chosen = {
+        m: sorted(name for name, state in one["supervisor"].items() if state != "STOPPED")
+        for m, one in before.items()
+    }
     hosts = [minion for minion, names in chosen.items() if names]
     if hosts:
         ctl = _ctl(run.settings)
         running = f"$({ctl} status | awk '$2 != \"STOPPED\" {{print $1}}')"
         told = _job(
-            run, hosts, _then_status(run.settings, _ctl(run.settings, f"restart {running}")), change=True, label="restart"
+            run,
+            hosts,
+            _then_status(run.settings, _ctl(run.settings, f"restart {running}")),
+            change=True,
+            label="restart",
         )
         _settle(run, hosts, lambda found: _not_restarted(found, before, chosen), "restarted", told)
     return {minion: names for minion, names in chosen.items() if names}
@@ -126,7 +151,9 @@ def restart(run, minions):
 def _parts(parts):
     unknown = sorted(set(parts or ()) - set(PARTS))
     if unknown:
-        raise CommandExecutionError(f"There are the parts {', '.join(PARTS)}, not {', '.join(unknown)}")
+        raise CommandExecutionError(
+            f"There are the parts {', '.join(PARTS)}, not {', '.join(unknown)}"
+        )
     return tuple(parts or PARTS)
 
 
@@ -134,7 +161,9 @@ def _bring(run, minions, wanted, parts):
     """Read; where it is not as wanted, act; read until it is."""
     minions = list(minions or ())
     concerned = [
-        minion for minion in minions if _supervised(minion, parts) or ("systemd" in parts and _systemd(minion, run.settings))
+        minion
+        for minion in minions
+        if _supervised(minion, parts) or ("systemd" in parts and _systemd(minion, run.settings))
     ]
     if minions and not concerned:
         return {}
@@ -146,9 +175,19 @@ def _bring(run, minions, wanted, parts):
         return problems(found, wanted, parts)
 
     def again(found):
-        # A restart that was under way has started what was stopped meanwhile. While it goes on there is no use in it.
+        # A restart that was under way has started what was stopped meanwhile. While it goes on
+        # there is no use in it.
         if wanted == "stopped":
-            act(run, wanted, {minion: one for minion, one in found.items() if check({minion: one}) and not one["busy"]}, parts)
+            act(
+                run,
+                wanted,
+                {
+                    minion: one
+                    for minion, one in found.items()
+                    if check({minion: one}) and not one["busy"]
+                },
+                parts,
+            )
 
     if wrong:
         told = act(run, wanted, {minion: before[minion] for minion in wrong}, parts)
@@ -166,7 +205,10 @@ def _start(run, before, parts):
 
 
 def _change(run, before, parts, verb, first=(), last=()):
-    """One job for all hosts that have the same systemd services to be changed, and their programs with them."""
+    """
+    One job for all hosts that have the same systemd services to be changed, and their programs with
+    them.
+    """
     wanted = {minion: [] for minion in before}
     for service, concerned in _services(before, parts, running=verb == "stop"):
         for minion in concerned:
@@ -179,7 +221,10 @@ def _change(run, before, parts, verb, first=(), last=()):
 
 
 def _change_alike(run, minions, parts, verb, services, first, last):
-    hosts, function = [minion for minion in minions if _supervised(minion, parts)], f"service.{verb}"
+    hosts, function = (
+        [minion for minion in minions if _supervised(minion, parts)],
+        f"service.{verb}",
+    )
     # Salt runs a function once in a job: what is left needs one of its own.
     together = services[:1] if hosts == minions else []
     for service in services[len(together) :]:
@@ -187,7 +232,9 @@ def _change_alike(run, minions, parts, verb, services, first, last):
         jobs.execute(run, minions, function, [service], timeout=limit, label=f"{verb} {service}")
     script = _then_status(run.settings, _ctl(run.settings, f"{verb} all"))
     first = [*first, *((function, [service]) for service in together)]
-    return _job(run, hosts, script, change=True, label=verb, first=first, last=last) if hosts else {}
+    return (
+        _job(run, hosts, script, change=True, label=verb, first=first, last=last) if hosts else {}
+    )
 
 
 _ACTS = {"stopped": _stop, "running": _start}
@@ -195,15 +242,20 @@ _ACTS = {"stopped": _stop, "running": _start}
 
 def _services(before, parts, running):
     """``(systemd service, hosts on which it is running)``, or is not, of all."""
-    names = {name for one in before.values() for name in one["systemd"]} if "systemd" in parts else ()
-    found = [(name, [minion for minion, one in before.items() if one["systemd"].get(name) is running]) for name in sorted(names)]
+    names = (
+        {name for one in before.values() for name in one["systemd"]} if "systemd" in parts else ()
+    )
+    found = [
+        (name, [minion for minion, one in before.items() if one["systemd"].get(name) is running])
+        for name in sorted(names)
+    ]
     return [(name, hosts) for name, hosts in found if hosts]
 
 
 def _settle(run, minions, check, wanted, told, again=None):
     """
-    Read until ``check(status)`` finds nothing wrong; ``told`` is what the hosts said already. ``again(status)`` is
-    called after each look that found something.
+    Read until ``check(status)`` finds nothing wrong; ``told`` is what the hosts said already.
+    ``again(status)`` is called after each look that found something.
     """
     wrong, told = [], dict(told)
 
@@ -233,20 +285,23 @@ def _refusal(settings, wrong, wanted):
     lines = "".join(f"\n  - {line}" for line in wrong)
     hosts = ",".join(dict.fromkeys(line.partition(":")[0] for line in wrong))
     return CommandExecutionError(
-        f"Not {wanted}:{lines}\n"
-        f"Look: salt -L {hosts} cmd.run '{settings['services']['supervisorctl']} status'. Then run the same command again."
+        f"Not {wanted}:{lines}\nLook: salt -L {hosts} cmd.run"
+        f" '{settings['services']['supervisorctl']} status'. Then run the same command again."
     )
 
 
 def _known(found):
-    """Refuse where supervisord does not answer: its programs may be alive or not, so neither stopped nor running is true."""
+    """
+    Refuse where supervisord does not answer: its programs may be alive or not, so neither stopped
+    nor running is true.
+    """
     down = {minion: one["supervisord"] for minion, one in found.items() if one["supervisord"]}
     if down:
         told = "".join(f"\n  - {minion}: {said}" for minion, said in down.items())
         raise CommandExecutionError(
-            f"supervisord does not answer, so it is not known what runs:{told}\n"
-            f"Start it (salt -L {','.join(down)} service.start supervisor; it starts its programs too), or stop the instance "
-            "in EC2; then run the same command again."
+            f"supervisord does not answer, so it is not known what runs:{told}\nStart it (salt -L"
+            f" {','.join(down)} service.start supervisor; it starts its programs too), or stop the"
+            " instance in EC2; then run the same command again."
         )
     return found
 
@@ -257,7 +312,9 @@ def _wrong(minion, one, wanted, parts):
         if one["supervisord"]:
             lines.append(f"supervisord does not answer: {one['supervisord']}")
         good = _DEAD if wanted == "stopped" else ("RUNNING",)
-        lines += [f"{name} is {state}" for name, state in one["supervisor"].items() if state not in good]
+        lines += [
+            f"{name} is {state}" for name, state in one["supervisor"].items() if state not in good
+        ]
         if one["schedule"] is not (wanted == "running"):
             lines.append(f"its Salt schedule is {'enabled' if one['schedule'] else 'disabled'}")
         if wanted == "stopped":
@@ -295,7 +352,9 @@ def _not_restarted(found, before, chosen):
             if state != "RUNNING":
                 wrong.append(f"{minion}: {name} is {state}")
             elif found[minion]["pids"].get(name) == before[minion]["pids"].get(name):
-                wrong.append(f"{minion}: {name} is still the process {before[minion]['pids'].get(name)}")
+                wrong.append(
+                    f"{minion}: {name} is still the process {before[minion]['pids'].get(name)}"
+                )
     return wrong
 
 
@@ -310,14 +369,21 @@ def _then_status(settings, command):
 
 
 def _job(run, minions, script, change, label, first=(), last=()):
-    """One job: ``first`` (pairs of function and arguments), the shell script, ``last``, then all else that a status is made of."""
+    """
+    One job: ``first`` (pairs of function and arguments), the shell script, ``last``, then all else
+    that a status is made of.
+    """
     reads = ["schedule.is_enabled", "saltutil.running"]
     if any(run.settings["services"]["systemd"].values()):
         reads.append("service.get_running")
     calls = [*first, ("cmd.run_all", [script]), *last, *((one, []) for one in reads)]
     fun, arg = [one for one, _ in calls], [arguments for _, arguments in calls]
-    # supervisorctl's exit status says that a program is not RUNNING, or nothing at all before 4.0; its list is read instead.
-    kwarg = [{"python_shell": True, "ignore_retcode": True} if one == "cmd.run_all" else None for one in fun]
+    # supervisorctl's exit status says that a program is not RUNNING, or nothing at all before 4.0;
+    # its list is read instead.
+    kwarg = [
+        {"python_shell": True, "ignore_retcode": True} if one == "cmd.run_all" else None
+        for one in fun
+    ]
     limit = 2 * run.settings["services"]["timeout"] + run.settings["timeouts"]["minions"]
     answers = jobs.execute(run, minions, fun, arg, kwarg, timeout=limit, change=change, label=label)
     return {minion: _status(minion, answer, run.settings) for minion, answer in answers.items()}
@@ -353,5 +419,8 @@ def _busy(job):
             else f"its schedule {job['schedule']} is at work ({fun}, job {job.get('jid')})"
         )
     if isinstance(fun, str) and fun.startswith(_MIGHT_START):
-        return f"{fun} is at work there (job {job.get('jid')}{', by ' + job['user'] if job.get('user') else ''})"
+        return (
+            f"{fun} is at work there (job"
+            f" {job.get('jid')}{', by ' + job['user'] if job.get('user') else ''})"
+        )
     return None

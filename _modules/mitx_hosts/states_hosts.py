@@ -1,5 +1,6 @@
 """
-What must be true of the hosts of a fleet beside their services: who they are, their code, their configuration
+What must be true of the hosts of a fleet beside their services: who they are, their code, their
+configuration
 ==============================================================================================================
 
 .. code-block:: yaml
@@ -31,7 +32,9 @@ def answering(run, name, fleet="new"):
             return ret
         impostors = hosts.identity_mismatches(run, running)
         if impostors:
-            raise CommandExecutionError("Not the hosts that they should be:\n  - " + "\n  - ".join(impostors))
+            raise CommandExecutionError(
+                "Not the hosts that they should be:\n  - " + "\n  - ".join(impostors)
+            )
         ret["comment"] = f"All {len(running)} minions answer"
     except CommandExecutionError as err:
         change.failed(ret, err)
@@ -50,7 +53,8 @@ def configured(run, name, fleet="new", since=None):
             raise CommandExecutionError(
                 "Ansible has not configured these hosts:\n  - "
                 + "\n  - ".join(problems)
-                + "\nLook at the log named there, on the host; when it is put right, the same command configures them again."
+                + "\nLook at the log named there, on the host; when it is put right, the same"
+                " command configures them again."
             )
         ret["comment"] = f"Ansible's recap is clean on {len(minions)} hosts"
     except CommandExecutionError as err:
@@ -64,7 +68,11 @@ def configured_only(run, name, fleet="current"):
 
 def highstate(run, name, fleet="bases"):
     ret = _act(run, name, fleet, hosts.highstate, "configured")
-    return ret if ret["result"] is not True else {**configured(run, name, fleet), "changes": ret["changes"]}
+    return (
+        ret
+        if ret["result"] is not True
+        else {**configured(run, name, fleet), "changes": ret["changes"]}
+    )
 
 
 def redeployed(run, name, fleet="current"):
@@ -75,7 +83,9 @@ def redeployed(run, name, fleet="current"):
         if run.test:
             return change.would(ret, before, "Would be reset to the tip of origin's release branch")
         after = hosts.redeploy(run, minions)
-        ret["changes"] = {m: {"old": before[m], "new": sha} for m, sha in after.items() if sha != before[m]}
+        ret["changes"] = {
+            m: {"old": before[m], "new": sha} for m, sha in after.items() if sha != before[m]
+        }
         ret["comment"] = f"{len(after)} hosts are at {next(iter(after.values()))}"
     except CommandExecutionError as err:
         change.failed(ret, err)
@@ -87,10 +97,14 @@ def at_commit(run, name, fleet="new", sha=None):
     try:
         sha = sha or record.pinned(run, "release_sha")
         if not sha and run.test:
-            ret.update(result=None, comment="Not known before release_sha is recorded by an earlier phase")
+            ret.update(
+                result=None, comment="Not known before release_sha is recorded by an earlier phase"
+            )
             return ret
         if not sha:
-            raise CommandExecutionError("This run has not recorded the commit of its release (release_sha)")
+            raise CommandExecutionError(
+                "This run has not recorded the commit of its release (release_sha)"
+            )
         heads = hosts.heads(run, [one["name"] for one in fleets.running(run, fleet)])
         wrong = [f"{minion} is at {head}" for minion, head in heads.items() if head != sha]
         if wrong:
@@ -110,7 +124,11 @@ def launch_date_set(run, name):
             return ret
         today = __salt__["status.time"]("%Y-%m-%d")
         dates = hosts.launch_dates(run, there)
-        ret["changes"] = {minion: {"old": date, "new": today} for minion, date in dates.items() if str(date) != today}
+        ret["changes"] = {
+            minion: {"old": date, "new": today}
+            for minion, date in dates.items()
+            if str(date) != today
+        }
         ret["comment"] = f"launch-date of {len(there)} minions is {today}"
         if run.test:
             ret["result"] = None if ret["changes"] else True
@@ -119,7 +137,8 @@ def launch_date_set(run, name):
     except CommandExecutionError as err:
         change.failed(ret, err)
         ret["comment"] += (
-            "\nAn instance whose minion never came up is best destroyed (cloud.destroy, by its name): the existing deploy launches it anew."
+            "\nAn instance whose minion never came up is best destroyed (cloud.destroy, by its"
+            " name): the existing deploy launches it anew."
         )
     return ret
 
@@ -149,13 +168,20 @@ def _launched(run):
 
 
 def unfenced(run, name):
-    ret = {"name": name, "result": True, "changes": {}, "comment": "Workers are not held here: there is no services:hold"}
+    ret = {
+        "name": name,
+        "result": True,
+        "changes": {},
+        "comment": "Workers are not held here: there is no services:hold",
+    }
     try:
         if not fence.configured(run):
             return ret
         fleet = record.pinned(run, "new_fleet")
         if fleet is None and run.test:
-            ret.update(result=None, comment="Not known before new_fleet is recorded by an earlier phase")
+            ret.update(
+                result=None, comment="Not known before new_fleet is recorded by an earlier phase"
+            )
             return ret
         minions = [one["name"] for one in fleet or () if one["role"] == "edx-worker"]
         if not minions:
@@ -169,7 +195,8 @@ def unfenced(run, name):
         if missed:
             journal.write(run, "not_held", minions=missed)
             ret["comment"] += (
-                f". Could not be cut off from them, and may have worked live jobs while they ran: {', '.join(missed)}"
+                ". Could not be cut off from them, and may have worked live jobs while they ran:"
+                f" {', '.join(missed)}"
             )
     except CommandExecutionError as err:
         ret.update(result=False, comment=str(err))
@@ -177,7 +204,12 @@ def unfenced(run, name):
 
 
 def bases_configured(run, name):
-    ret = {"name": name, "result": True, "changes": {}, "comment": "Both recaps are clean: failed=0 unreachable=0"}
+    ret = {
+        "name": name,
+        "result": True,
+        "changes": {},
+        "comment": "Both recaps are clean: failed=0 unreachable=0",
+    }
     try:
         if run.test and phases.statuses(run).get("build", {}).get("status") != "finished":
             ret.update(result=None, comment="Nothing is built yet")
@@ -193,7 +225,10 @@ def bases_configured(run, name):
             raise CommandExecutionError(
                 "\n".join(
                     [
-                        "The base instances were not configured, and the AMIs were made of them all the same:",
+                        (
+                            "The base instances were not configured, and the AMIs were made of them"
+                            " all the same:"
+                        ),
                         *lines,
                         images.build_again(run.settings, images.release_number(run)),
                     ]

@@ -12,7 +12,8 @@ What must be true of the services of a fleet, its queues and its databases
     databases:
       mitx_hosts.migrated: []
 
-``fleet`` as in ``fleets``: ``old``, ``new`` or ``current``. Code and configuration of the hosts: ``mitx_hosts``.
+``fleet`` as in ``fleets``: ``old``, ``new`` or ``current``. Code and configuration of the hosts:
+``mitx_hosts``.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -27,13 +28,20 @@ def stopped(run, name, fleet="old", parts=None):
     try:
         alive, halted = fleets.alive(run, fleet)
         wrong, calls = _services(run, alive, "stopped", parts) if alive else ({}, [])
-        _tell_services(run, ret, wrong, "stopped", f"The {fleet} fleet is stopped{_only(parts)}", calls)
+        _tell_services(
+            run, ret, wrong, "stopped", f"The {fleet} fleet is stopped{_only(parts)}", calls
+        )
         if halted:
-            ret["comment"] += f". Stopped or gone in EC2, so nothing runs there: {', '.join(halted)}"
+            ret["comment"] += (
+                f". Stopped or gone in EC2, so nothing runs there: {', '.join(halted)}"
+            )
     except CommandExecutionError as err:
         change.failed(ret, err)
         if ret["result"] is False:
-            ret["comment"] += "\nA host that cannot be asked counts as stopped once EC2 has stopped it: aws ec2 stop-instances."
+            ret["comment"] += (
+                "\nA host that cannot be asked counts as stopped once EC2 has stopped it: aws ec2"
+                " stop-instances."
+            )
     return ret
 
 
@@ -42,7 +50,10 @@ def still_stopped(run, name, fleet="old"):
     try:
         alive = fleets.alive(run, fleet)[0]
         if run.test:
-            ret.update(result=None, comment=f"Would be looked at: {', '.join(one['name'] for one in alive)}")
+            ret.update(
+                result=None,
+                comment=f"Would be looked at: {', '.join(one['name'] for one in alive)}",
+            )
             return ret
         found = services.status(run, [one["name"] for one in alive]) if alive else {}
         wrong = services.problems(found, "stopped")
@@ -50,7 +61,8 @@ def still_stopped(run, name, fleet="old"):
             raise CommandExecutionError(
                 f"The {fleet} fleet was stopped, and is no more, beside the one that serves:\n  - "
                 + "\n  - ".join(wrong)
-                + f"\nFind out who started it. Run again, it is stopped first: {phases.next_command(run)}"
+                + "\nFind out who started it. Run again, it is stopped first:"
+                f" {phases.next_command(run)}"
             )
         ret["comment"] = f"The {fleet} fleet is still stopped"
     except CommandExecutionError as err:
@@ -73,7 +85,9 @@ def restarted(run, name, fleet="current"):
     try:
         minions = fleets.running(run, fleet, serving=True)
         if run.test:
-            return change.would(ret, {one["name"]: "restarted" for one in minions}, "Would be restarted")
+            return change.would(
+                ret, {one["name"]: "restarted" for one in minions}, "Would be restarted"
+            )
         ret["changes"] = services.restart(run, [one["name"] for one in minions])
         quiet = sorted({one["name"] for one in minions} - set(ret["changes"]))
         ret["comment"] = f"Restarted: {', '.join(ret['changes']) or 'nothing'}"
@@ -93,7 +107,9 @@ def drained(run, name):
         if run.test and run.settings["drain"]["command"] and fleet:
             depths = queues.depths(run, fleet)
             return change.would(
-                ret, {purpose: f"{depth} jobs" for purpose, depth in depths.items() if depth}, "Would be waited for"
+                ret,
+                {purpose: f"{depth} jobs" for purpose, depth in depths.items() if depth},
+                "Would be waited for",
             )
         ret["comment"] = queues.drain(run, fleet)
     except CommandExecutionError as err:
@@ -111,7 +127,9 @@ def migrated(run, name):
         _refuse_others(run)
         migrations.back_up(run, old, new)
         ret["changes"] = _some(migrations.migrate(run, old, new))
-        ret["comment"] = f"Migrated: {', '.join(ret['changes'])}" if ret["changes"] else "Nothing was unapplied"
+        ret["comment"] = (
+            f"Migrated: {', '.join(ret['changes'])}" if ret["changes"] else "Nothing was unapplied"
+        )
     except CommandExecutionError as err:
         change.failed(ret, err)
     return ret
@@ -126,7 +144,9 @@ def not_migrating(run, name):
         web = [one for one in fleets.alive(run, "new")[0] if one["role"] == "edx"]
         if web and not run.test:
             migrations.await_earlier(run, web)
-        ret["comment"] = "No migration is at work" if not run.test else "Would be waited for, if one is"
+        ret["comment"] = (
+            "No migration is at work" if not run.test else "Would be waited for, if one is"
+        )
     except CommandExecutionError as err:
         change.failed(ret, err)
     return ret
@@ -140,13 +160,19 @@ def saved(run, name):
             ret["comment"] = "There is nothing to save, as pillar says (retire:nothing_to_save)"
         if run.test:
             return (
-                change.would(ret, planned["where"], f"Would be saved by {planned['before']}, and looked for in S3")
+                change.would(
+                    ret,
+                    planned["where"],
+                    f"Would be saved by {planned['before']}, and looked for in S3",
+                )
                 if not planned["waived"]
                 else ret
             )
         names = saving.apply(run, planned)
         ret["changes"] = planned["where"]
-        ret["comment"] = ret["comment"] or (f"Saved, and proven: {', '.join(names)}" if names else "All of it is saved already")
+        ret["comment"] = ret["comment"] or (
+            f"Saved, and proven: {', '.join(names)}" if names else "All of it is saved already"
+        )
     except CommandExecutionError as err:
         change.failed(ret, err)
     return ret
@@ -168,7 +194,9 @@ def listed(run, name, fleet="new"):
     ret = change.result(name)
     try:
         found = _some(migrations.pending(run, fleets.running(run, fleet)))
-        counts = [f"{sum(map(len, lists.values()))} of {purpose}" for purpose, lists in found.items()]
+        counts = [
+            f"{sum(map(len, lists.values()))} of {purpose}" for purpose, lists in found.items()
+        ]
         ret["comment"] = f"Unapplied: {', '.join(counts) or 'nothing'}"
     except CommandExecutionError as err:
         change.failed(ret, err)
@@ -180,10 +208,13 @@ def _only(parts):
 
 
 def _refuse_others(run):
-    others = [f"{one['name']} ({one['id']}) is {one['state']}" for one in fleets.unexpected_members(run)]
+    others = [
+        f"{one['name']} ({one['id']}) is {one['state']}" for one in fleets.unexpected_members(run)
+    ]
     if others:
         raise CommandExecutionError(
-            "Of these purposes, and of neither the old nor the new fleet, so that nothing is known of what runs there:\n  - "
+            "Of these purposes, and of neither the old nor the new fleet, so that nothing is known"
+            " of what runs there:\n  - "
             + "\n  - ".join(others)
             + "\nNothing was migrated. Stop or terminate it in EC2, then run again: "
             + phases.next_command(run)
@@ -191,13 +222,18 @@ def _refuse_others(run):
 
 
 def _services(run, instances, wanted, parts):
-    """``({minion: [what was not as wanted]}, calls)``; now it is, unless this is a dry run, which tells the calls."""
+    """
+    ``({minion: [what was not as wanted]}, calls)``; now it is, unless this is a dry run, which
+    tells the calls.
+    """
     minions = [one["name"] for one in instances]
     if not run.test:
         bring = {"stopped": services.stop, "running": services.start}[wanted]
         return bring(run, minions, parts), []
     found = services.status(run, minions)
-    wrong = {minion: services.problems({minion: one}, wanted, parts) for minion, one in found.items()}
+    wrong = {
+        minion: services.problems({minion: one}, wanted, parts) for minion, one in found.items()
+    }
     wrong = {minion: lines for minion, lines in wrong.items() if lines}
     acted_on = {minion: found[minion] for minion in wrong}
     return wrong, journal.rehearse(run, [[services.act, wanted, acted_on, parts]] if wrong else [])
@@ -205,15 +241,22 @@ def _services(run, instances, wanted, parts):
 
 def _tell_services(run, ret, wrong, wanted, comment, calls):
     ret["changes"] = {
-        minion: {"old": [line.removeprefix(f"{minion}: ") for line in lines], "new": wanted} for minion, lines in wrong.items()
+        minion: {"old": [line.removeprefix(f"{minion}: ") for line in lines], "new": wanted}
+        for minion, lines in wrong.items()
     }
     ret["comment"] = comment
     if run.test and wrong:
-        lines = [f"Would be {wanted}: {', '.join(wrong)}", *(f"Would call: {call}" for call in calls)]
+        lines = [
+            f"Would be {wanted}: {', '.join(wrong)}",
+            *(f"Would call: {call}" for call in calls),
+        ]
         ret.update(result=None, comment="\n".join(lines))
 
 
 def _some(found):
     """Without the lists that are empty."""
-    kept = {purpose: {name: some for name, some in lists.items() if some} for purpose, lists in found.items()}
+    kept = {
+        purpose: {name: some for name, some in lists.items() if some}
+        for purpose, lists in found.items()
+    }
     return {purpose: lists for purpose, lists in kept.items() if lists}

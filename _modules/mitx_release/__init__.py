@@ -2,7 +2,8 @@
 The release branch
 ==================
 
-MIT's patches on Open edX: mirror, branches, rebase, conflicts, proofs; ``git`` is the gateway to git.
+MIT's patches on Open edX: mirror, branches, rebase, conflicts, proofs; ``git`` is the gateway to
+git.
 """
 
 from mitx_release import branches, release, states
@@ -13,8 +14,9 @@ _STATES = (states,)
 
 def ensure(state, name, **arguments):
     """
-    Bring about what a state of this room says, or under ``test=True`` tell what would change: ``_states/mitx_release.py`` lists them.
-    Returns what Salt expects of a state: ``{name, result, changes, comment}``.
+    Bring about what a state of this room says, or under ``test=True`` tell what would change:
+    ``_states/mitx_release.py`` lists them. Returns what Salt expects of a state: ``{name, result,
+    changes, comment}``.
 
     CLI Example:
 
@@ -27,8 +29,8 @@ def ensure(state, name, **arguments):
 
 def list_patches():
     """
-    Return MIT's own patches on the release branch, oldest first, with what a rebase would make of each: ``[{sha, author, date,
-    subject, fate, note}]``.
+    Return MIT's own patches on the release branch, oldest first, with what a rebase would make of
+    each: ``[{sha, author, date, subject, fate, note}]``.
 
     CLI Example:
 

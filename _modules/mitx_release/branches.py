@@ -2,10 +2,12 @@
 Branches on origin: names, backups, create, copy, restore
 =========================================================
 
-Whatever moves the release branch writes down where it was, in the same atomic push: ``refs/mitx/backup/<codename>/<UTC
-time>-<sha>``. The last ten are kept. Under ``test=True`` nothing is pushed, and the answers tell what would be.
+Whatever moves the release branch writes down where it was, in the same atomic push:
+``refs/mitx/backup/<codename>/<UTC time>-<sha>``. The last ten are kept. Under ``test=True`` nothing
+is pushed, and the answers tell what would be.
 
-Here, ``release`` is the map ``release`` of :py:func:`settings.get`, and ``refs`` what ``mirror.fetch`` returned.
+Here, ``release`` is the map ``release`` of :py:func:`settings.get`, and ``refs`` what
+``mirror.fetch`` returned.
 """
 
 import re
@@ -22,8 +24,9 @@ _MIRRORED = "refs/mitx/origin/"
 
 def create(run, onto=None):
     """
-    Create the release branch on origin from ``onto``, by default ``open-release/<codename>.master``. A branch that is there
-    already is left alone. Returns ``{branch, old, new, changed, onto: {ref, sha}, pushes}``.
+    Create the release branch on origin from ``onto``, by default
+    ``open-release/<codename>.master``. A branch that is there already is left alone. Returns
+    ``{branch, old, new, changed, onto: {ref, sha}, pushes}``.
     """
     release = _release(run)
     release["onto"] = onto or f"open-release/{_codename(release)}.master"
@@ -44,9 +47,10 @@ def create(run, onto=None):
 
 def copy(run, names=None):
     """
-    Copy upstream's release branches to origin under the same names, never by force. ``names``: which branches or tags, by
-    default every branch of this codename. What has diverged is left alone, and told. Returns ``{created: {name: sha},
-    updated: {name: [old, new]}, same: [names], diverged: {name: [origin's, upstream's]}, changed: bool, pushes}``.
+    Copy upstream's release branches to origin under the same names, never by force. ``names``:
+    which branches or tags, by default every branch of this codename. What has diverged is left
+    alone, and told. Returns ``{created: {name: sha}, updated: {name: [old, new]}, same: [names],
+    diverged: {name: [origin's, upstream's]}, changed: bool, pushes}``.
     """
     release = _release(run)
     with mirror.locked(release):
@@ -57,7 +61,9 @@ def copy(run, names=None):
             name, old = ref.split("/", 2)[2], _held(run, release, refs, ref)
             if old == new:
                 answer["same"].append(name)
-            elif old and not (ref.startswith("refs/heads/") and mirror.contains(run, release, new, old)):
+            elif old and not (
+                ref.startswith("refs/heads/") and mirror.contains(run, release, new, old)
+            ):
                 answer["diverged"][name] = [old, new]
             else:
                 answer["updated" if old else "created"][name] = [old, new] if old else new
@@ -67,16 +73,20 @@ def copy(run, names=None):
 
 def backups(run):
     """
-    Return where the release branch was before each of the last changes, the latest first: a list of ``{name, time, sha}``.
+    Return where the release branch was before each of the last changes, the latest first: a list of
+    ``{name, time, sha}``.
     """
     release = _release(run, push=False)
-    return _listed(release, mirror.remote_refs(run, release, f"refs/mitx/backup/{_codename(release)}/*"))
+    return _listed(
+        release, mirror.remote_refs(run, release, f"refs/mitx/backup/{_codename(release)}/*")
+    )
 
 
 def restore(run, backup=None):
     """
-    Put the release branch back to ``backup``: a sha or a name of :py:func:`backups`. Where the branch is now becomes a backup
-    itself. Returns ``{branch, old, new, changed, backup: ref or None, pushes}``.
+    Put the release branch back to ``backup``: a sha or a name of :py:func:`backups`. Where the
+    branch is now becomes a backup itself. Returns ``{branch, old, new, changed, backup: ref or
+    None, pushes}``.
     """
     release = _release(run)
     with mirror.locked(release):
@@ -85,11 +95,17 @@ def restore(run, backup=None):
         chosen = [one for one in found if backup in (one["sha"], one["name"])]
         if not chosen:
             known = "\n  ".join(one["name"] for one in found) or "there is none"
-            raise CommandExecutionError(f"Which backup of {release['branch']}? Say backup=… with one of:\n  {known}")
+            raise CommandExecutionError(
+                f"Which backup of {release['branch']}? Say backup=… with one of:\n  {known}"
+            )
         old, new = tip(release, refs), chosen[0]["sha"]
         updates_ = updates(release, old, new) if old != new else []
         answer = {"branch": release["branch"], "old": old, "new": new, "changed": old != new}
-        return {**answer, "backup": updates_[1]["ref"] if updates_ else None, "pushes": _push(run, release, updates_)}
+        return {
+            **answer,
+            "backup": updates_[1]["ref"] if updates_ else None,
+            "pushes": _push(run, release, updates_),
+        }
 
 
 def tip(release, refs):
@@ -99,32 +115,40 @@ def tip(release, refs):
     sha = refs.get(_tracking(release))
     if not sha:
         raise CommandExecutionError(
-            f"origin has no branch {release['branch']}. salt-run mitx.create_release makes it from open-release/{_codename(release)}.master"
+            f"origin has no branch {release['branch']}. salt-run mitx.create_release makes it from"
+            f" open-release/{_codename(release)}.master"
         )
     return sha
 
 
 def resolve(run, release, refs, sha=None):
     """
-    Return ``(full ref, sha)`` of ``release:onto``, a branch or a tag of upstream; the sha is the argument's where one is given.
-    A name that upstream does not have, or has as both, is an error.
+    Return ``(full ref, sha)`` of ``release:onto``, a branch or a tag of upstream; the sha is the
+    argument's where one is given. A name that upstream does not have, or has as both, is an error.
     """
     onto = release["onto"]
     found = {}
     for kind in ("heads", "tags"):
         name = onto.removeprefix(f"refs/{kind}/")
         git.check_name(name, "release:onto")
-        if (name != onto or not onto.startswith("refs/")) and f"refs/mitx/upstream/{kind}/{name}" in refs:
+        if (
+            name != onto or not onto.startswith("refs/")
+        ) and f"refs/mitx/upstream/{kind}/{name}" in refs:
             found[f"refs/{kind}/{name}"] = refs[f"refs/mitx/upstream/{kind}/{name}"]
     if sha:
         git.check_sha(sha, "onto_sha")
         if not _is_commit(run, release, sha):
             raise CommandExecutionError(
-                f"The commit to rebase onto, {sha}, is neither in upstream's releases nor in the mirror any more"
+                f"The commit to rebase onto, {sha}, is neither in upstream's releases nor in the"
+                " mirror any more"
             )
         return next(iter(found), onto), sha
     if len(found) != 1:
-        near = ", ".join(sorted({name.split("/", 4)[4] for name in refs if name.startswith("refs/mitx/upstream/")})[-12:])
+        near = ", ".join(
+            sorted(
+                {name.split("/", 4)[4] for name in refs if name.startswith("refs/mitx/upstream/")}
+            )[-12:]
+        )
         problem = "has no release" if not found else "has both a branch and a tag"
         hint = f"It has: {near}" if not found else f"Say which: {' or '.join(found)}"
         raise CommandExecutionError(f"upstream {problem} {onto} (release:onto). {hint}")
@@ -133,34 +157,48 @@ def resolve(run, release, refs, sha=None):
 
 def updates(release, old, new):
     """
-    Return the updates, as ``mirror.push`` takes them, that move the release branch from ``old`` to ``new`` (full shas) and
-    back up where it was.
+    Return the updates, as ``mirror.push`` takes them, that move the release branch from ``old`` to
+    ``new`` (full shas) and back up where it was.
     """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     backup = f"refs/mitx/backup/{_codename(release)}/{stamp}-{old}"
-    return [{"ref": _branch(release), "new": new, "lease": old}, {"ref": backup, "new": old, "lease": None}]
+    return [
+        {"ref": _branch(release), "new": new, "lease": old},
+        {"ref": backup, "new": old, "lease": None},
+    ]
 
 
 def pushes(release, updates_):
     """
-    Return what a push of ``updates_`` is, to be shown: ``[{url, updates, command: [arguments]}]``, empty where nothing is pushed.
+    Return what a push of ``updates_`` is, to be shown: ``[{url, updates, command: [arguments]}]``,
+    empty where nothing is pushed.
     """
     if not updates_:
         return []
-    return [{"url": release["origin"], "updates": updates_, "command": mirror.push_command(release, updates_)}]
+    return [
+        {
+            "url": release["origin"],
+            "updates": updates_,
+            "command": mirror.push_command(release, updates_),
+        }
+    ]
 
 
 def prune(run, release, refs):
     """
-    Remove all backups on origin but the last ten, after one more was written. Returns notes: a failure to tidy up is told, not
-    raised.
+    Remove all backups on origin but the last ten, after one more was written. Returns notes: a
+    failure to tidy up is told, not raised.
     """
     prefix = f"refs/mitx/backup/{_codename(release)}/"
     old = _mirrored_backups(release, refs)[KEPT - 1 :]
     if not old:
         return []
     try:
-        mirror.push(run, release, [{"ref": prefix + one["name"], "new": None, "lease": one["sha"]} for one in old])
+        mirror.push(
+            run,
+            release,
+            [{"ref": prefix + one["name"], "new": None, "lease": one["sha"]} for one in old],
+        )
     except CommandExecutionError as err:
         return [f"{len(old)} old backups could not be removed from origin: {err}"]
     return []
@@ -168,20 +206,33 @@ def prune(run, release, refs):
 
 def holders(run, release, refs, sha):
     """
-    Return which of the release branch and its backups on origin contain the commit ``sha``, as a list of full refs.
+    Return which of the release branch and its backups on origin contain the commit ``sha``, as a
+    list of full refs.
     """
     backup = f"{_MIRRORED}backup/{_codename(release)}/"
     if not _is_commit(run, release, sha):
         return []
-    mine = {name: tip_ for name, tip_ in refs.items() if name == _tracking(release) or name.startswith(backup)}
+    mine = {
+        name: tip_
+        for name, tip_ in refs.items()
+        if name == _tracking(release) or name.startswith(backup)
+    }
     found = [name for name, tip_ in mine.items() if mirror.contains(run, release, tip_, sha)]
-    return [_branch(release) if name == _tracking(release) else f"refs/mitx/{name.removeprefix(_MIRRORED)}" for name in found]
+    return [
+        (
+            _branch(release)
+            if name == _tracking(release)
+            else f"refs/mitx/{name.removeprefix(_MIRRORED)}"
+        )
+        for name in found
+    ]
 
 
 def _release(run, push=True):
     if push and run.settings["release"]["from"]:
         raise CommandExecutionError(
-            f"The release of {run.settings['environment']} comes from {run.settings['release']['from']} (release:from): nothing is pushed for it"
+            f"The release of {run.settings['environment']} comes from"
+            f" {run.settings['release']['from']} (release:from): nothing is pushed for it"
         )
     return run.settings["release"]
 
@@ -191,7 +242,10 @@ def _codename(release):
     prefix, _, codename = name.partition("/")
     if prefix != "mitx" or not codename:
         # What is pushed by force must never be upstream's name, or anybody's working branch.
-        raise CommandExecutionError(f"release:branch: {name!r} must be mitx/<codename>; nothing else is ever rewritten on origin")
+        raise CommandExecutionError(
+            f"release:branch: {name!r} must be mitx/<codename>; nothing else is ever rewritten on"
+            " origin"
+        )
     return codename
 
 
@@ -204,7 +258,12 @@ def _tracking(release):
 
 
 def _is_commit(run, release, sha):
-    return git.execute(run, release, "cat-file", "-t", sha, repo=release["mirror"], ok=(0, 128))["out"].strip() == "commit"
+    return (
+        git.execute(run, release, "cat-file", "-t", sha, repo=release["mirror"], ok=(0, 128))[
+            "out"
+        ].strip()
+        == "commit"
+    )
 
 
 def _push(run, release, updates_):
@@ -215,7 +274,11 @@ def _push(run, release, updates_):
 
 def _wanted(run, release, refs, names):
     """Which of upstream's branches and tags to copy: ``{full ref: sha}``."""
-    mine = {f"refs/{name[19:]}": sha for name, sha in refs.items() if name.startswith("refs/mitx/upstream/")}
+    mine = {
+        f"refs/{name[19:]}": sha
+        for name, sha in refs.items()
+        if name.startswith("refs/mitx/upstream/")
+    }
     if names is None:
         family = f"refs/heads/open-release/{_codename(release)}."
         return {ref: sha for ref, sha in mine.items() if ref.startswith(family)}
@@ -231,9 +294,14 @@ def _wanted(run, release, refs, names):
 
 def _unpeeled(run, release, ref):
     """An annotated tag is copied as the tag object that it is; ``refs`` knows only its commit."""
-    return git.execute(run, release, "rev-parse", "--verify", f"refs/mitx/upstream/{ref[5:]}", repo=release["mirror"])[
-        "out"
-    ].strip()
+    return git.execute(
+        run,
+        release,
+        "rev-parse",
+        "--verify",
+        f"refs/mitx/upstream/{ref[5:]}",
+        repo=release["mirror"],
+    )["out"].strip()
 
 
 def _held(run, release, refs, ref):
@@ -246,7 +314,11 @@ def _held(run, release, refs, ref):
 def _mirrored_backups(release, refs):
     return _listed(
         release,
-        {f"refs/mitx/{name[len(_MIRRORED) :]}": sha for name, sha in refs.items() if name.startswith(f"{_MIRRORED}backup/")},
+        {
+            f"refs/mitx/{name[len(_MIRRORED) :]}": sha
+            for name, sha in refs.items()
+            if name.startswith(f"{_MIRRORED}backup/")
+        },
     )
 
 
@@ -254,6 +326,8 @@ def _listed(release, refs):
     prefix = f"refs/mitx/backup/{_codename(release)}/"
     shape = re.compile(rf"{re.escape(prefix)}(\d{{8}}T\d{{6}}Z)-[0-9a-f]{{40}}\Z")
     found = [
-        {"name": ref[len(prefix) :], "time": match[1], "sha": sha} for ref, sha in refs.items() if (match := shape.match(ref))
+        {"name": ref[len(prefix) :], "time": match[1], "sha": sha}
+        for ref, sha in refs.items()
+        if (match := shape.match(ref))
     ]
     return sorted(found, key=lambda one: one["name"], reverse=True)

@@ -2,10 +2,12 @@
 A conflict: described exactly, and handed to a human
 ====================================================
 
-The human gets a folder with git's own rebase stopped in it, the files in conflict on disk and nothing else of the tree.
-It lies beside the mirror, outlives everything, and is thrown away by ``abort`` or when the rebase is pushed.
+The human gets a folder with git's own rebase stopped in it, the files in conflict on disk and
+nothing else of the tree. It lies beside the mirror, outlives everything, and is thrown away by
+``abort`` or when the rebase is pushed.
 
-Here, ``release`` is the map ``release`` of :py:func:`settings.get`, and a patch is what ``patches`` makes.
+Here, ``release`` is the map ``release`` of :py:func:`settings.get`, and a patch is what ``patches``
+makes.
 """
 
 import contextlib
@@ -34,7 +36,8 @@ def describe(run, release, folder, patch):
     Return the conflict at which the rebase in ``folder`` stopped, at ``patch``::
 
         {sha, subject, author, paths: [all that need a decision],
-         details: [{paths, type: "contents" | "modify/delete" | "rename/delete" | …, message: git's own words, hunks: [str]}],
+         details: [{paths, type: "contents" | "modify/delete" | "rename/delete" | …, message: git's
+         own words, hunks: [str]}],
          tree: what git made of it, with conflict markers}
     """
     command = ["rev-parse", f"{patch['sha']}^^{{tree}}", "HEAD^{tree}", f"{patch['sha']}^{{tree}}"]
@@ -46,27 +49,33 @@ def describe(run, release, folder, patch):
         "subject": patch["subject"],
         "author": patch["author"],
         "paths": sorted(found["stages"]),
-        "details": [_detail(run, release, folder, found["tree"], message, names) for message in told],
+        "details": [
+            _detail(run, release, folder, found["tree"], message, names) for message in told
+        ],
         "tree": found["tree"],
     }
 
 
 def merge(run, release, folder, base, ours, theirs):
     """
-    Merge two trees with a third as their base. Returns what :py:func:`parse` does, and the names that git gave the two sides
-    in messages and conflict markers: ``{tree, stages, messages, ours, theirs}``.
+    Merge two trees with a third as their base. Returns what :py:func:`parse` does, and the names
+    that git gave the two sides in messages and conflict markers: ``{tree, stages, messages, ours,
+    theirs}``.
     """
-    # By way of three commits, because merge-tree takes a base of one's choice only from git 2.40 on.
+    # By way of three commits, because merge-tree takes a base of one's choice only from git 2.40
+    # on.
     below = bare_commit(run, release, folder, base)
     sides = [bare_commit(run, release, folder, tree, below) for tree in (ours, theirs)]
-    out = _git(run, release, folder, "merge-tree", "--write-tree", "--messages", "-z", *sides, ok=(0, 1))["out"]
+    out = _git(
+        run, release, folder, "merge-tree", "--write-tree", "--messages", "-z", *sides, ok=(0, 1)
+    )["out"]
     return {**parse(out), "ours": sides[0], "theirs": sides[1]}
 
 
 def parse(text):
     """
-    Return what ``git merge-tree --write-tree --messages -z`` printed: ``{tree, stages: {path: [stage]},
-    messages: [{paths, type, text}]}``.
+    Return what ``git merge-tree --write-tree --messages -z`` printed: ``{tree, stages: {path:
+    [stage]}, messages: [{paths, type, text}]}``.
     """
     fields = text.split("\0")
     found = {"tree": fields[0], "stages": {}, "messages": []}
@@ -78,7 +87,10 @@ def parse(text):
     position += 1
     while position < len(fields) and fields[position].isdigit():
         count = int(fields[position])
-        paths, (kind, message) = fields[position + 1 : position + 1 + count], fields[position + 1 + count : position + 3 + count]
+        paths, (kind, message) = (
+            fields[position + 1 : position + 1 + count],
+            fields[position + 1 + count : position + 3 + count],
+        )
         found["messages"].append({"paths": paths, "type": kind, "text": message.strip()})
         position += 3 + count
     return found
@@ -90,7 +102,13 @@ def bare_commit(run, release, folder, tree, parent=None):
     """
     date = "@1000000000 +0000"
     command = ["commit-tree", "-m", "made for a merge", *(["-p", parent] if parent else []), tree]
-    return _git(run, release, folder, *command, variables={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date})["out"].strip()
+    return _git(
+        run,
+        release,
+        folder,
+        *command,
+        variables={"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date},
+    )["out"].strip()
 
 
 def folder(release):
@@ -102,8 +120,8 @@ def folder(release):
 
 def pending(release):
     """
-    Return what was handed to a human and not taken back yet, or ``None``: ``{branch, old, onto, base, patches,
-    stops: [{sha, paths, head}], …}``.
+    Return what was handed to a human and not taken back yet, or ``None``: ``{branch, old, onto,
+    base, patches, stops: [{sha, paths, head}], …}``.
     """
     path = folder(release)
     if not os.path.isdir(path) and os.path.isfile(os.path.join(f"{path}.new", ".git", _STATE)):
@@ -114,24 +132,32 @@ def pending(release):
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as err:
-        raise CommandExecutionError(f"{path} cannot be read: {err}. {commands(release)['abort']} throws it away") from err
+        raise CommandExecutionError(
+            f"{path} cannot be read: {err}. {commands(release)['abort']} throws it away"
+        ) from err
 
 
 def park(run, release, scratch, state, conflict):
     """
-    Give the rebase that stopped in ``scratch`` to a human: open the files in conflict, copy it to :py:func:`folder`, with
-    ``state`` (see :py:func:`pending`). Raises ``CommandExecutionError``, with attribute ``conflict``, that says what to do.
+    Give the rebase that stopped in ``scratch`` to a human: open the files in conflict, copy it to
+    :py:func:`folder`, with ``state`` (see :py:func:`pending`). Raises ``CommandExecutionError``,
+    with attribute ``conflict``, that says what to do.
     """
     path = folder(release)
     stop = {"sha": conflict["sha"], "paths": conflict["paths"], "head": worktree.head(scratch)}
     moved = _moved(run, release, scratch, conflict)
-    state = {**state, "stops": [one for one in state["stops"] if one["sha"] != stop["sha"]] + [stop]}
+    state = {
+        **state,
+        "stops": [one for one in state["stops"] if one["sha"] != stop["sha"]] + [stop],
+    }
     above = sorted({posixpath.dirname(one) for one in [*conflict["paths"], *moved.values()]} - {""})
     if above:
         # Or else git refuses to add them: they lie outside of what is checked out.
         names = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in above)
         _git(run, release, scratch, "sparse-checkout", "add", "--stdin", stdin=names.encode())
-    with journal.door(run, "git", change=True, command=f"hand the conflict over in {path}", sha=conflict["sha"]):
+    with journal.door(
+        run, "git", change=True, command=f"hand the conflict over in {path}", sha=conflict["sha"]
+    ):
         _replace(release, scratch, path, state)
     failure = CommandExecutionError(_instructions(release, state, conflict, moved))
     failure.conflict = {**conflict, "folder": path}
@@ -140,7 +166,8 @@ def park(run, release, scratch, state, conflict):
 
 def remember(run, release):
     """
-    Let git record what a human has solved in the folder, before it is refused or thrown away: the next attempt does it again by itself.
+    Let git record what a human has solved in the folder, before it is refused or thrown away: the
+    next attempt does it again by itself.
     """
     path = folder(release)
     if os.path.isdir(path) and worktree.is_stopped(path):
@@ -150,38 +177,48 @@ def remember(run, release):
 
 def resume(release, scratch):
     """
-    Copy what the human did to the empty folder ``scratch``. His own folder stays as it is until the rebase is pushed: a kill,
-    or a push that is refused, costs him nothing.
+    Copy what the human did to the empty folder ``scratch``. His own folder stays as it is until the
+    rebase is pushed: a kill, or a push that is refused, costs him nothing.
     """
     _copy(release, folder(release), scratch)
 
 
 def check_solved(run, release, state):
     """
-    Raise ``CommandExecutionError`` unless the human has decided everything in the folder: nothing unmerged, nothing left
-    unstaged, no conflict marker staged, and something left of the patch.
+    Raise ``CommandExecutionError`` unless the human has decided everything in the folder: nothing
+    unmerged, nothing left unstaged, no conflict marker staged, and something left of the patch.
     """
     path, how = folder(release), commands(release)
     remember(run, release)
     open_paths = worktree.unmerged(run, release, path)
     if open_paths:
         raise CommandExecutionError(
-            f"In {path} these are still in conflict: {', '.join(open_paths)}. Solve them, then: {how['add']}"
+            f"In {path} these are still in conflict: {', '.join(open_paths)}. Solve them, then:"
+            f" {how['add']}"
         )
-    unstaged = _git(run, release, path, "diff", "--name-only", "-z")["out"].replace("\0", " ").strip()
+    unstaged = (
+        _git(run, release, path, "diff", "--name-only", "-z")["out"].replace("\0", " ").strip()
+    )
     if unstaged:
-        raise CommandExecutionError(f"In {path} these are changed but not staged: {unstaged}. Then: {how['add']}")
+        raise CommandExecutionError(
+            f"In {path} these are changed but not staged: {unstaged}. Then: {how['add']}"
+        )
     left = _markers(run, release, path, {one for stop in state["stops"] for one in stop["paths"]})
     if left:
         raise CommandExecutionError(
-            f"In {path} conflict markers are still staged in: {', '.join(left)}. Solve them, then: {how['add']}"
+            f"In {path} conflict markers are still staged in: {', '.join(left)}. Solve them, then:"
+            f" {how['add']}"
         )
     last = state["stops"][-1]
     here = worktree.is_stopped(path) and worktree.head(path) == last["head"]
-    if here and _git(run, release, path, "diff", "--cached", "--quiet", "HEAD", ok=(0, 1))["code"] == 0:
+    if (
+        here
+        and _git(run, release, path, "diff", "--cached", "--quiet", "HEAD", ok=(0, 1))["code"] == 0
+    ):
         raise CommandExecutionError(
-            f"In {path} nothing of {last['sha'][:12]} is staged, so all of it would be lost. Do it where the code is now, and stage that: "
-            f"{how['add']}\nIf it is to be left out on purpose: {how['abort']}, then salt-run mitx.rebase drop={last['sha']}"
+            f"In {path} nothing of {last['sha'][:12]} is staged, so all of it would be lost. Do it"
+            f" where the code is now, and stage that: {how['add']}\nIf it is to be left out on"
+            f" purpose: {how['abort']}, then salt-run mitx.rebase drop={last['sha']}"
         )
 
 
@@ -190,8 +227,12 @@ def commands(release):
     Return the commands for the human: ``{look, add, resume, abort}``.
     """
     owner = git.owner(release)["name"]
-    human = os.environ.get("SUDO_USER") or os.environ.get("USER") or pwd.getpwuid(os.getuid()).pw_name
-    program = ("" if owner == human else f"sudo -u {owner} ") + f"git -C {shlex.quote(folder(release))}"
+    human = (
+        os.environ.get("SUDO_USER") or os.environ.get("USER") or pwd.getpwuid(os.getuid()).pw_name
+    )
+    program = (
+        "" if owner == human else f"sudo -u {owner} "
+    ) + f"git -C {shlex.quote(folder(release))}"
     return {
         "look": f"{program} status",
         # Without --sparse git refuses what lies in a folder that is not checked out.
@@ -203,7 +244,8 @@ def commands(release):
 
 def remove(run, release):
     """
-    Remove the folder in which conflicts are solved. Returns its path, or ``None`` if there was none.
+    Remove the folder in which conflicts are solved. Returns its path, or ``None`` if there was
+    none.
     """
     path = folder(release)
     there = [one for one in (path, f"{path}.new", f"{path}.old") if os.path.isdir(one)]
@@ -217,8 +259,12 @@ def remove(run, release):
 
 def _detail(run, release, folder, tree, message, names):
     hunks = []
-    for path in message["paths"] if "contents" in message["type"] or "add/add" in message["type"] else ():
-        answer = _git(run, release, folder, "cat-file", "blob", f"{tree}:{path}", ok=(0, 128), raw=True)
+    for path in (
+        message["paths"] if "contents" in message["type"] or "add/add" in message["type"] else ()
+    ):
+        answer = _git(
+            run, release, folder, "cat-file", "blob", f"{tree}:{path}", ok=(0, 128), raw=True
+        )
         if not answer["code"]:
             hunks += _hunks(answer["out"], names)
     text = message["text"]
@@ -233,7 +279,10 @@ def _detail(run, release, folder, tree, message, names):
 
 
 def _hunks(content, names):
-    """The parts between conflict markers, the markers included, with names instead of the shas of the made-up commits."""
+    """
+    The parts between conflict markers, the markers included, with names instead of the shas of the
+    made-up commits.
+    """
     if b"\0" in content:
         return []
     hunks, inside = [], None
@@ -243,7 +292,11 @@ def _hunks(content, names):
         if inside is not None:
             inside.append(line)
         if line.startswith(">>>>>>> ") and inside is not None:
-            text = "\n".join(inside if len(inside) <= _MOST_LINES else [*inside[:_MOST_LINES], f"… {len(inside)} lines"])
+            text = "\n".join(
+                inside
+                if len(inside) <= _MOST_LINES
+                else [*inside[:_MOST_LINES], f"… {len(inside)} lines"]
+            )
             for sha, name in names.items():
                 text = text.replace(sha, name)
             hunks.append(text)
@@ -261,7 +314,10 @@ def _markers(run, release, path, paths):
 
 
 def _replace(release, scratch, path, state):
-    """Put a copy of ``scratch`` in the place of ``path`` so that a kill leaves the one or the other, whole."""
+    """
+    Put a copy of ``scratch`` in the place of ``path`` so that a kill leaves the one or the other,
+    whole.
+    """
     for left in (f"{path}.new", f"{path}.old"):
         _throw_away(left)
     mirror.make_folder(release, f"{path}.new")
@@ -285,8 +341,17 @@ def _throw_away(path):
 
 
 def _copy(release, source, target):
-    """Copy a repository with its worktree, for the user that runs git; locks of a git that was killed stay behind."""
-    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.lock", _STATE))
+    """
+    Copy a repository with its worktree, for the user that runs git; locks of a git that was killed
+    stay behind.
+    """
+    shutil.copytree(
+        source,
+        target,
+        symlinks=True,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns("*.lock", _STATE),
+    )
     user = git.owner(release)
     if os.geteuid() == user["uid"]:
         return
@@ -296,10 +361,15 @@ def _copy(release, source, target):
 
 
 def _moved(run, release, folder, conflict):
-    """``{path in conflict: where its code is now}``, as far as git finds it: upstream has moved or renamed it."""
+    """
+    ``{path in conflict: where its code is now}``, as far as git finds it: upstream has moved or
+    renamed it.
+    """
     base = f"{conflict['sha']}^"
     options = ["-r", "-z", "--name-status", "--find-renames=30%", "--diff-filter=R"]
-    out = _git(run, release, folder, "diff-tree", *options, base, "HEAD", ok=(0, 128))["out"].split("\0")
+    out = _git(run, release, folder, "diff-tree", *options, base, "HEAD", ok=(0, 128))["out"].split(
+        "\0"
+    )
     found = dict(zip(out[1::3], out[2::3], strict=False))
     return {path: found[path] for path in conflict["paths"] if path in found}
 
@@ -307,13 +377,16 @@ def _moved(run, release, folder, conflict):
 def _instructions(release, state, conflict, moved):
     how = commands(release)
     said = "\n".join(f"    {one['message']}" for one in conflict["details"])
-    said += "".join(f"\n    {old} is {new} now: the change belongs there" for old, new in moved.items())
+    said += "".join(
+        f"\n    {old} is {new} now: the change belongs there" for old, new in moved.items()
+    )
     return (
-        f"{state['branch']}: {conflict['sha'][:12]} ({conflict['subject']}) by {conflict['author']} is in conflict with "
-        f"{state['onto'][:12]}. Nothing was pushed; {state['branch']} on origin is still {state['old'][:12]}.\n{said}\n"
-        f"It waits for you in {folder(release)}:\n"
-        f"    {how['look']}\n    (edit)   {how['add']}\n    {how['resume']}\n"
-        f"To give up: {how['abort']}. To leave this patch out, after that: salt-run mitx.rebase drop={conflict['sha']}"
+        f"{state['branch']}: {conflict['sha'][:12]} ({conflict['subject']}) by {conflict['author']}"
+        f" is in conflict with {state['onto'][:12]}. Nothing was pushed; {state['branch']} on"
+        f" origin is still {state['old'][:12]}.\n{said}\nIt waits for you in {folder(release)}:\n  "
+        f"  {how['look']}\n    (edit)   {how['add']}\n    {how['resume']}\nTo give up:"
+        f" {how['abort']}. To leave this patch out, after that: salt-run mitx.rebase"
+        f" drop={conflict['sha']}"
     )
 
 

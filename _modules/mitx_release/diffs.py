@@ -2,9 +2,10 @@
 What a commit changes, line by line
 ===================================
 
-Read from git in a few processes for many commits, and compared commit by commit: which old patch became which new one is known, so
-nothing has to be matched. A change is ``{path: {added: [line], removed: [line]}}`` with lines as bytes; a mode, a symbolic link, a
-submodule, and a binary file count as one line, which cannot be one of a text.
+Read from git in a few processes for many commits, and compared commit by commit: which old patch
+became which new one is known, so nothing has to be matched. A change is ``{path: {added: [line],
+removed: [line]}}`` with lines as bytes; a mode, a symbolic link, a submodule, and a binary file
+count as one line, which cannot be one of a text.
 
 Here, ``release`` is the map ``release`` of :py:func:`settings.get`.
 """
@@ -34,13 +35,22 @@ _OPTIONS = (
 
 def read(run, release, folder, commits):
     """
-    Yield ``(commit, change, text)`` of each of ``commits`` (shas, in their order) against its first parent; ``text`` is its diff as a
-    list of lines (bytes) without line numbers and blob ids: the same for the same patch on another base.
+    Yield ``(commit, change, text)`` of each of ``commits`` (shas, in their order) against its first
+    parent; ``text`` is its diff as a list of lines (bytes) without line numbers and blob ids: the
+    same for the same patch on another base.
     """
     for start in range(0, len(commits), _AT_ONCE):
         some = commits[start : start + _AT_ONCE]
         wanted = "".join(f"{sha}\n" for sha in some).encode()
-        command = ["-c", "core.quotePath=false", "diff-tree", "--stdin", "-m", "--first-parent", *_OPTIONS]
+        command = [
+            "-c",
+            "core.quotePath=false",
+            "diff-tree",
+            "--stdin",
+            "-m",
+            "--first-parent",
+            *_OPTIONS,
+        ]
         out = git.execute(run, release, *command, repo=folder, stdin=wanted, raw=True)["out"]
         found = {sha: parse(lines) for sha, lines in _split(out)}
         for sha in some:
@@ -79,8 +89,8 @@ def parse(lines):
 
 def missing(old, new):
     """
-    Return what ``old`` changes and ``new`` does not, as a list of ``(path, "+" or "-", line)``. In which file is no matter: git follows
-    one that was moved.
+    Return what ``old`` changes and ``new`` does not, as a list of ``(path, "+" or "-", line)``. In
+    which file is no matter: git follows one that was moved.
     """
     found = []
     for side, sign in (("added", "+"), ("removed", "-")):

@@ -4,10 +4,13 @@ The door to git
 
 Every git command of this package is run by :py:func:`execute`. It sees to it that
 
-* a change (a push, a worktree for a human) is journaled before and after, and refused under ``test=True``;
-* nothing of anyone else's runs: no hook, alias, credential helper or configuration of the system, of the user or of a
+  * a change (a push, a worktree for a human) is journaled before and after, and refused under
+  ``test=True``;
+  * nothing of anyone else's runs: no hook, alias, credential helper or configuration of the system,
+  of the user or of a
   foreign repository; no transport but those in ``release:protocols``;
-* secrets travel in the environment or in key files, never in arguments, and no message or log shows them;
+  * secrets travel in the environment or in key files, never in arguments, and no message or log
+  shows them;
 * names of branches and URLs are checked against a short list of shapes, since a branch called
   ``--upload-pack=…`` or a URL ``ext::…`` would run a program.
 
@@ -39,7 +42,9 @@ OLDEST = (2, 38)
 COMMITTER = {"name": "MITx release", "email": "mitx-release@mit.edu"}
 
 
-_NAME = re.compile(r"(?!.*(\.\.|@\{|\.lock(/|\Z)|\.(/|\Z)))[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*\Z")
+_NAME = re.compile(
+    r"(?!.*(\.\.|@\{|\.lock(/|\Z)|\.(/|\Z)))[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*\Z"
+)
 
 _SHA = re.compile(r"[0-9a-f]{40}\Z")
 
@@ -52,7 +57,9 @@ _USER = r"([A-Za-z0-9_][A-Za-z0-9._-]*@)?"
 _URLS = {
     "https": re.compile(rf"https://{_HOST}{_PATH}\Z"),
     "http": re.compile(rf"http://{_HOST}{_PATH}\Z"),
-    "ssh": re.compile(rf"(ssh://{_USER}{_HOST}{_PATH}|{_USER}[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:{_PATH})\Z"),
+    "ssh": re.compile(
+        rf"(ssh://{_USER}{_HOST}{_PATH}|{_USER}[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:{_PATH})\Z"
+    ),
     "file": re.compile(r"(file://)?/[^\x00-\x1f\x7f]+\Z"),
 }
 
@@ -60,9 +67,20 @@ _CREDENTIALS = {"username", "password", "token", "ssh_key", "known_hosts"}
 
 # What git may see of the caller's environment: how to find programs and how to reach the network.
 _KEPT = (
-    "PATH", "LD_LIBRARY_PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "http_proxy", "https_proxy", "HTTPS_PROXY", "no_proxy",
-    "NO_PROXY", "all_proxy", "SSH_AUTH_SOCK", "GNUPGHOME",
-)  # fmt: skip
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "TZ",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "all_proxy",
+    "SSH_AUTH_SOCK",
+    "GNUPGHOME",
+)
 
 _ENVIRONMENT = {
     "LC_ALL": "C",
@@ -96,16 +114,28 @@ _CONFIG = {
 }
 
 
-def execute(run, release, *arguments, repo=None, change=False, ok=(0,), stdin=None, variables=None, raw=False):
+def execute(
+    run,
+    release,
+    *arguments,
+    repo=None,
+    change=False,
+    ok=(0,),
+    stdin=None,
+    variables=None,
+    raw=False,
+):
     """
-    Run ``git <arguments>`` and return ``{code: int, out: str, err: str}``; ``out`` is ``bytes`` if ``raw``.
+    Run ``git <arguments>`` and return ``{code: int, out: str, err: str}``; ``out`` is ``bytes`` if
+    ``raw``.
 
     repo
         Path of a bare repository, or of a worktree, to work in.
     change
         Whether it changes anything outside of the mirror and temporary folders.
     ok
-        Exit codes that are no failure; any other raises ``CommandExecutionError`` with attribute ``answer``, that dict.
+        Exit codes that are no failure; any other raises ``CommandExecutionError`` with attribute
+        ``answer``, that dict.
     stdin, variables
         ``bytes`` for its standard input; more variables of its environment.
     """
@@ -117,7 +147,9 @@ def execute(run, release, *arguments, repo=None, change=False, ok=(0,), stdin=No
         if not raw:
             answer["out"] = answer["out"].decode(errors="replace")
         if answer["code"] not in ok:
-            failure = CommandExecutionError(f"{shown}: exit {answer['code']}: {answer['err'].strip()[-2000:] or 'no message'}")
+            failure = CommandExecutionError(
+                f"{shown}: exit {answer['code']}: {answer['err'].strip()[-2000:] or 'no message'}"
+            )
             failure.answer = answer
             raise failure
     return answer
@@ -125,20 +157,26 @@ def execute(run, release, *arguments, repo=None, change=False, ok=(0,), stdin=No
 
 def version():
     """
-    Return git's version as a list of numbers. An older git than this package can work with is an error.
+    Return git's version as a list of numbers. An older git than this package can work with is an
+    error.
     """
     key = f"mitx_release.git.{os.environ.get('PATH')}"
     if key not in __context__:
         # LC_ALL and nothing else: the answer depends on no repository.
         text = subprocess.run(
-            ["git", "version"], capture_output=True, text=True, env={**_base(), "LC_ALL": "C"}, check=False
+            ["git", "version"],
+            capture_output=True,
+            text=True,
+            env={**_base(), "LC_ALL": "C"},
+            check=False,
         ).stdout
         found = re.match(r"git version (\d+)\.(\d+)(?:\.(\d+))?", text)
         numbers = [int(n or 0) for n in found.groups()] if found else []
         if tuple(numbers) < OLDEST:
             raise CommandExecutionError(
-                f"git on this master is {text.strip() or 'not to be asked for its version'}; the release branch needs "
-                f"{'.'.join(map(str, OLDEST))} or later (Debian 12 has 2.39). Nothing was done."
+                f"git on this master is {text.strip() or 'not to be asked for its version'}; the"
+                f" release branch needs {'.'.join(map(str, OLDEST))} or later (Debian 12 has 2.39)."
+                " Nothing was done."
             )
         __context__[key] = numbers
     return __context__[key]
@@ -146,10 +184,14 @@ def version():
 
 def check_name(name, what="branch"):
     """
-    Return ``name`` if it is a plain name of a branch or tag, such as ``open-release/koa.rc3``; else an error.
+    Return ``name`` if it is a plain name of a branch or tag, such as ``open-release/koa.rc3``; else
+    an error.
     """
     if not isinstance(name, str) or len(name) > 200 or not _NAME.match(name):
-        raise CommandExecutionError(f"{what}: {name!r} is no plain name such as open-release/koa.rc3; git was not called with it")
+        raise CommandExecutionError(
+            f"{what}: {name!r} is no plain name such as open-release/koa.rc3; git was not called"
+            " with it"
+        )
     return name
 
 
@@ -158,22 +200,30 @@ def check_sha(sha, what="commit"):
     Return ``sha`` if it is a full sha of a commit (40 hexadecimal digits); else an error.
     """
     if not isinstance(sha, str) or not _SHA.match(sha):
-        raise CommandExecutionError(f"{what}: {sha!r} is no full sha (40 hexadecimal digits); git was not called with it")
+        raise CommandExecutionError(
+            f"{what}: {sha!r} is no full sha (40 hexadecimal digits); git was not called with it"
+        )
     return sha
 
 
 def check_url(url, protocols, what="url"):
     """
-    Return ``url`` if its protocol is one of ``protocols`` (``https``, ``ssh``, ``http``, ``file``) and it holds no
-    user name or password for http(s), no other transport's helper and no option; else an error.
+    Return ``url`` if its protocol is one of ``protocols`` (``https``, ``ssh``, ``http``, ``file``)
+    and it holds no user name or password for http(s), no other transport's helper and no option;
+    else an error.
     """
     shapes = {name: _URLS[name] for name in protocols if name in _URLS}
     if isinstance(url, str) and any(shape.match(url) for shape in shapes.values()):
         return url
     shown = journal.redact(str(url))
-    hint = " Credentials belong in release:credentials." if re.match(r"https?://[^/]*@", str(url)) else ""
+    hint = (
+        " Credentials belong in release:credentials."
+        if re.match(r"https?://[^/]*@", str(url))
+        else ""
+    )
     raise CommandExecutionError(
-        f"release:{what}: {shown!r} is no plain URL of a protocol in release:protocols ({', '.join(protocols)}).{hint} git was not called with it"
+        f"release:{what}: {shown!r} is no plain URL of a protocol in release:protocols"
+        f" ({', '.join(protocols)}).{hint} git was not called with it"
     )
 
 
@@ -186,7 +236,8 @@ def url(release, remote):
 
 def redact(release, text):
     """
-    Return ``text`` without any secret of ``release:credentials``, and without user names and passwords in URLs.
+    Return ``text`` without any secret of ``release:credentials``, and without user names and
+    passwords in URLs.
     """
     for secret in _secrets(release):
         text = text.replace(secret, "***")
@@ -195,7 +246,8 @@ def redact(release, text):
 
 def owner(release):
     """
-    Return who runs git: ``{name, uid, gid}`` of ``release:runas``, else of the user of this process.
+    Return who runs git: ``{name, uid, gid}`` of ``release:runas``, else of the user of this
+    process.
     """
     user = _user(release)
     return {"name": user.pw_name, "uid": user.pw_uid, "gid": user.pw_gid}
@@ -223,16 +275,22 @@ def _execute(release, arguments, repo, stdin, variables, shown):
     try:
         out, err = process.communicate(stdin, timeout=float(release["timeout"]))
     except subprocess.TimeoutExpired as late:
-        raise CommandExecutionError(f"{shown}: not done after {release['timeout']} s (release:timeout); it was stopped") from late
+        raise CommandExecutionError(
+            f"{shown}: not done after {release['timeout']} s (release:timeout); it was stopped"
+        ) from late
     finally:
         _stop(process)
-    return {"code": process.returncode, "out": out, "err": redact(release, err.decode(errors="replace"))}
+    return {
+        "code": process.returncode,
+        "out": out,
+        "err": redact(release, err.decode(errors="replace")),
+    }
 
 
 def _stop(process):
     """
-    End git, and all that it started, if an exception (a timeout, Ctrl-C) left it running. SIGTERM first: git then removes its
-    lock files.
+    End git, and all that it started, if an exception (a timeout, Ctrl-C) left it running. SIGTERM
+    first: git then removes its lock files.
     """
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
@@ -251,12 +309,15 @@ def _base():
 
 
 def _variables(release, user, repo):
-    """The whole environment of a git process: built from nothing, so that the caller's says nothing."""
+    """
+    The whole environment of a git process: built from nothing, so that the caller's says nothing.
+    """
     committer = release.get("committer") or COMMITTER
     found = {
         **_base(),
         **_ENVIRONMENT,
-        # The user may have no home. The mirror's folder is his, and holds no .gitconfig, .netrc or .ssh.
+        # The user may have no home. The mirror's folder is his, and holds no .gitconfig, .netrc or
+        # .ssh.
         "HOME": release["mirror"],
         "USER": user.pw_name,
         "LOGNAME": user.pw_name,
@@ -280,7 +341,9 @@ def _configuration(release):
     settings = dict(_CONFIG)
     credentials = _credentials(release)
     if credentials.get("password"):
-        settings[f"http.{release['origin']}.extraHeader"] = f"Authorization: Basic {_basic(credentials)}"
+        settings[f"http.{release['origin']}.extraHeader"] = (
+            f"Authorization: Basic {_basic(credentials)}"
+        )
     if release["signing_key"]:
         settings["gpg.format"] = "ssh" if os.path.isabs(release["signing_key"]) else "openpgp"
     found = {"GIT_CONFIG_COUNT": str(len(settings))}
@@ -290,12 +353,25 @@ def _configuration(release):
 
 
 def _ssh(credentials):
-    # Salt's user may have no home: without UserKnownHostsFile ssh would look there, whatever HOME says.
+    # Salt's user may have no home: without UserKnownHostsFile ssh would look there, whatever HOME
+    # says.
     words = ["ssh", "-o", "BatchMode=yes", "-o", "ControlPath=none", "-o", "ConnectTimeout=20"]
     if credentials.get("known_hosts"):
-        words += ["-o", f"UserKnownHostsFile={credentials['known_hosts']}", "-o", "StrictHostKeyChecking=yes"]
+        words += [
+            "-o",
+            f"UserKnownHostsFile={credentials['known_hosts']}",
+            "-o",
+            "StrictHostKeyChecking=yes",
+        ]
     if credentials.get("ssh_key"):
-        words += ["-i", credentials["ssh_key"], "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]
+        words += [
+            "-i",
+            credentials["ssh_key"],
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "IdentityAgent=none",
+        ]
     return shlex.join(words)
 
 
@@ -304,7 +380,8 @@ def _credentials(release):
     unknown = set(found) - _CREDENTIALS
     if unknown:
         raise CommandExecutionError(
-            f"release:credentials: unknown {', '.join(sorted(unknown))}; there are {', '.join(sorted(_CREDENTIALS))}"
+            f"release:credentials: unknown {', '.join(sorted(unknown))}; there are"
+            f" {', '.join(sorted(_CREDENTIALS))}"
         )
     return {**found, "password": found.get("password") or found.get("token")}
 
@@ -328,9 +405,12 @@ def _user(release):
     try:
         user = pwd.getpwnam(name)
     except KeyError as err:
-        raise CommandExecutionError(f"release:runas: there is no user {name!r} on this master") from err
+        raise CommandExecutionError(
+            f"release:runas: there is no user {name!r} on this master"
+        ) from err
     if os.geteuid() not in (0, user.pw_uid):
         raise CommandExecutionError(
-            f"release:runas: only root can run git as {name}; this is {pwd.getpwuid(os.geteuid()).pw_name}"
+            f"release:runas: only root can run git as {name}; this is"
+            f" {pwd.getpwuid(os.geteuid()).pw_name}"
         )
     return user

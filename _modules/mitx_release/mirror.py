@@ -2,12 +2,14 @@
 The mirror: a bare repository that keeps what upstream and origin hold
 ======================================================================
 
-It is a cache and nothing else: it may be deleted at any time (where no conflict waits for a human), the next
-command fetches it again. Its refs::
+It is a cache and nothing else: it may be deleted at any time (where no conflict waits for a human),
+the next command fetches it again. Its refs::
 
     refs/mitx/upstream/heads/open-release/koa.master     refs/mitx/upstream/tags/open-release/koa.1
-    refs/mitx/origin/heads/mitx/koa                      refs/mitx/origin/backup/koa/<UTC time>-<sha>
-    refs/mitx/seen/<sha>                                 what upstream once published and has withdrawn since
+    refs/mitx/origin/heads/mitx/koa                      refs/mitx/origin/backup/koa/<UTC
+                                                         time>-<sha>
+    refs/mitx/seen/<sha>                                 what upstream once published and has
+                                                         withdrawn since
 
 Here, ``release`` is the map ``release`` of :py:func:`settings.get`.
 """
@@ -36,8 +38,9 @@ def locked(release):
     """
     Hold ``release:mirror`` as a context manager, waiting up to a minute for whoever holds it.
 
-    The lock is a ``flock`` that git's processes inherit: when this process is killed, a fetch or push of its own that
-    still runs keeps the lock until it has ended, so the next one never meets it.
+    The lock is a ``flock`` that git's processes inherit: when this process is killed, a fetch or
+    push of its own that still runs keeps the lock until it has ended, so the next one never meets
+    it.
 
     .. code-block:: python
 
@@ -51,13 +54,16 @@ def locked(release):
         if os.geteuid() == 0:
             os.fchown(descriptor, git.owner(release)["uid"], -1)
     except OSError as err:
-        raise CommandExecutionError(f"The lock of the mirror, {path}: {err.strerror}; see pillar release:mirror") from err
+        raise CommandExecutionError(
+            f"The lock of the mirror, {path}: {err.strerror}; see pillar release:mirror"
+        ) from err
     return _locked(release, descriptor, path)
 
 
 def make_folder(release, path):
     """
-    Make the folder ``path`` for the user that runs git; it must not be anyone else's. Returns ``path``.
+    Make the folder ``path`` for the user that runs git; it must not be anyone else's. Returns
+    ``path``.
     """
     user = git.owner(release)
     try:
@@ -72,18 +78,21 @@ def make_folder(release, path):
             f"{path} cannot be made for {user['name']}: {err.strerror}; see pillar release:mirror"
         ) from err
     if found.st_uid != user["uid"] or found.st_mode & 0o002:
-        # Its configuration could make git run anything: git checks no ownership of a folder that it is told explicitly.
+        # Its configuration could make git run anything: git checks no ownership of a folder that it
+        # is told explicitly.
         raise CommandExecutionError(
-            f"{path} must belong to {user['name']}, who runs git, and be writable by no stranger; it belongs to user id "
-            f"{found.st_uid} with mode {found.st_mode & 0o777:o}. git was not called in it"
+            f"{path} must belong to {user['name']}, who runs git, and be writable by no stranger;"
+            f" it belongs to user id {found.st_uid} with mode {found.st_mode & 0o777:o}. git was"
+            " not called in it"
         )
     return path
 
 
 def fetch(run, release):
     """
-    Bring the mirror up to date with upstream's release branches and tags and with origin's ``mitx/*``, ``open-release/*`` and
-    backups. To be called with the mirror locked. Returns :py:func:`refs` of it.
+    Bring the mirror up to date with upstream's release branches and tags and with origin's
+    ``mitx/*``, ``open-release/*`` and backups. To be called with the mirror locked. Returns
+    :py:func:`refs` of it.
     """
     _prepare(run, release)
     before = refs(run, release, UPSTREAM)
@@ -91,26 +100,37 @@ def fetch(run, release):
         run,
         release,
         "upstream",
-        [f"+{kind}/{family}/*:{UPSTREAM}/{kind[5:]}/{family}/*" for family in _families(release) for kind in _KINDS],
+        [
+            f"+{kind}/{family}/*:{UPSTREAM}/{kind[5:]}/{family}/*"
+            for family in _families(release)
+            for kind in _KINDS
+        ],
     )
     _remember_withdrawn(run, release, before, refs(run, release, UPSTREAM))
-    heads = [f"+refs/heads/{family}/*:{ORIGIN}/heads/{family}/*" for family in ("mitx", *_families(release))]
+    heads = [
+        f"+refs/heads/{family}/*:{ORIGIN}/heads/{family}/*"
+        for family in ("mitx", *_families(release))
+    ]
     _fetch(run, release, "origin", [*heads, f"+refs/mitx/backup/*:{ORIGIN}/backup/*"])
     return refs(run, release)
 
 
 def refs(run, release, prefix="refs/mitx", repo=None):
     """
-    Return the refs of the mirror (or of ``repo``) below ``prefix``: ``{full name: sha of the commit}``.
+    Return the refs of the mirror (or of ``repo``) below ``prefix``: ``{full name: sha of the
+    commit}``.
     """
     shape = "--format=%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end) %(refname)"
-    found = git.execute(run, release, "for-each-ref", shape, prefix, repo=repo or release["mirror"])["out"]
+    found = git.execute(
+        run, release, "for-each-ref", shape, prefix, repo=repo or release["mirror"]
+    )["out"]
     return {name: sha for sha, _, name in (line.partition(" ") for line in found.splitlines())}
 
 
 def contains(run, release, commit, other):
     """
-    Return whether the history of ``commit`` contains the commit ``other``, both being in the mirror.
+    Return whether the history of ``commit`` contains the commit ``other``, both being in the
+    mirror.
     """
     command = ["merge-base", "--is-ancestor", other, commit]
     return git.execute(run, release, *command, repo=release["mirror"], ok=(0, 1))["code"] == 0
@@ -118,31 +138,42 @@ def contains(run, release, commit, other):
 
 def remote_refs(run, release, *patterns):
     """
-    Ask origin itself for its refs: ``{full name: sha}`` of those that match one of ``patterns`` exactly or as a glob.
+    Ask origin itself for its refs: ``{full name: sha}`` of those that match one of ``patterns``
+    exactly or as a glob.
     """
     where = git.url(release, "origin")
     found = git.execute(run, release, "ls-remote", "--end-of-options", where, *patterns)["out"]
-    return {name: sha for sha, _, name in (line.partition("\t") for line in found.splitlines()) if not name.endswith("^{}")}
+    return {
+        name: sha
+        for sha, _, name in (line.partition("\t") for line in found.splitlines())
+        if not name.endswith("^{}")
+    }
 
 
 def push_command(release, updates):
     """
-    Return the arguments of the git command that pushes ``updates`` to origin, all or none. An update is
-    ``{ref, new, lease}``: full name; full sha, or ``None`` to delete; what origin must hold now: a full sha, ``None`` for
-    "nothing", or ``False`` for an ordinary push that can only go forward.
+    Return the arguments of the git command that pushes ``updates`` to origin, all or none. An
+    update is ``{ref, new, lease}``: full name; full sha, or ``None`` to delete; what origin must
+    hold now: a full sha, ``None`` for "nothing", or ``False`` for an ordinary push that can only go
+    forward.
     """
-    leases = [f"--force-with-lease={one['ref']}:{one['lease'] or ''}" for one in updates if one["lease"] is not False]
+    leases = [
+        f"--force-with-lease={one['ref']}:{one['lease'] or ''}"
+        for one in updates
+        if one["lease"] is not False
+    ]
     refspecs = [f"{one['new'] or ''}:{one['ref']}" for one in updates]
-    # --no-verify: no pre-push hook. Never -f and no "+ref": each would override the lease beside it.
+    # --no-verify: no pre-push hook. Never -f and no "+ref": each would override the lease beside
+    # it.
     options = ["--atomic", "--porcelain", "--no-verify", "--no-signed", "--recurse-submodules=no"]
     return ["push", *options, *leases, "--end-of-options", git.url(release, "origin"), *refspecs]
 
 
 def push(run, release, updates, repo=None):
     """
-    Push ``updates`` (see :py:func:`push_command`) from the mirror, or from ``repo``: all of them land, or none.
-    A refusal is a ``CommandExecutionError`` that gives origin's reason for each ref. If the connection was lost, origin is
-    asked whether the push has landed.
+    Push ``updates`` (see :py:func:`push_command`) from the mirror, or from ``repo``: all of them
+    land, or none. A refusal is a ``CommandExecutionError`` that gives origin's reason for each ref.
+    If the connection was lost, origin is asked whether the push has landed.
     """
     command = push_command(release, updates)
     try:
@@ -186,7 +217,8 @@ def _locked(release, descriptor, path):
     try:
         _take(descriptor, path)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} since {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}".encode(), 0)
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        os.pwrite(descriptor, f"process {os.getpid()} since {now}".encode(), 0)
         release["lock"] = descriptor  # for git.execute, which lets git inherit it
         yield
     finally:
@@ -203,17 +235,30 @@ def _take(descriptor, path):
             if time.monotonic() >= deadline:
                 holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
                 raise CommandExecutionError(
-                    f"The mirror is in use by {holder}, or by a git that it started (lock {path}); waited {LOCK_TIMEOUT} s. "
-                    "Nothing was changed; run it again when that has ended"
+                    f"The mirror is in use by {holder}, or by a git that it started (lock {path});"
+                    f" waited {LOCK_TIMEOUT} s. Nothing was changed; run it again when that has"
+                    " ended"
                 ) from err
         time.sleep(0.1)
 
 
 def _prepare(run, release):
-    """A mirror that is there, is ours, and holds nothing that a killed git left behind: the lock says that none is alive."""
+    """
+    A mirror that is there, is ours, and holds nothing that a killed git left behind: the lock says
+    that none is alive.
+    """
     path = pathlib.Path(make_folder(release, release["mirror"]))
     if not (path / "HEAD").is_file() or not (path / "config").is_file():
-        git.execute(run, release, "init", "--quiet", "--bare", "--template=", "--initial-branch=mitx/none", str(path))
+        git.execute(
+            run,
+            release,
+            "init",
+            "--quiet",
+            "--bare",
+            "--template=",
+            "--initial-branch=mitx/none",
+            str(path),
+        )
     for stale in (
         *path.glob("*.lock"),
         *(path / "refs").rglob("*.lock"),
@@ -224,35 +269,63 @@ def _prepare(run, release):
 
 
 def _families(release):
-    """What stands before the slash in names of upstream's releases: open-release, and that of ``onto`` if it is another."""
+    """
+    What stands before the slash in names of upstream's releases: open-release, and that of ``onto``
+    if it is another.
+    """
     onto = re.sub(r"\Arefs/(heads|tags)/", "", release["onto"])
     family, slash, _ = git.check_name(onto, "release:onto").rpartition("/")
     if not slash:
-        raise CommandExecutionError(f"release:onto: {onto!r} must be one of upstream's releases, such as open-release/koa.master")
+        raise CommandExecutionError(
+            f"release:onto: {onto!r} must be one of upstream's releases, such as"
+            " open-release/koa.master"
+        )
     return sorted({"open-release", family})
 
 
 def _fetch(run, release, remote, refspecs):
     where = git.url(release, remote)
-    options = ["--quiet", "--prune", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"]
+    options = [
+        "--quiet",
+        "--prune",
+        "--no-tags",
+        "--no-write-fetch-head",
+        "--no-auto-maintenance",
+        "--no-recurse-submodules",
+    ]
     try:
-        git.execute(run, release, "fetch", *options, "--end-of-options", where, *refspecs, repo=release["mirror"])
+        git.execute(
+            run,
+            release,
+            "fetch",
+            *options,
+            "--end-of-options",
+            where,
+            *refspecs,
+            repo=release["mirror"],
+        )
     except CommandExecutionError as err:
         raise CommandExecutionError(f"{remote} cannot be fetched: {err}") from err
 
 
 def _remember_withdrawn(run, release, before, after):
     """
-    Keep a ref on what upstream has rewritten or deleted, so that its commits below our patches are recognised and told.
+    Keep a ref on what upstream has rewritten or deleted, so that its commits below our patches are
+    recognised and told.
     """
     moved = {sha: after.get(name) for name, sha in before.items() if after.get(name) != sha}
-    gone = [sha for sha, now in moved.items() if now is None or not contains(run, release, now, sha)]
+    gone = [
+        sha for sha, now in moved.items() if now is None or not contains(run, release, now, sha)
+    ]
     for sha in gone:
         git.execute(run, release, "update-ref", f"{SEEN}/{sha}", sha, repo=release["mirror"])
 
 
 def _landed(run, release, updates):
-    """Whether origin holds all of ``updates`` though git reported a failure: the connection may have broken too late."""
+    """
+    Whether origin holds all of ``updates`` though git reported a failure: the connection may have
+    broken too late.
+    """
     try:
         found = remote_refs(run, release, *(one["ref"] for one in updates))
     except CommandExecutionError:
@@ -268,7 +341,11 @@ def _refusal(release, updates, answer):
         if reason and "atomic push failed" not in reason:
             meaning = next((text for word, text in _MEANINGS.items() if word in reason), "")
             lines.append(f"{one['ref']}: {reason}{f': {meaning}' if meaning else ''}")
-    said = [line for line in answer["err"].splitlines() if line.startswith(("remote:", "fatal:", "ssh:"))]
+    said = [
+        line
+        for line in answer["err"].splitlines()
+        if line.startswith(("remote:", "fatal:", "ssh:"))
+    ]
     return (
         f"{git.redact(release, release['origin'])} refused the push; nothing of it landed. "
         + "; ".join(lines or ["no reason was given for a single ref"])

@@ -2,8 +2,8 @@
 Ensure the release branch
 =========================
 
-The code that a run deploys: rebased onto upstream's release and pushed, or, where it comes from another environment's AMIs,
-proven to be there.
+The code that a run deploys: rebased onto upstream's release and pushed, or, where it comes from
+another environment's AMIs, proven to be there.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -11,13 +11,25 @@ from salt.exceptions import CommandExecutionError
 from mitx_release import branches, release
 from mitx_run import record
 
-_FATES = {"upstream": "upstream has it", "empty": "nothing left of it", "drop": "dropped", "merge": "merge, flattened"}
+_FATES = {
+    "upstream": "upstream has it",
+    "empty": "nothing left of it",
+    "drop": "dropped",
+    "merge": "merge, flattened",
+}
 
 
-def rebased(run, name, onto_sha=None, drop=None, carry=None, accept=None, forget=None, resume=False):
+def rebased(
+    run, name, onto_sha=None, drop=None, carry=None, accept=None, forget=None, resume=False
+):
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
     try:
-        said = {"onto_sha": onto_sha, "drop": drop or (), "carry": carry or (), "accept": accept or ()}
+        said = {
+            "onto_sha": onto_sha,
+            "drop": drop or (),
+            "carry": carry or (),
+            "accept": accept or (),
+        }
         if resume:
             said = release.decided(run, accept or ())
         if run.test:
@@ -40,19 +52,33 @@ def copied(run, name, names=None):
         answer = branches.copy(run, names=names)
     except CommandExecutionError as err:
         return {**ret, "result": False, "comment": str(err)}
-    ret["changes"] = {branch: {"old": None, "new": sha} for branch, sha in answer["created"].items()}
-    ret["changes"] |= {branch: {"old": old, "new": new} for branch, (old, new) in answer["updated"].items()}
+    ret["changes"] = {
+        branch: {"old": None, "new": sha} for branch, sha in answer["created"].items()
+    }
+    ret["changes"] |= {
+        branch: {"old": old, "new": new} for branch, (old, new) in answer["updated"].items()
+    }
     if answer["diverged"]:
         told = ", ".join(
-            f"{branch} (origin {old[:12]}, upstream {new[:12]})" for branch, (old, new) in answer["diverged"].items()
+            f"{branch} (origin {old[:12]}, upstream {new[:12]})"
+            for branch, (old, new) in answer["diverged"].items()
         )
         return {
             **ret,
             "result": False,
-            "comment": f"diverged, left alone: {told}. What origin has was pushed by someone, or upstream rewrote it",
+            "comment": (
+                f"diverged, left alone: {told}. What origin has was pushed by someone, or upstream"
+                " rewrote it"
+            ),
         }
     if not ret["changes"]:
-        return {**ret, "comment": f"origin has all of it: {', '.join(answer['same']) or 'upstream has no such branch'}"}
+        return {
+            **ret,
+            "comment": (
+                "origin has all of it:"
+                f" {', '.join(answer['same']) or 'upstream has no such branch'}"
+            ),
+        }
     if run.test:
         return {**ret, "result": None, "comment": f"{len(ret['changes'])} branches would be copied"}
     return {**ret, "comment": f"{len(ret['changes'])} branches were copied"}
@@ -67,7 +93,9 @@ def created(run, name):
     if not answer["changed"]:
         return {**ret, "comment": f"origin has {answer['branch']} ({answer['old'][:12]}) already"}
     onto = f"{answer['onto']['ref']} ({answer['onto']['sha']})"
-    ret["changes"] = {answer["branch"]: {"old": None, "new": answer["new"], "onto": onto, **_pushed(answer)}}
+    ret["changes"] = {
+        answer["branch"]: {"old": None, "new": answer["new"], "onto": onto, **_pushed(answer)}
+    }
     return _told(run, ret, f"{answer['branch']} {{}} created from {onto}")
 
 
@@ -80,13 +108,19 @@ def restored(run, name, backup=None):
     if not answer["changed"]:
         return {**ret, "comment": f"{answer['branch']} is at {answer['new'][:12]} already"}
     ret["changes"] = {
-        answer["branch"]: {"old": answer["old"], "new": answer["new"], "backup": answer["backup"], **_pushed(answer)}
+        answer["branch"]: {
+            "old": answer["old"],
+            "new": answer["new"],
+            "backup": answer["backup"],
+            **_pushed(answer),
+        }
     }
     return _told(
         run,
         ret,
-        f"{answer['branch']} {{}} put back to {answer['new'][:12]}; where it was is kept as {answer['backup']}. "
-        "What was solved by hand is done again by the next rebase; if it was wrong: salt-run mitx.rebase forget=<path or sha>",
+        f"{answer['branch']} {{}} put back to {answer['new'][:12]}; where it was is kept as"
+        f" {answer['backup']}. What was solved by hand is done again by the next rebase; if it was"
+        " wrong: salt-run mitx.rebase forget=<path or sha>",
     )
 
 
@@ -98,7 +132,9 @@ def proven(run, name):
             record.pin(run, "release_sha", proof["sha"])
     except CommandExecutionError as err:
         return {**ret, "result": False, "comment": str(err)}
-    images = ", ".join(f"{role}: {image['id']} ({image['name']})" for role, image in proof["images"].items())
+    images = ", ".join(
+        f"{role}: {image['id']} ({image['name']})" for role, image in proof["images"].items()
+    )
     return {**ret, "comment": f"{proof['from']} was built from {proof['sha']}; {images}, available"}
 
 
@@ -106,11 +142,16 @@ def _predict(ret, plan, forget=None):
     ret["changes"] = _changes(plan)
     ret["comment"] = _comment(plan)
     if forget:
-        ret["comment"] += f"\nWhat was solved the last time would be forgotten first, and asked anew: {forget}"
+        ret["comment"] += (
+            f"\nWhat was solved the last time would be forgotten first, and asked anew: {forget}"
+        )
     if plan["problems"]:
         return {**ret, "result": False, "changes": {}, "comment": "\n".join(plan["problems"])}
     if plan["conflicts"]:
-        ret["warnings"] = [f"{len(plan['conflicts'])} conflict(s) that a human must solve: the rebase would stop at the first"]
+        ret["warnings"] = [
+            f"{len(plan['conflicts'])} conflict(s) that a human must solve: the rebase would stop"
+            " at the first"
+        ]
         return {**ret, "result": False}
     if ret["changes"]:
         ret["result"] = None
@@ -120,20 +161,34 @@ def _predict(ret, plan, forget=None):
 def _changes(answer):
     if not answer["changed"]:
         return {}
-    what = {"old": answer["old"], "new": answer["new"], "onto": f"{answer['onto']['ref']} ({answer['onto']['sha']})"}
-    what["patches"] = {f"{one['sha'][:12]} {one['subject']}": _fate(one) for one in answer["patches"]}
+    what = {
+        "old": answer["old"],
+        "new": answer["new"],
+        "onto": f"{answer['onto']['ref']} ({answer['onto']['sha']})",
+    }
+    what["patches"] = {
+        f"{one['sha'][:12]} {one['subject']}": _fate(one) for one in answer["patches"]
+    }
     if answer["conflicts"]:
         what["conflicts"] = answer["conflicts"]
     return {answer["branch"]: {**what, **_pushed(answer)}}
 
 
 def _pushed(answer):
-    return {"push": [" ".join(["git", *push["command"]]) for push in answer["pushes"]]} if answer["pushes"] else {}
+    return (
+        {"push": [" ".join(["git", *push["command"]]) for push in answer["pushes"]]}
+        if answer["pushes"]
+        else {}
+    )
 
 
 def _told(run, ret, text):
     test = run.test
-    return {**ret, "result": None if test else True, "comment": text.format("would be" if test else "was")}
+    return {
+        **ret,
+        "result": None if test else True,
+        "comment": text.format("would be" if test else "was"),
+    }
 
 
 def _fate(patch):
@@ -144,13 +199,19 @@ def _fate(patch):
 def _comment(answer):
     lines = []
     if not answer["changed"]:
-        lines.append(f"{answer['branch']} ({answer['new'][:12]}) stands on {answer['onto']['ref']} already")
+        lines.append(
+            f"{answer['branch']} ({answer['new'][:12]}) stands on {answer['onto']['ref']} already"
+        )
     elif answer["conflicts"]:
-        told = "; ".join(f"{one['sha'][:12]} {one['subject']}: {', '.join(one['paths'])}" for one in answer["conflicts"])
+        told = "; ".join(
+            f"{one['sha'][:12]} {one['subject']}: {', '.join(one['paths'])}"
+            for one in answer["conflicts"]
+        )
         lines.append(f"{answer['branch']}: in conflict with {answer['onto']['ref']}: {told}")
     else:
         lines.append(
-            f"{answer['branch']}: {answer['old'][:12]} -> {(answer['new'] or 'unknown')[:12]} onto {answer['onto']['ref']}"
+            f"{answer['branch']}: {answer['old'][:12]} -> {(answer['new'] or 'unknown')[:12]} onto"
+            f" {answer['onto']['ref']}"
         )
     if answer.get("report"):
         lines.append(f"Every patch, old and new: {answer['report']}")

@@ -2,7 +2,8 @@
 The folder in which a rebase works, and what git says of one that has stopped
 =============================================================================
 
-Small and short-lived: in memory where that is possible (``/dev/shm``), and removed with the process.
+Small and short-lived: in memory where that is possible (``/dev/shm``), and removed with the
+process.
 """
 
 import contextlib
@@ -19,7 +20,8 @@ _MEMORY = "/dev/shm"
 
 def folder(release):
     """
-    Make a temporary folder for one rebase and remove it afterwards: a context manager that gives its path.
+    Make a temporary folder for one rebase and remove it afterwards: a context manager that gives
+    its path.
     """
     where, prefix = _folder(release)
     user = git.owner(release)
@@ -31,11 +33,16 @@ def folder(release):
 
 def remove_stale(release):
     """
-    Remove the temporary folders that killed processes left. The mirror must be locked: then nobody uses them. Returns their paths.
+    Remove the temporary folders that killed processes left. The mirror must be locked: then nobody
+    uses them. Returns their paths.
     """
     where, prefix = _folder(release)
     user = git.owner(release)
-    left = [path for path in glob.glob(os.path.join(glob.escape(where), prefix + "*")) if os.lstat(path).st_uid == user["uid"]]
+    left = [
+        path
+        for path in glob.glob(os.path.join(glob.escape(where), prefix + "*"))
+        if os.lstat(path).st_uid == user["uid"]
+    ]
     for path in left:
         shutil.rmtree(path, ignore_errors=True)
     return left
@@ -65,7 +72,10 @@ def stopped_sha(folder):
     """
     Return the sha of the patch at which the rebase in ``folder`` stopped, or ``None``.
     """
-    with contextlib.suppress(FileNotFoundError), open(os.path.join(folder, ".git", "REBASE_HEAD"), encoding="ascii") as source:
+    with (
+        contextlib.suppress(FileNotFoundError),
+        open(os.path.join(folder, ".git", "REBASE_HEAD"), encoding="ascii") as source,
+    ):
         return source.read().strip()
     return None
 
@@ -88,12 +98,16 @@ def head(folder):
 
 def place(folder):
     """
-    Return at what the rebase stands. Stopped twice at the same patch on the same commit it will never go on, however often it is told
-    to: what git refuses before it merges (a tree that holds ``.git``) it puts back into its list each time.
+    Return at what the rebase stands. Stopped twice at the same patch on the same commit it will
+    never go on, however often it is told to: what git refuses before it merges (a tree that holds
+    ``.git``) it puts back into its list each time.
     """
     found = []
     for name in ("REBASE_HEAD", "HEAD"):
-        with contextlib.suppress(FileNotFoundError), open(os.path.join(folder, ".git", name), encoding="ascii") as source:
+        with (
+            contextlib.suppress(FileNotFoundError),
+            open(os.path.join(folder, ".git", name), encoding="ascii") as source,
+        ):
             found.append(source.read().strip())
     return tuple(found)
 

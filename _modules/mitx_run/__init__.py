@@ -2,8 +2,8 @@
 This upgrade: its settings, its record, and the gateway to AWS
 ==============================================================
 
-Settings of an environment, the run record and its journal, the lock, the phases, nested orchestrations, and every call to AWS.
-Nothing here imports another room.
+Settings of an environment, the run record and its journal, the lock, the phases, nested
+orchestrations, and every call to AWS. Nothing here imports another room.
 """
 
 from mitx_run import context, journal, lock, phases, settings
@@ -11,7 +11,8 @@ from mitx_run import context, journal, lock, phases, settings
 
 def get_settings(environment=None):
     """
-    Return everything about an environment as one dict; the shape is in ``docs/settings.md``. Passwords, keys and tokens are masked.
+    Return everything about an environment as one dict; the shape is in ``docs/settings.md``.
+    Passwords, keys and tokens are masked.
 
     Raises ``CommandExecutionError`` with all problems of a bad pillar, each with its full path.
 
@@ -26,8 +27,8 @@ def get_settings(environment=None):
 
 def get_phases():
     """
-    Return what the journal of the run says of each phase: ``{phase: {status, time, seconds, error}}``; a phase that never began
-    is absent.
+    Return what the journal of the run says of each phase: ``{phase: {status, time, seconds,
+    error}}``; a phase that never began is absent.
 
     CLI Example:
 
@@ -40,7 +41,8 @@ def get_phases():
 
 def get_journal(event=None):
     """
-    Return the lines of the journal, oldest first: of the run that pillar ``mitx:run`` names, else of the environment.
+    Return the lines of the journal, oldest first: of the run that pillar ``mitx:run`` names, else
+    of the environment.
 
     CLI Example:
 
@@ -53,7 +55,8 @@ def get_journal(event=None):
 
 def locked_by():
     """
-    Return who has locked the environment: ``{pid, by, host, since, why, phase, mine: bool}``, or ``None`` if nobody has.
+    Return who has locked the environment: ``{pid, by, host, since, why, phase, mine: bool}``, or
+    ``None`` if nobody has.
 
     CLI Example:
 

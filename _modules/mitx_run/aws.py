@@ -2,10 +2,11 @@
 The door to AWS
 ===============
 
-Every call of this package to AWS goes through :py:func:`call`: it is journaled, a change is refused under
-``test=True``, and errors come translated. Credentials and region are taken as Salt's boto modules take them:
-``mitx:…:aws: {region, keyid, key}`` or ``{profile: <name in the configuration or pillar, or a dict>}``, else
-botocore's own chain. The endpoint is ``aws.endpoint_url``, else ``AWS_ENDPOINT_URL[_<SERVICE>]``.
+Every call of this package to AWS goes through :py:func:`call`: it is journaled, a change is refused
+under ``test=True``, and errors come translated. Credentials and region are taken as Salt's boto
+modules take them: ``mitx:…:aws: {region, keyid, key}`` or ``{profile: <name in the configuration or
+pillar, or a dict>}``, else botocore's own chain. The endpoint is ``aws.endpoint_url``, else
+``AWS_ENDPOINT_URL[_<SERVICE>]``.
 
 :depends: boto3
 """
@@ -32,9 +33,18 @@ _READS = ("describe_", "list_", "get_", "head_")
 
 # Retried by botocore already; after its last try a poller with a deadline may still go on.
 _TRANSIENT_CODES = {
-    "InternalError", "InternalFailure", "PriorRequestNotComplete", "RequestLimitExceeded", "RequestTimeout", "ServiceUnavailable",
-    "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException", "Unavailable",
-}  # fmt: skip
+    "InternalError",
+    "InternalFailure",
+    "PriorRequestNotComplete",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+    "Unavailable",
+}
 
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 _CLOCK = {"RequestExpired", "RequestTimeTooSkewed", "InvalidSignatureException"}
@@ -55,27 +65,32 @@ _OBJECT_KEYS = (
 
 def call(run, service, operation, absent=(), **parameters):
     """
-    Call one operation of AWS and return its answer without ``ResponseMetadata``; all pages of it if it has pages. A change in a
-    rehearsal (``journal.rehearse``) is only noted, and its answer is empty.
+    Call one operation of AWS and return its answer without ``ResponseMetadata``; all pages of it if
+    it has pages. A change in a rehearsal (``journal.rehearse``) is only noted, and its answer is
+    empty.
 
     service
         As boto3 names it: ``route53``, ``elb``, ``ec2``, ``cloudfront``, ``s3``, ``acm``, ``sts``.
     operation
-        As a method of boto3's client: ``change_resource_record_sets``. What does not begin with ``describe_``,
-        ``list_``, ``get_`` or ``head_`` is a change.
+        As a method of boto3's client: ``change_resource_record_sets``. What does not begin with
+        ``describe_``, ``list_``, ``get_`` or ``head_`` is a change.
     absent
         Error codes, or HTTP status numbers, for which ``None`` is returned.
 
-    Raises ``CommandExecutionError`` with the attributes ``code`` (str, may be empty), ``status`` (int or ``None``) and
-    ``transient`` (bool: throttled, server error, no answer).
+    Raises ``CommandExecutionError`` with the attributes ``code`` (str, may be empty), ``status``
+    (int or ``None``) and ``transient`` (bool: throttled, server error, no answer).
     """
     parameters = {key: value for key, value in parameters.items() if not key.startswith("__")}
     what = f"{service}.{operation}"
     client = _client(run, service)
     change = not operation.startswith(_READS)
-    if change and journal.rehearsed(run, "aws", service=service, operation=operation, parameters=parameters):
+    if change and journal.rehearsed(
+        run, "aws", service=service, operation=operation, parameters=parameters
+    ):
         return {}
-    with journal.door(run, "aws", change=change, service=service, operation=operation, parameters=parameters):
+    with journal.door(
+        run, "aws", change=change, service=service, operation=operation, parameters=parameters
+    ):
         try:
             return _send(client, operation, parameters)
         except botocore.exceptions.ClientError as err:
@@ -87,7 +102,9 @@ def call(run, service, operation, absent=(), **parameters):
             raise _translate_silence(what, parameters, err) from err
         except (TypeError, ValueError) as err:
             # Found on this side, before anything was sent.
-            raise _failure(f"{what}{_object(parameters)}: {err}. Nothing was sent to AWS", "", None, False) from err
+            raise _failure(
+                f"{what}{_object(parameters)}: {err}. Nothing was sent to AWS", "", None, False
+            ) from err
 
 
 def account(run):
@@ -95,7 +112,11 @@ def account(run):
     Return ``{account, arn, endpoint}``: whose credentials these are and where the calls go.
     """
     identity = call(run, "sts", "get_caller_identity")
-    return {"account": identity["Account"], "arn": identity["Arn"], "endpoint": _client(run, "elb").meta.endpoint_url}
+    return {
+        "account": identity["Account"],
+        "arn": identity["Arn"],
+        "endpoint": _client(run, "elb").meta.endpoint_url,
+    }
 
 
 def _send(client, operation, parameters):
@@ -104,7 +125,9 @@ def _send(client, operation, parameters):
     try:
         method = getattr(client, operation)
     except AttributeError as err:
-        raise CommandExecutionError(f"{client.meta.service_model.service_name} has no operation {operation}") from err
+        raise CommandExecutionError(
+            f"{client.meta.service_model.service_name} has no operation {operation}"
+        ) from err
     answer = method(**parameters)
     answer.pop("ResponseMetadata", None)
     return answer
@@ -112,8 +135,9 @@ def _send(client, operation, parameters):
 
 def _client(run, service):
     """
-    Return boto3's client, kept for the life of the loader. boto3's default session has the descriptions of the services read already,
-    which otherwise cost 50 ms a client; every nested orchestration has a loader, and so clients, of its own.
+    Return boto3's client, kept for the life of the loader. boto3's default session has the
+    descriptions of the services read already, which otherwise cost 50 ms a client; every nested
+    orchestration has a loader, and so clients, of its own.
     """
     aws = run.aws
     key = f"mitx_run.aws.client.{service}.{json.dumps(aws, sort_keys=True, default=str)}"
@@ -130,13 +154,19 @@ def _client(run, service):
             )
         except (botocore.exceptions.BotoCoreError, ValueError) as err:
             given = "region, keyid and key, profile, endpoint_url"
-            raise _failure(f"mitx:…:aws ({given}; AWS_PROFILE): no client for {service}: {err}", "", None, False) from err
+            raise _failure(
+                f"mitx:…:aws ({given}; AWS_PROFILE): no client for {service}: {err}",
+                "",
+                None,
+                False,
+            ) from err
     return __context__[key]
 
 
 def _config(aws):
     return botocore.config.Config(
-        # total_max_attempts counts the first try, max_attempts (in code) does not: only this one means one thing.
+        # total_max_attempts counts the first try, max_attempts (in code) does not: only this one
+        # means one thing.
         retries={"mode": "standard", "total_max_attempts": int(aws.get("attempts", 8))},
         connect_timeout=10,
         read_timeout=float(aws.get("read_timeout", 60)),
@@ -156,7 +186,10 @@ def _translate_answer(what, parameters, err):
     elif status == 403:
         message += "; the credentials do not allow it"
     return _failure(
-        f"{what}{_object(parameters)}: {shown}: {message}", code, status, code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS
+        f"{what}{_object(parameters)}: {shown}: {message}",
+        code,
+        status,
+        code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS,
     )
 
 
@@ -170,7 +203,11 @@ def _translate_silence(what, parameters, err):
             botocore.parsers.ResponseParserError,
         ),
     )
-    sent = " It is not known whether the change was made; the same command finds out and goes on." if transient else ""
+    sent = (
+        " It is not known whether the change was made; the same command finds out and goes on."
+        if transient
+        else ""
+    )
     return _failure(f"{what}{_object(parameters)}: {err}.{sent}", "", None, transient)
 
 
@@ -184,5 +221,7 @@ def _object(parameters):
     for key in _OBJECT_KEYS:
         if parameters.get(key):
             value = parameters[key]
-            return " of " + (", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value))
+            return " of " + (
+                ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            )
     return ""

@@ -10,12 +10,16 @@ from mitx_run import context
 
 def ensure(modules, state, name, arguments):
     """
-    Call the function ``state`` of one of ``modules`` and return its answer, what Salt expects of a state. Settings that cannot be
-    used fail it.
+    Call the function ``state`` of one of ``modules`` and return its answer, what Salt expects of a
+    state. Settings that cannot be used fail it.
     """
     for module in modules:
         function = vars(module).get(state)
-        if callable(function) and function.__module__ == module.__name__ and not state.startswith("_"):
+        if (
+            callable(function)
+            and function.__module__ == module.__name__
+            and not state.startswith("_")
+        ):
             break
     else:
         raise CommandExecutionError(f"There is no state {state}")
@@ -37,7 +41,9 @@ def failed(ret, err):
     """
     Let a state fail with an error. What a dry run cannot know yet (``not_yet``) is no failure.
     """
-    ret.update(result=None if getattr(err, "not_yet", False) else False, changes={}, comment=str(err))
+    ret.update(
+        result=None if getattr(err, "not_yet", False) else False, changes={}, comment=str(err)
+    )
 
 
 def would(ret, changes, comment):

@@ -2,7 +2,8 @@
 What a command works on
 =======================
 
-Made once for a command, and the first argument of whatever works on it: nothing looks up settings, folder or credentials again.
+Made once for a command, and the first argument of whatever works on it: nothing looks up settings,
+folder or credentials again.
 """
 
 import functools
@@ -30,7 +31,8 @@ class Run:
         self.settings = settings.get(environment)
         self.id = folders.pillar().get("run")
         self.test = test
-        # Of a dry run: the calls that the gateways are asked for, where that is wanted; and what of it fails first.
+        # Of a dry run: the calls that the gateways are asked for, where that is wanted; and what of
+        # it fails first.
         self.rehearsed, self.blocked_by = None, None
         # What was seen of the world, until something is changed.
         self.seen = {}

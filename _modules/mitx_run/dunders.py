@@ -2,8 +2,9 @@
 Salt's dunders for the files of a room
 ======================================
 
-Salt gives them to the files that it loads itself, the ``__init__.py`` of a room. What those import finds them here: each
-name leads to the loader that runs now, so that two loaders in one process each see their own.
+Salt gives them to the files that it loads itself, the ``__init__.py`` of a room. What those import
+finds them here: each name leads to the loader that runs now, so that two loaders in one process
+each see their own.
 """
 
 from salt.loader.context import LoaderContext

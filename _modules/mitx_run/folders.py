@@ -2,8 +2,8 @@
 Where the record of an environment and of a run lies
 ====================================================
 
-``<run_dir>/<environment>/`` holds what concerns the environment, ``<run_dir>/<environment>/<run>/`` what concerns one run: the
-files are listed in ``record.py``.
+``<run_dir>/<environment>/`` holds what concerns the environment, ``<run_dir>/<environment>/<run>/``
+what concerns one run: the files are listed in ``record.py``.
 """
 
 import getpass
@@ -20,8 +20,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 def environment(environment=None):
     """
-    Return the name of the environment to work on: the argument, else pillar ``mitx:environment``, else the variable
-    ``ENVIRONMENT`` as the existing orchestrations use it; else an error that lists those in pillar.
+    Return the name of the environment to work on: the argument, else pillar ``mitx:environment``,
+    else the variable ``ENVIRONMENT`` as the existing orchestrations use it; else an error that
+    lists those in pillar.
     """
     known = pillar().get("environments") or {}
     if not isinstance(known, dict):
@@ -30,17 +31,22 @@ def environment(environment=None):
     name = environment or pillar().get("environment") or os.environ.get("ENVIRONMENT")
     if not known:
         raise CommandExecutionError(
-            f"Pillar has no mitx:environments: the pillar top file must serve it to the master's own pillar, {__opts__.get('id')}"
+            "Pillar has no mitx:environments: the pillar top file must serve it to the master's"
+            f" own pillar, {__opts__.get('id')}"
         )
     if not name:
         raise CommandExecutionError(
-            f"Which environment? Say environment=…, or set pillar mitx:environment. In pillar: {', '.join(known)}"
+            "Which environment? Say environment=…, or set pillar mitx:environment. In pillar:"
+            f" {', '.join(known)}"
         )
     if not _NAME.match(str(name)):
-        raise CommandExecutionError(f"environment: {name!r} is no plain name; in pillar: {', '.join(known)}")
+        raise CommandExecutionError(
+            f"environment: {name!r} is no plain name; in pillar: {', '.join(known)}"
+        )
     if name not in known:
         raise CommandExecutionError(
-            f"There is no environment {name!r} in pillar mitx:environments. In pillar: {', '.join(known)}"
+            f"There is no environment {name!r} in pillar mitx:environments. In pillar:"
+            f" {', '.join(known)}"
         )
     return name
 
@@ -57,19 +63,22 @@ def pillar():
 
 def folder(run, run_id=None):
     """
-    Return the path (str) of the folder of ``run_id``; without it, of the run that is under way; outside of any run, of the
-    environment. It may not exist yet.
+    Return the path (str) of the folder of ``run_id``; without it, of the run that is under way;
+    outside of any run, of the environment. It may not exist yet.
     """
     run_id = run_id or run.id
     if run_id and run_id != "." and not _NAME.match(str(run_id)):
-        raise CommandExecutionError(f"mitx:run: {run_id!r} is no name of a run, such as 20261220T020000Z-koa-1a2b3c")
+        raise CommandExecutionError(
+            f"mitx:run: {run_id!r} is no name of a run, such as 20261220T020000Z-koa-1a2b3c"
+        )
     base = environment_path(run.environment)
     return str(base / run_id) if run_id else str(base)
 
 
 def use(run, run_id):
     """
-    Let everything that follows in this orchestration belong to ``run_id``, unless pillar has named a run. Returns it.
+    Let everything that follows in this orchestration belong to ``run_id``, unless pillar has named
+    a run. Returns it.
     """
     run.id = pillar().get("run") or run_id
     return run_id

@@ -2,11 +2,12 @@
 The journal: what was done to the world, and what a dry run would do
 ====================================================================
 
-One line of JSON for each event, in ``journal.jsonl`` of the run's folder, or of the environment's outside of any run. Times are UTC,
-ISO 8601. Appended and synced, so that a kill at any byte leaves a readable journal: a torn last line is skipped.
+One line of JSON for each event, in ``journal.jsonl`` of the run's folder, or of the environment's
+outside of any run. Times are UTC, ISO 8601. Appended and synced, so that a kill at any byte leaves
+a readable journal: a torn last line is skipped.
 
-The doors to AWS, to the minions and to git share their duties from here: a change is refused under ``test=True`` and journaled before
-and after it; what is written is redacted.
+The doors to AWS, to the minions and to git share their duties from here: a change is refused under
+``test=True`` and journaled before and after it; what is written is redacted.
 """
 
 import contextlib
@@ -40,10 +41,14 @@ _UNWRITTEN = {
 
 def write(run, event, **fields):
     """
-    Append one line to the journal and fsync it. ``fields`` are redacted. Returns the line as a dict.
-    Under ``test=True`` nothing is written.
+    Append one line to the journal and fsync it. ``fields`` are redacted. Returns the line as a
+    dict. Under ``test=True`` nothing is written.
     """
-    line = {"time": _now(), "event": event, **redact({k: v for k, v in fields.items() if not k.startswith("__")})}
+    line = {
+        "time": _now(),
+        "event": event,
+        **redact({k: v for k, v in fields.items() if not k.startswith("__")}),
+    }
     if not run.test:
         _append(_folder(run), line)
     return line
@@ -51,11 +56,13 @@ def write(run, event, **fields):
 
 def entries(run, run_id=None, event=None):
     """
-    Return the lines of the journal as a list of dicts, oldest first; of one ``event`` only, if given.
-    A line torn by a kill is left out.
+    Return the lines of the journal as a list of dicts, oldest first; of one ``event`` only, if
+    given. A line torn by a kill is left out.
     """
     try:
-        text = (_folder(run, run_id) / "journal.jsonl").read_text(encoding="utf-8", errors="replace")
+        text = (_folder(run, run_id) / "journal.jsonl").read_text(
+            encoding="utf-8", errors="replace"
+        )
     except FileNotFoundError:
         return []
     lines = []
@@ -70,9 +77,9 @@ def entries(run, run_id=None, event=None):
 
 def door(run, name, change=True, **fields):
     """
-    The duty of every door to the outside, as a context manager. A change is refused under ``test=True``,
-    journaled before (``stage: before``) and after it (``stage: after``, or ``failed`` with the error).
-    A reading call is journaled only when it fails.
+    The duty of every door to the outside, as a context manager. A change is refused under
+    ``test=True``, journaled before (``stage: before``) and after it (``stage: after``, or
+    ``failed`` with the error). A reading call is journaled only when it fails.
 
     .. code-block:: python
 
@@ -87,8 +94,8 @@ def door(run, name, change=True, **fields):
 
 def rehearse(run, calls):
     """
-    Return, as sentences of :py:func:`summary`, the changes that these calls would ask of the doors; none is made. Only under
-    ``test=True``. ``calls`` is a list of ``[function, argument, …]``.
+    Return, as sentences of :py:func:`summary`, the changes that these calls would ask of the doors;
+    none is made. Only under ``test=True``. ``calls`` is a list of ``[function, argument, …]``.
     """
     if not run.test:
         raise CommandExecutionError("Only a dry run is rehearsed")
@@ -103,7 +110,8 @@ def rehearse(run, calls):
 
 def rehearsed(run, door, **fields):
     """
-    Return whether a rehearsal is on, and then note the change that a door is asked for. The door does not make it.
+    Return whether a rehearsal is on, and then note the change that a door is asked for. The door
+    does not make it.
     """
     if not run.test or run.rehearsed is None:
         return False
@@ -113,10 +121,14 @@ def rehearsed(run, door, **fields):
 
 def summary(line):
     """
-    Return the call of a door's line of the journal as one sentence, the same for a call that was made and one that would be.
+    Return the call of a door's line of the journal as one sentence, the same for a call that was
+    made and one that would be.
     """
     if line["event"] == "aws":
-        return f"aws {line['service']}.{line['operation']} {json.dumps(_without_tokens(line['parameters']), sort_keys=True)}"
+        return (
+            f"aws {line['service']}.{line['operation']}"
+            f" {json.dumps(_without_tokens(line['parameters']), sort_keys=True)}"
+        )
     if line["event"] == "minions":
         return f"minions {line['label']}: {', '.join(line['minions'])}"
     return f"{line['event']} {line.get('command') or line.get('sls') or ''}".strip()
@@ -125,13 +137,16 @@ def summary(line):
 def _without_tokens(value):
     """What makes a request unique is not part of what it asks for."""
     if isinstance(value, dict):
-        return {key: _without_tokens(item) for key, item in value.items() if key != "CallerReference"}
+        return {
+            key: _without_tokens(item) for key, item in value.items() if key != "CallerReference"
+        }
     return value
 
 
 @contextlib.contextmanager
 def _journaled(where, line, change):
-    # Salt's dunders are only set while a loaded function runs: what is needed was taken before the first yield.
+    # Salt's dunders are only set while a loaded function runs: what is needed was taken before the
+    # first yield.
     def write(**more):
         if where is not None:
             _append(where, {"time": _now(), **line, **more})
@@ -142,7 +157,11 @@ def _journaled(where, line, change):
     try:
         yield
     except BaseException as err:
-        write(stage="failed", error=redact(f"{err}" or type(err).__name__), seconds=round(time.monotonic() - started, 3))
+        write(
+            stage="failed",
+            error=redact(f"{err}" or type(err).__name__),
+            seconds=round(time.monotonic() - started, 3),
+        )
         raise
     if change:
         write(stage="after", seconds=round(time.monotonic() - started, 3))
@@ -151,26 +170,26 @@ def _journaled(where, line, change):
 def redact(value, whole=False):
     """
     Return a copy of ``value`` that may be written down: what a secret's name stands for is masked,
-    user names and passwords are cut from URLs, and long or binary bodies become their size and digest; with ``whole``
-    long texts stay.
+    user names and passwords are cut from URLs, and long or binary bodies become their size and
+    digest; with ``whole`` long texts stay.
     """
     if isinstance(value, dict):
         return {
-            str(key): "***" if item is not None and _SECRET_NAME.search(str(key)) else redact(item, whole)
+            str(key): (
+                "***" if item is not None and _SECRET_NAME.search(str(key)) else redact(item, whole)
+            )
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple, set)):
         return [redact(item, whole) for item in value]
     if isinstance(value, bytes):
         return f"<{len(value)} bytes, sha256 {hashlib.sha256(value).hexdigest()[:12]}>"
-    if isinstance(value, str):
-        text = without_passwords(value)
-        if len(text) > _LONGEST_TEXT and not whole:
-            return f"{text[:_LONGEST_TEXT]}… <{len(text)} characters>"
-        return text
     if value is None or isinstance(value, (bool, int, float)):
         return value
-    return redact(str(value), whole)
+    text = without_passwords(str(value))
+    if len(text) > _LONGEST_TEXT and not whole:
+        return f"{text[:_LONGEST_TEXT]}… <{len(text)} characters>"
+    return text
 
 
 def without_passwords(text):
@@ -197,7 +216,8 @@ def _append(where, line):
     except OSError as err:
         done = _UNWRITTEN.get(line.get("stage"), "")
         raise CommandExecutionError(
-            f"The record of the run cannot be written: {path}: {err.strerror}. {done}Put that right, then run the same command again"
+            f"The record of the run cannot be written: {path}: {err.strerror}. {done}Put that"
+            " right, then run the same command again"
         ) from err
 
 

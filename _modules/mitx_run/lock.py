@@ -2,8 +2,8 @@
 Who works on an environment now
 ===============================
 
-One at a time: ``<run_dir>/<environment>/lock`` is held by ``flock`` as long as the process lives that took it, with who, since when and
-why for whoever is refused.
+One at a time: ``<run_dir>/<environment>/lock`` is held by ``flock`` as long as the process lives
+that took it, with who, since when and why for whoever is refused.
 """
 
 import datetime
@@ -21,8 +21,9 @@ from mitx_run import folders, journal
 
 def acquire(run, why="", phase=""):
     """
-    Hold the environment for this process until it ends, however it ends. Held already by this process: fine, and
-    what it is doing is noted. Held by another: an error that says who, since when and why.
+    Hold the environment for this process until it ends, however it ends. Held already by this
+    process: fine, and what it is doing is noted. Held by another: an error that says who, since
+    when and why.
 
     The lock is a ``flock``: ``kill -9`` frees it, and no clean-up is ever needed.
     """
@@ -31,10 +32,12 @@ def acquire(run, why="", phase=""):
     folders.make(path.parent)
     mine = locked_by(run)
     if mine and mine["mine"]:
-        _write_holder(mine["fd"], {**mine, "why": why or mine["why"], "phase": phase or mine.get("phase", "")})
+        _write_holder(
+            mine["fd"], {**mine, "why": why or mine["why"], "phase": phase or mine.get("phase", "")}
+        )
         return locked_by(run)
-    # The descriptor is left open on purpose: its lock lives as long as the process. Python makes it close-on-exec,
-    # so no daemon or git that is started meanwhile inherits the lock.
+    # The descriptor is left open on purpose: its lock lives as long as the process. Python makes it
+    # close-on-exec, so no daemon or git that is started meanwhile inherits the lock.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _lock(descriptor)
@@ -60,7 +63,8 @@ def acquire(run, why="", phase=""):
 
 def locked_by(run):
     """
-    Return who holds the environment: ``{pid, by, host, since, why, phase, mine: bool}``, or ``None`` if nobody does.
+    Return who holds the environment: ``{pid, by, host, since, why, phase, mine: bool}``, or
+    ``None`` if nobody does.
     """
     path = _path(run)
     try:
@@ -72,7 +76,10 @@ def locked_by(run):
         return None
     except OSError:
         found = _read_holder(path)
-        return {**found, "mine": found.get("pid") == os.getpid() and _is_open(found.get("fd"), path)}
+        return {
+            **found,
+            "mine": found.get("pid") == os.getpid() and _is_open(found.get("fd"), path),
+        }
     finally:
         os.close(descriptor)
 
@@ -103,8 +110,16 @@ def _read_holder(path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        # Between a colleague's flock and his first byte: held, by someone who has not said his name yet.
-        return {"pid": None, "by": "unknown", "host": "unknown", "since": "just now", "why": "", "phase": ""}
+        # Between a colleague's flock and his first byte: held, by someone who has not said his name
+        # yet.
+        return {
+            "pid": None,
+            "by": "unknown",
+            "host": "unknown",
+            "since": "just now",
+            "why": "",
+            "phase": "",
+        }
 
 
 def _is_open(descriptor, path):
@@ -115,12 +130,20 @@ def _is_open(descriptor, path):
 
 
 def _refusal(run, found):
-    found = found or {"by": "someone who has just left", "host": "?", "pid": "?", "since": "?", "why": "", "phase": ""}
+    found = found or {
+        "by": "someone who has just left",
+        "host": "?",
+        "pid": "?",
+        "since": "?",
+        "why": "",
+        "phase": "",
+    }
     doing = f", in phase {found['phase']}" if found.get("phase") else ""
     why = f" ({found['why']})" if found.get("why") else ""
     return (
-        f"{_path(run).parent.name} is held by {found['by']} on {found['host']}, process {found['pid']}, "
-        f"since {found['since']}{doing}{why}. Nothing was changed. Follow it with: salt-run mitx.status"
+        f"{_path(run).parent.name} is held by {found['by']} on {found['host']}, process"
+        f" {found['pid']}, since {found['since']}{doing}{why}. Nothing was changed. Follow it with:"
+        " salt-run mitx.status"
     )
 
 

@@ -2,40 +2,63 @@
 The names that MITx gives, derived from the settings of an environment
 ======================================================================
 
-Those of MITx's ``salt-ops`` repository as of December 2020, the Juniper to Koa upgrade. Nothing else formats a name.
+Those of MITx's ``salt-ops`` repository as of December 2020, the Juniper to Koa upgrade. Nothing
+else formats a name.
 """
 
 
 def derived(settings):
     """
-    Return what follows from ``settings`` (``settings``: environment, codename, purposes, hosts, release, build, maintenance)::
+    Return what follows from ``settings`` (``settings``: environment, codename, purposes, hosts,
+    release, build, maintenance)::
 
-        {amis, base_instances: {role: name}, sdb: {codename, release, ami: {role: uri}}, source: the same of the environment whose
-         release is taken or None, draft_purpose, instances: [{name, role, purpose, number}], elbs: [{name, purpose, domains}],
+        {amis, base_instances: {role: name}, sdb: {codename, release, ami: {role: uri}}, source: the
+         same of the environment whose
+         release is taken or None, draft_purpose, instances: [{name, role, purpose, number}], elbs:
+         [{name, purpose, domains}],
          records: [{name, kind, purpose, elb}]}
 
-    Names of AMIs and instances hold ``{release}``, the number that is known later. Fills in ``release:branch`` and ``release:onto``.
+    Names of AMIs and instances hold ``{release}``, the number that is known later. Fills in
+    ``release:branch`` and ``release:onto``.
     """
-    environment, codename, purposes = settings["environment"], settings["codename"], settings["purposes"]
+    environment, codename, purposes = (
+        settings["environment"],
+        settings["codename"],
+        settings["purposes"],
+    )
     release = settings["release"]
     release["branch"] = release["branch"] or f"mitx/{codename}"
     release["onto"] = release["onto"] or f"open-release/{codename}.master"
     drafts = [purpose for purpose in purposes if purpose.endswith("-draft")]
-    elbs = [elb for purpose in settings["hosts"] for elb in _elbs(environment, purpose, settings["hosts"][purpose]["domains"])]
+    elbs = [
+        elb
+        for purpose in settings["hosts"]
+        for elb in _elbs(environment, purpose, settings["hosts"][purpose]["domains"])
+    ]
     serving = {(elb["purpose"], kind): elb["name"] for elb in elbs for kind in elb["domains"]}
     return {
         **_names(environment, codename),
         "source": _names(release["from"], codename) if release["from"] else None,
         "draft_purpose": settings["build"]["purpose"] or (drafts or purposes or [None])[0],
         "instances": [
-            {"name": f"{role}-{environment}-{purpose}-{number}-v{{release}}", "role": role, "purpose": purpose, "number": number}
+            {
+                "name": f"{role}-{environment}-{purpose}-{number}-v{{release}}",
+                "role": role,
+                "purpose": purpose,
+                "number": number,
+            }
             for purpose, host in settings["hosts"].items()
             for role, count in host["instances"].items()
             for number in range(count)
         ],
         "elbs": elbs,
         "records": [
-            {"name": host["domains"][kind], "kind": kind, "purpose": purpose, "elb": serving[purpose, kind]}
+            {
+                "name": host["domains"][kind],
+                "kind": kind,
+                "purpose": purpose,
+                "elb": serving[purpose, kind],
+            }
             for purpose, host in settings["hosts"].items()
             for kind in settings["maintenance"]["domains"]
             if kind in host["domains"]
@@ -66,7 +89,8 @@ def _names(environment, codename):
 
 def _elbs(environment, purpose, domains):
     """
-    The load balancers of a purpose: a draft one serves Studio too, a live one has a second ELB for it.
+    The load balancers of a purpose: a draft one serves Studio too, a live one has a second ELB for
+    it.
     """
     main = {"name": f"edx-{purpose}-{environment}"[:32].strip("-"), "purpose": purpose}
     if not purpose.endswith("-live"):

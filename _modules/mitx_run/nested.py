@@ -2,8 +2,9 @@
 Run an orchestration inside of this one, and tell truthfully how it went
 ========================================================================
 
-A nested ``salt.runner: state.orchestrate`` leaves environment variables behind for the next one, calls a ``str`` answer a
-success, and after Ctrl-C goes on with the step after it (seen on Salt 3006, 3007 and 3008). :py:func:`orchestrate` does none of that.
+A nested ``salt.runner: state.orchestrate`` leaves environment variables behind for the next one,
+calls a ``str`` answer a success, and after Ctrl-C goes on with the step after it (seen on Salt
+3006, 3007 and 3008). :py:func:`orchestrate` does none of that.
 """
 
 import contextlib
@@ -12,7 +13,8 @@ import os
 from mitx_run import journal
 from mitx_run.dunders import __pillar__, __salt__
 
-# What the existing orchestrations read (salt-ops, December 2020). Whatever of it lies around in the shell is not ours.
+# What the existing orchestrations read (salt-ops, December 2020). Whatever of it lies around in the
+# shell is not ours.
 VARIABLES = (
     "ENVIRONMENT",
     "PURPOSE",
@@ -27,9 +29,10 @@ VARIABLES = (
 
 def orchestrate(run, sls, environ=None, pillar=None):
     """
-    Run ``sls`` as an orchestration, ``test`` passed down. With ``environ`` (dict) the process environment has exactly these of
-    the variables that the existing orchestrations read. Returns ``{data: {id: {state: result}}, failures: [str]}``; ``failures``
-    is empty only when at least one state ran and all succeeded (or, under ``test=True``, would change something).
+    Run ``sls`` as an orchestration, ``test`` passed down. With ``environ`` (dict) the process
+    environment has exactly these of the variables that the existing orchestrations read. Returns
+    ``{data: {id: {state: result}}, failures: [str]}``; ``failures`` is empty only when at least one
+    state ran and all succeeded (or, under ``test=True``, would change something).
 
     Raises ``SystemExit`` where Ctrl-C or a signal has ended it.
     """
@@ -40,8 +43,12 @@ def orchestrate(run, sls, environ=None, pillar=None):
         with _environment(environ):
             answer = __salt__["saltutil.runner"]("state.orchestrate", full_return=True, **kwargs)
     except Exception as err:
-        # Salt tells of every step on the master's event bus, and comes to an end of its own where that is gone.
-        said = f"{sls} broke off: {type(err).__name__}: {err}. Does the Salt master run? It must not be restarted meanwhile"
+        # Salt tells of every step on the master's event bus, and comes to an end of its own where
+        # that is gone.
+        said = (
+            f"{sls} broke off: {type(err).__name__}: {err}. Does the Salt master run? It must not"
+            " be restarted meanwhile"
+        )
         return {"data": {}, "failures": [said]}
     _reraise_interrupt(answer)
     result = answer.get("return") if isinstance(answer, dict) else answer
@@ -52,8 +59,9 @@ def orchestrate(run, sls, environ=None, pillar=None):
 
 def inherited(run):
     """
-    Return the pillar to pass to a nested orchestration: what was said for this run, its id included. Nothing that may not be written
-    down is passed on, since job events carry it: the nested one reads that from its own pillar.
+    Return the pillar to pass to a nested orchestration: what was said for this run, its id
+    included. Nothing that may not be written down is passed on, since job events carry it: the
+    nested one reads that from its own pillar.
     """
     mine = dict(__pillar__.get("mitx") or {})
     # Of the others nothing was said.
@@ -81,7 +89,8 @@ def _environment(wanted):
 
 
 def _reraise_interrupt(answer):
-    # Ctrl-C reaches the nested runner as SystemExit, which Salt turns into a text. Without this only that one step would end.
+    # Ctrl-C reaches the nested runner as SystemExit, which Salt turns into a text. Without this
+    # only that one step would end.
     for text in (answer, (answer or {}).get("return") if isinstance(answer, dict) else None):
         if isinstance(text, str) and "SystemExit" in text:
             raise SystemExit(130)
@@ -91,7 +100,9 @@ def _failures(sls, result):
     failures, ran = [], 0
     for states in result["data"].values():
         if not isinstance(states, dict):
-            failures += [_cause(str(line)) for line in (states if isinstance(states, list) else [states])]
+            failures += [
+                _cause(str(line)) for line in (states if isinstance(states, list) else [states])
+            ]
             continue
         for key, state in states.items():
             ran += 1
@@ -107,9 +118,15 @@ def _failures(sls, result):
 
 
 def _cause(text):
-    """Of an SLS that does not render Salt tells the whole traceback; the reason stands at its end."""
+    """
+    Of an SLS that does not render Salt tells the whole traceback; the reason stands at its end.
+    """
     what, found, trace = text.partition("Traceback (most recent call last)")
-    return f"{what}{trace.rpartition('CommandExecutionError: ')[2][-2000:].strip()}" if found else text[:2000]
+    return (
+        f"{what}{trace.rpartition('CommandExecutionError: ')[2][-2000:].strip()}"
+        if found
+        else text[:2000]
+    )
 
 
 def _told(key, state):
@@ -122,9 +139,15 @@ def _told(key, state):
 
 
 def _presentable(value, redacted):
-    """``value`` without what redaction has changed: secrets, passwords in URLs, texts that were cut."""
+    """
+    ``value`` without what redaction has changed: secrets, passwords in URLs, texts that were cut.
+    """
     if not isinstance(value, dict):
         return value
     same = {key: redacted[str(key)] for key in value}
-    kept = {key: item for key, item in value.items() if isinstance(same[key], dict) or same[key] in (item, str(item))}
+    kept = {
+        key: item
+        for key, item in value.items()
+        if isinstance(same[key], dict) or same[key] in (item, str(item))
+    }
     return {key: _presentable(item, redacted[str(key)]) for key, item in kept.items()}

@@ -2,8 +2,9 @@
 The phases of an upgrade: their order, what the record says of each, what is next
 =================================================================================
 
-A phase is the unit of resumption. Phases contradict each other (``quiesce`` and ``start``, ``close`` and ``open``), so a finished
-phase is skipped when the same command runs again, as long as the world still agrees (``drift``).
+A phase is the unit of resumption. Phases contradict each other (``quiesce`` and ``start``,
+``close`` and ``open``), so a finished phase is skipped when the same command runs again, as long as
+the world still agrees (``drift``).
 """
 
 import re
@@ -14,7 +15,17 @@ from salt.exceptions import CommandExecutionError
 from mitx_run import folders, journal, record
 from mitx_run.dunders import __opts__, __pillar__
 
-PREPARE = ("preflight", "announce", "rebase", "build", "images", "record", "deploy", "smoke", "quiesce")
+PREPARE = (
+    "preflight",
+    "announce",
+    "rebase",
+    "build",
+    "images",
+    "record",
+    "deploy",
+    "smoke",
+    "quiesce",
+)
 
 WINDOW = ("close", "stop", "migrate", "start", "attach", "detach", "verify", "open")
 
@@ -29,24 +40,26 @@ _NEXT = {
 
 def names(part=None):
     """
-    Return the names of all phases, in order; of one ``part`` only, ``prepare`` or ``window``, if given.
+    Return the names of all phases, in order; of one ``part`` only, ``prepare`` or ``window``, if
+    given.
     """
     return list({"prepare": PREPARE, "window": WINDOW}.get(part, (*PREPARE, *WINDOW, *LATER)))
 
 
 def statuses(run, run_id=None):
     """
-    Return what the journal says of each phase: ``{phase: {status, time, seconds}}`` with status ``started``, ``finished`` or
-    ``failed``. A phase that never began is absent. A rollback takes the window's phases back as soon as it begins: whatever becomes
-    of it, nothing is left of what they established that could be relied on.
+    Return what the journal says of each phase: ``{phase: {status, time, seconds}}`` with status
+    ``started``, ``finished`` or ``failed``. A phase that never began is absent. A rollback takes
+    the window's phases back as soon as it begins: whatever becomes of it, nothing is left of what
+    they established that could be relied on.
     """
     return _told(run, run_id, taken_back_by=("started", "finished"))
 
 
 def touched(run, run_id=None):
     """
-    Return the same as :py:func:`record`, but with what a rollback that is not finished has begun to take back: what may have been
-    done to the world since the last one that is.
+    Return the same as :py:func:`record`, but with what a rollback that is not finished has begun to
+    take back: what may have been done to the world since the last one that is.
     """
     return _told(run, run_id, taken_back_by=("finished",))
 
@@ -55,9 +68,17 @@ def rolling_back(run, run_id=None):
     """
     Return the journal's last line of a rollback that has begun and is not finished, else ``None``.
     """
-    lines = [line for line in journal.entries(run, run_id=run_id, event="phase") if line["phase"] in ("rollback", *WINDOW)]
+    lines = [
+        line
+        for line in journal.entries(run, run_id=run_id, event="phase")
+        if line["phase"] in ("rollback", *WINDOW)
+    ]
     # Whoever runs the window again has decided otherwise.
-    return lines[-1] if lines and lines[-1]["phase"] == "rollback" and lines[-1]["status"] != "finished" else None
+    return (
+        lines[-1]
+        if lines and lines[-1]["phase"] == "rollback" and lines[-1]["status"] != "finished"
+        else None
+    )
 
 
 def rolled_back(run, run_id=None):
@@ -65,16 +86,28 @@ def rolled_back(run, run_id=None):
     Return when the last rollback was finished (UTC, ISO 8601), the empty string if none ever was.
     """
     lines = journal.entries(run, run_id=run_id, event="phase")
-    return max((line["time"] for line in lines if line["phase"] == "rollback" and line["status"] == "finished"), default="")
+    return max(
+        (
+            line["time"]
+            for line in lines
+            if line["phase"] == "rollback" and line["status"] == "finished"
+        ),
+        default="",
+    )
 
 
 def closed(run, run_id=None):
     """
-    Return when this run first closed the site (UTC, ISO 8601) since it was last rolled back, ``None`` if it did not.
+    Return when this run first closed the site (UTC, ISO 8601) since it was last rolled back,
+    ``None`` if it did not.
     """
     since = rolled_back(run, run_id)
     lines = journal.entries(run, run_id=run_id, event="phase")
-    times = [line["time"] for line in lines if (line["phase"], line["status"]) == ("close", "finished") and line["time"] > since]
+    times = [
+        line["time"]
+        for line in lines
+        if (line["phase"], line["status"]) == ("close", "finished") and line["time"] > since
+    ]
     return min(times, default=None)
 
 
@@ -84,23 +117,31 @@ def _told(run, run_id, taken_back_by):
         if line["phase"] == "rollback" and line["status"] in taken_back_by:
             found = {phase: status for phase, status in found.items() if phase not in WINDOW}
         elif line["phase"] in names():
-            found[line["phase"]] = {key: line.get(key) for key in ("status", "time", "seconds", "error")}
+            found[line["phase"]] = {
+                key: line.get(key) for key in ("status", "time", "seconds", "error")
+            }
     return found
 
 
 def durations(run, run_id=None):
     """
-    Return where the time of each phase went: ``{phase: {seconds, waited: {what for: seconds}}}``, all its attempts together.
-    What is waited for: ``drain``, ``health``, ``DNS``, ``queue``, ``migration``, ``approval``; the rest is the upgrade's own.
+    Return where the time of each phase went: ``{phase: {seconds, waited: {what for: seconds}}}``,
+    all its attempts together. What is waited for: ``drain``, ``health``, ``DNS``, ``queue``,
+    ``migration``, ``approval``; the rest is the upgrade's own.
     """
     found, now = {}, None
     for line in journal.entries(run, run_id=run_id):
         if line["event"] == "phase" and line["status"] == "started":
             now = {} if line["phase"] in names() else None
         elif line["event"] == "phase" and line["status"] in ("finished", "failed"):
-            # Only now: of an attempt that was killed nobody knows how long it took, so its waits do not count either.
+            # Only now: of an attempt that was killed nobody knows how long it took, so its waits do
+            # not count either.
             if line["phase"] in names():
-                _add(found.setdefault(line["phase"], {"seconds": 0.0, "waited": {}}), line.get("seconds") or 0, now or {})
+                _add(
+                    found.setdefault(line["phase"], {"seconds": 0.0, "waited": {}}),
+                    line.get("seconds") or 0,
+                    now or {},
+                )
             now = None
         reason = _waited_for(line)
         if now is not None and reason:
@@ -117,13 +158,18 @@ def _add(duration, seconds, waited):
 def _waited_for(line):
     if line["event"] == "wait":
         return line["waits_for"]
-    migrates = line["event"] == "minions" and str(line.get("label")).startswith("migration ") and line.get("stage") != "before"
+    migrates = (
+        line["event"] == "minions"
+        and str(line.get("label")).startswith("migration ")
+        and line.get("stage") != "before"
+    )
     return "migration" if migrates else None
 
 
 def expected(run):
     """
-    Return how long each phase took when it last finished in this environment, in whatever run: ``{phase: seconds}``.
+    Return how long each phase took when it last finished in this environment, in whatever run:
+    ``{phase: seconds}``.
     """
     found = {}
     for run_id in record.runs(run):
@@ -154,7 +200,9 @@ def next_command(run, run_id=None):
 
 
 def _rollback_again(run, run_id, back):
-    """What was said to it is said again; halted for the databases, it goes on once they are restored."""
+    """
+    What was said to it is said again; halted for the databases, it goes on once they are restored.
+    """
     if back["status"] == "halted":
         return "salt-run mitx.rollback database_restored=True"
     begun = [
@@ -162,7 +210,11 @@ def _rollback_again(run, run_id, back):
         for line in journal.entries(run, run_id=run_id, event="phase")
         if (line["phase"], line["status"]) == ("rollback", "started")
     ]
-    said = [f"{key}=True" for key in ("database_restored", "accept_new_schema", "stop_only") if begun and begun[-1].get(key)]
+    said = [
+        f"{key}=True"
+        for key in ("database_restored", "accept_new_schema", "stop_only")
+        if begun and begun[-1].get(key)
+    ]
     return " ".join(["salt-run mitx.rollback", *said])
 
 
@@ -174,13 +226,16 @@ def postponed(phase):
     if not until:
         return False
     if until not in names():
-        raise CommandExecutionError(f"mitx:until: there is no phase {until!r}; there are: {', '.join(names())}")
+        raise CommandExecutionError(
+            f"mitx:until: there is no phase {until!r}; there are: {', '.join(names())}"
+        )
     return names().index(phase) > names().index(until)
 
 
 def block(run, what):
     """
-    Note, in a dry run, that ``what`` fails: ``failhard`` ends a real run there, a dry run Salt lets go on.
+    Note, in a dry run, that ``what`` fails: ``failhard`` ends a real run there, a dry run Salt lets
+    go on.
     """
     if run.test:
         run.blocked_by = run.blocked_by or what
@@ -202,7 +257,8 @@ def mark(run, phase, status, **fields):
     if not run.test:
         run_id = re.sub(r".*/", "", folders.folder(run))
         tag = f"mitx/{run.environment}/{run_id}/{phase}/{status}"
-        # Not event.send: in an orchestration that speaks to the bus of a minion, and nobody hears it.
+        # Not event.send: in an orchestration that speaks to the bus of a minion, and nobody hears
+        # it.
         with salt.utils.event.get_master_event(__opts__, __opts__["sock_dir"], listen=False) as bus:
             bus.fire_event(line, tag)
     return line

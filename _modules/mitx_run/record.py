@@ -10,13 +10,14 @@ Everything lies below ``mitx:run_dir`` (default ``/var/lib/mitx``)::
 
     <run_dir>/<environment>/lock             who works on this environment now (flock)
     <run_dir>/<environment>/journal.jsonl    calls made outside of any run
-    <run_dir>/<environment>/environment_settings.yml    mitx:environments_source, as the last run found it
+    <run_dir>/<environment>/environment_settings.yml    mitx:environments_source, as the last run
+                                                        found it
     <run_dir>/<environment>/<run>/run.json   who began it, the settings that name it, pinned facts
     <run_dir>/<environment>/<run>/journal.jsonl
     <run_dir>/<environment>/<run>/output/    captured outputs
 
-Times are UTC, ISO 8601. A kill at any byte leaves a readable record: ``run.json`` is replaced whole. The lock is the business of
-``lock``, the journal that of ``journal``.
+Times are UTC, ISO 8601. A kill at any byte leaves a readable record: ``run.json`` is replaced
+whole. The lock is the business of ``lock``, the journal that of ``journal``.
 """
 
 import datetime
@@ -34,8 +35,8 @@ from mitx_run import folders, journal
 
 def identify(run):
     """
-    Return the id of the run that these settings name, whether it has begun or not: start of its window,
-    codename, and a digest of everything that makes it this run and no other.
+    Return the id of the run that these settings name, whether it has begun or not: start of its
+    window, codename, and a digest of everything that makes it this run and no other.
     """
     release = run.settings["release"]
     start = (run.settings["window"] or {}).get("start_utc")
@@ -77,7 +78,8 @@ def begin(run, run_id, why=""):
 
 def read(run, run_id=None):
     """
-    Return the content of ``run.json`` of ``run_id`` (see :py:func:`begin`), or ``None`` if it never began.
+    Return the content of ``run.json`` of ``run_id`` (see :py:func:`begin`), or ``None`` if it never
+    began.
     """
     path = pathlib.Path(folders.folder(run, run_id)) / "run.json"
     try:
@@ -85,12 +87,15 @@ def read(run, run_id=None):
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as err:
-        raise CommandExecutionError(f"The record of the run, {path}, cannot be read: {err}") from err
+        raise CommandExecutionError(
+            f"The record of the run, {path}, cannot be read: {err}"
+        ) from err
 
 
 def runs(run):
     """
-    Return the records (see :py:func:`begin`) of all runs of this environment, the one begun last at the end.
+    Return the records (see :py:func:`begin`) of all runs of this environment, the one begun last at
+    the end.
     """
     found = [read(run, path.parent.name) for path in folders.environment_path().glob("*/run.json")]
     return sorted(found, key=lambda record: record["began"])
@@ -98,9 +103,9 @@ def runs(run):
 
 def pin(run, name, value, again=False):
     """
-    Record a fact of the run for good. Pinning the same value again changes nothing; another value is refused,
-    because later phases have already acted on the first one. ``again``: none has, as the caller knows; the new value replaces it,
-    and the journal keeps both.
+    Record a fact of the run for good. Pinning the same value again changes nothing; another value
+    is refused, because later phases have already acted on the first one. ``again``: none has, as
+    the caller knows; the new value replaces it, and the journal keeps both.
     """
     journal.refuse_under_test(run, f"pin {name}")
     record = read(run)
@@ -130,7 +135,8 @@ def pinned(run, name, default=None):
 
 def capture(run, name, text):
     """
-    Keep an output of this run in a file below ``output/``. ``name`` is its name, slashes allowed. Returns the path.
+    Keep an output of this run in a file below ``output/``. ``name`` is its name, slashes allowed.
+    Returns the path.
     """
     journal.refuse_under_test(run, f"write {name}")
     base = pathlib.Path(folders.folder(run)) / "output"
@@ -152,9 +158,14 @@ def approve(run, gate="verify", note=""):
 
 def approved(run, gate="verify", since=None):
     """
-    Return the journal line of the last approval of ``gate`` (after ``since``, a journal time), or ``None``.
+    Return the journal line of the last approval of ``gate`` (after ``since``, a journal time), or
+    ``None``.
     """
-    lines = [line for line in journal.entries(run, event="approved") if line["gate"] == gate and line["time"] >= (since or "")]
+    lines = [
+        line
+        for line in journal.entries(run, event="approved")
+        if line["gate"] == gate and line["time"] >= (since or "")
+    ]
     return lines[-1] if lines else None
 
 

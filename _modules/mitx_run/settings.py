@@ -2,9 +2,10 @@
 Pillar to one checked, complete description of an environment
 =============================================================
 
-:py:func:`get` merges pillar ``mitx:defaults``, ``mitx:environments:<environment>`` and MITx's own settings of that
-environment (pillar ``environments:<environment>``, or the YAML file or URL ``mitx:environments_source``), and returns
-one plain dict that holds every name the package uses (``naming``).
+:py:func:`get` merges pillar ``mitx:defaults``, ``mitx:environments:<environment>`` and MITx's own
+settings of that environment (pillar ``environments:<environment>``, or the YAML file or URL
+``mitx:environments_source``), and returns one plain dict that holds every name the package uses
+(``naming``).
 """
 
 import copy
@@ -35,68 +36,144 @@ _BRANCH = re.compile(r"(?!.*(\.\.|//|@\{))[A-Za-z0-9][A-Za-z0-9._/-]*\Z")
 KEYS = {
     "purposes": (list, REQUIRED),
     "window": {
-        "start": (str, None), "timezone": (str, None), "hours": ((int, float), None), "force": (bool, False),
-        "reason": (str, "we perform routine upgrades"), "contact": (str, "mitx-support@mit.edu"),
+        "start": (str, None),
+        "timezone": (str, None),
+        "hours": ((int, float), None),
+        "force": (bool, False),
+        "reason": (str, "we perform routine upgrades"),
+        "contact": (str, "mitx-support@mit.edu"),
     },
     "aws": {
-        "region": (str, "us-east-1"), "keyid": (str, None), "key": (str, None), "token": (str, None), "profile": ((str, dict), None),
-        "endpoint_url": (str, None), "account": (str, None), "attempts": (int, 8), "read_timeout": ((int, float), 60),
+        "region": (str, "us-east-1"),
+        "keyid": (str, None),
+        "key": (str, None),
+        "token": (str, None),
+        "profile": ((str, dict), None),
+        "endpoint_url": (str, None),
+        "account": (str, None),
+        "attempts": (int, 8),
+        "read_timeout": ((int, float), 60),
     },
     "dns": {
-        "zone_id": (str, REQUIRED), "zone": (str, "mitx.mit.edu."), "ttl": (int, 60), "timeout": ((int, float), 300),
-        "public_timeout": ((int, float), 300), "interval": ((int, float), 5),
+        "zone_id": (str, REQUIRED),
+        "zone": (str, "mitx.mit.edu."),
+        "ttl": (int, 60),
+        "timeout": ((int, float), 300),
+        "public_timeout": ((int, float), 300),
+        "interval": ((int, float), 5),
     },
     "maintenance": {
         "name": (str, "Residential MITx"),
         "domains": (list, ["lms", "cms", "preview"]),
         "distribution": {"id": (str, REQUIRED), "domain_name": (str, REQUIRED)},
-        "bucket": (str, REQUIRED), "key": (str, "index.html"), "template": (str, None), "marker": (str, "data-mitx-maintenance"),
+        "bucket": (str, REQUIRED),
+        "key": (str, "index.html"),
+        "template": (str, None),
+        "marker": (str, "data-mitx-maintenance"),
         "invalidation_timeout": ((int, float), 60),
     },
     "announce": {"smtp": (dict, {}), "sender": (str, None), "to": (list, [])},
     "release": {
-        "from": (str, None), "branch": (str, None), "onto": (str, None), "upstream": (str, "https://github.com/edx/edx-platform.git"),
-        "origin": (str, "https://github.com/mitodl/edx-platform.git"), "mirror": (str, "/var/lib/mitx/git/edx-platform.git"),
-        "protocols": (list, ["https", "ssh"]), "runas": (str, None), "credentials": (dict, {}), "sha": (str, None), "committer": (dict, {"name": "MITx release", "email": "mitx-release@mit.edu"}),
+        "from": (str, None),
+        "branch": (str, None),
+        "onto": (str, None),
+        "upstream": (str, "https://github.com/edx/edx-platform.git"),
+        "origin": (str, "https://github.com/mitodl/edx-platform.git"),
+        "mirror": (str, "/var/lib/mitx/git/edx-platform.git"),
+        "protocols": (list, ["https", "ssh"]),
+        "runas": (str, None),
+        "credentials": (dict, {}),
+        "sha": (str, None),
+        "committer": (dict, {"name": "MITx release", "email": "mitx-release@mit.edu"}),
         "flatten": (bool, False),
-        "signing_key": (str, None), "timeout": ((int, float), 900),
+        "signing_key": (str, None),
+        "timeout": ((int, float), 900),
     },
     "build": {"run_migrations": (bool, False), "purpose": (str, None)},
     "images": {"timeout": ((int, float), 3600), "interval": ((int, float), 15)},
     "services": {
-        "supervisorctl": (str, "/edx/bin/supervisorctl"), "user": (str, "edxapp"), "platform": (str, "/edx/app/edxapp/edx-platform"),
-        "ansible_log": (str, "/tmp/edx_config/ansible-log.txt"), "systemd": (dict, {"edx": ["gitreload"], "edx-worker": []}),
+        "supervisorctl": (str, "/edx/bin/supervisorctl"),
+        "user": (str, "edxapp"),
+        "platform": (str, "/edx/app/edxapp/edx-platform"),
+        "ansible_log": (str, "/tmp/edx_config/ansible-log.txt"),
+        "systemd": (dict, {"edx": ["gitreload"], "edx-worker": []}),
         "playbooks": (dict, {"edx": ["edxapp", "xqueue", "forum"], "edx-worker": ["edxapp"]}),
-        "hold": {"begin": (str, None), "end": (str, None)}, "timeout": ((int, float), 120),
+        "hold": {"begin": (str, None), "end": (str, None)},
+        "timeout": ((int, float), 120),
     },
-    "drain": {"command": (str, None), "timeout": ((int, float), 900), "interval": ((int, float), 5), "waive": (bool, False)},
+    "drain": {
+        "command": (str, None),
+        "timeout": ((int, float), 900),
+        "interval": ((int, float), 5),
+        "waive": (bool, False),
+    },
     "migrate": {
-        "before": (str, None), "snapshot_required": (bool, False), "snapshot_id": (str, None), "pending": (dict, REQUIRED),
-        "commands": (list, REQUIRED), "timeout": ((int, float), 3600),
+        "before": (str, None),
+        "snapshot_required": (bool, False),
+        "snapshot_id": (str, None),
+        "pending": (dict, REQUIRED),
+        "commands": (list, REQUIRED),
+        "timeout": ((int, float), 3600),
     },
     "checks": {
-        "heartbeat": (str, "/heartbeat"), "paths": (list, []), "scheme": (str, "https"), "port": (int, 443), "ca_bundle": (str, None),
-        "resolvers": (list, []), "authoritative": (list, []), "timeout": ((int, float), 120), "interval": ((int, float), 2),
-        "instance": {"scheme": (str, "https"), "port": (int, 443)}, "watch": ((int, float), 60),
+        "heartbeat": (str, "/heartbeat"),
+        "paths": (list, []),
+        "scheme": (str, "https"),
+        "port": (int, 443),
+        "ca_bundle": (str, None),
+        "resolvers": (list, []),
+        "authoritative": (list, []),
+        "timeout": ((int, float), 120),
+        "interval": ((int, float), 2),
+        "instance": {"scheme": (str, "https"), "port": (int, 443)},
+        "watch": ((int, float), 60),
     },
     "elb": {
-        "polls": (int, 3), "interval": ((int, float), 5), "timeout": ((int, float), None), "drain_timeout": ((int, float), None),
+        "polls": (int, 3),
+        "interval": ((int, float), 5),
+        "timeout": ((int, float), None),
+        "drain_timeout": ((int, float), None),
     },
     "attach": {"without_existing": (bool, False)},
     "gate": {"required": (bool, True), "timeout": ((int, float), 3600)},
     "retire": {
-        "after": ((int, float), 48), "timeout": ((int, float), 600), "before": (str, None), "nothing_to_save": (bool, False),
+        "after": ((int, float), 48),
+        "timeout": ((int, float), 600),
+        "before": (str, None),
+        "nothing_to_save": (bool, False),
         "proof": {"bucket": (str, None), "key": (str, None)},
     },
-    "timeouts": {"minions": ((int, float), 60), "highstate": ((int, float), 7200), "existing": ((int, float), 14400)},
-}  # fmt: skip
+    "timeouts": {
+        "minions": ((int, float), 60),
+        "highstate": ((int, float), 7200),
+        "existing": ((int, float), 14400),
+    },
+}
 
 # What is said on the command line for one command, by the runner or as pillar='{mitx: {…}}'.
 _SAID = {
-    "environment": str, "environments": dict, "environments_source": str, "defaults": dict, "run_dir": str, "run": str, "until": str,
-    "adopt": bool, "retire_force": bool, "maintenance_to": str, "maintenance_force": bool, "announce_until": str, "rollback": dict,
-    "release_accept": (str, list), "release_drop": (str, list), "release_carry": (str, list), "release_forget": (str, list), "release_backup": str, "release_resume": bool, "release_names": list, "retire_hosts": list,
-}  # fmt: skip
+    "environment": str,
+    "environments": dict,
+    "environments_source": str,
+    "defaults": dict,
+    "run_dir": str,
+    "run": str,
+    "until": str,
+    "adopt": bool,
+    "retire_force": bool,
+    "maintenance_to": str,
+    "maintenance_force": bool,
+    "announce_until": str,
+    "rollback": dict,
+    "release_accept": (str, list),
+    "release_drop": (str, list),
+    "release_carry": (str, list),
+    "release_forget": (str, list),
+    "release_backup": str,
+    "release_resume": bool,
+    "release_names": list,
+    "retire_hosts": list,
+}
 
 
 def aws(environment=None):
@@ -114,10 +191,10 @@ def aws(environment=None):
 
 def get(environment=None, fresh=False):
     """
-    Return everything about an environment as one dict; the shape is in ``docs/settings.md``. All problems of a
-    bad pillar come in one ``CommandExecutionError``, each with its full pillar path. ``fresh`` reads
-    ``mitx:environments_source`` again, and fails if it cannot be fetched; else what the environment's folder keeps of it
-    (:py:func:`keep`) will do.
+    Return everything about an environment as one dict; the shape is in ``docs/settings.md``. All
+    problems of a bad pillar come in one ``CommandExecutionError``, each with its full pillar path.
+    ``fresh`` reads ``mitx:environments_source`` again, and fails if it cannot be fetched; else what
+    the environment's folder keeps of it (:py:func:`keep`) will do.
     """
     name = folders.environment(environment)
     key = f"mitx_run.settings.{name}"
@@ -138,7 +215,8 @@ def shown(settings):
 
 def save_current(run):
     """
-    Keep MITx's own settings as they are now, for a night in which their server is down. Nothing to do where they are in pillar.
+    Keep MITx's own settings as they are now, for a night in which their server is down. Nothing to
+    do where they are in pillar.
     """
     # What these settings were made of, and no page of an error that a second look may bring.
     text = __context__.get(_FETCHED)
@@ -160,12 +238,17 @@ def _describe(name, required=False):
     _check_values(name, settings, problems)
     problems = [_where_it_stands(name, problem) for problem in problems]
     if problems:
-        raise CommandExecutionError(f"The settings of {name} cannot be used:\n  - " + "\n  - ".join(problems))
+        raise CommandExecutionError(
+            f"The settings of {name} cannot be used:\n  - " + "\n  - ".join(problems)
+        )
     return settings
 
 
 def _merged(name):
-    layers = {"mitx:defaults": folders.pillar().get("defaults") or {}, f"mitx:environments:{name}": _layer(name)}
+    layers = {
+        "mitx:defaults": folders.pillar().get("defaults") or {},
+        f"mitx:environments:{name}": _layer(name),
+    }
     for path, layer in layers.items():
         if not isinstance(layer, dict):
             raise CommandExecutionError(f"{path}: must be a map, is {layer!r}")
@@ -176,7 +259,10 @@ def _merged(name):
 
 
 def _unknown_words():
-    """A word that nobody knows is no word that does nothing: with ``untill: close`` the whole window would run."""
+    """
+    A word that nobody knows is no word that does nothing: with ``untill: close`` the whole window
+    would run.
+    """
     problems = []
     shapes.unknown(folders.pillar(), {**_SAID, **KEYS}, "mitx", problems)
     for key, kind in _SAID.items():
@@ -191,7 +277,10 @@ def _unknown_words():
 
 
 def _where_it_stands(name, problem):
-    """The problem of a setting with the path at which pillar has it: the command line, ``defaults``, or the environment."""
+    """
+    The problem of a setting with the path at which pillar has it: the command line, ``defaults``,
+    or the environment.
+    """
     here = f"mitx:environments:{name}:"
     path, _, what = problem.partition(": ")
     if not path.startswith(here):
@@ -234,8 +323,9 @@ def _environments(problems, required=False):
     text, silence = _fetched(source)
     if not text and required:
         raise CommandExecutionError(
-            f"mitx:environments_source: {source} cannot be fetched ({silence}), nor can the existing orchestrations. Nothing was changed. "
-            "In the phase attach alone they are not needed: pillar='{mitx: {attach: {without_existing: True}}}'"
+            f"mitx:environments_source: {source} cannot be fetched ({silence}), nor can the"
+            " existing orchestrations. Nothing was changed. In the phase attach alone they are not"
+            " needed: pillar='{mitx: {attach: {without_existing: True}}}'"
         )
     __context__[_FETCHED] = text
     if not text:
@@ -261,7 +351,8 @@ def _fetched(source):
 
 def _checked(given, keys, path, problems):
     """
-    Return ``given`` with every default filled in; what is unknown, missing or of the wrong type becomes a problem.
+    Return ``given`` with every default filled in; what is unknown, missing or of the wrong type
+    becomes a problem.
     """
     if not isinstance(given, dict):
         problems.append(f"{path}: must be a map, is {given!r}")
@@ -298,23 +389,34 @@ def _identity(name, mine, settings, problems):
         problems.append(f"{path}:purposes: must be a map of purposes, is {known!r}")
         known = {}
     if not settings["purposes"]:
-        problems.append(f"mitx:environments:{name}:purposes: names no purpose; in {path}:purposes: {', '.join(sorted(known))}")
+        problems.append(
+            f"mitx:environments:{name}:purposes: names no purpose; in {path}:purposes:"
+            f" {', '.join(sorted(known))}"
+        )
     for purpose in settings["purposes"]:
         where = f"{path}:purposes:{purpose}"
         if not isinstance(known.get(purpose), dict):
             problems.append(
-                f"mitx:environments:{name}:purposes: {purpose!r} is not in {path}:purposes: {', '.join(sorted(known))}"
+                f"mitx:environments:{name}:purposes: {purpose!r} is not in {path}:purposes:"
+                f" {', '.join(sorted(known))}"
             )
             continue
-        hosts[purpose] = _purpose(where, known[purpose], settings["maintenance"]["domains"], problems)
+        hosts[purpose] = _purpose(
+            where, known[purpose], settings["maintenance"]["domains"], problems
+        )
         codenames[purpose] = (known[purpose].get("versions") or {}).get("codename")
         if not isinstance(codenames[purpose], str) or not _NAME.match(codenames[purpose]):
-            problems.append(f"{where}:versions:codename: missing, or no plain name: {codenames[purpose]!r}")
+            problems.append(
+                f"{where}:versions:codename: missing, or no plain name: {codenames[purpose]!r}"
+            )
     if len(set(map(str, codenames.values()))) > 1:
-        problems.append(f"{path}:purposes: one run goes to one codename, these name several: {codenames}")
+        problems.append(
+            f"{path}:purposes: one run goes to one codename, these name several: {codenames}"
+        )
     codename = next(iter(codenames.values()), None)
     pinned = json.dumps(
-        {key: mine.get(key) for key in ("business_unit", "vpc_name")} | {p: known.get(p) for p in settings["purposes"]},
+        {key: mine.get(key) for key in ("business_unit", "vpc_name")}
+        | {p: known.get(p) for p in settings["purposes"]},
         sort_keys=True,
         default=str,
     )
@@ -343,7 +445,9 @@ def _purpose(where, entry, kinds, problems):
     for role in ("edx", "edx-worker"):
         number = ((entry.get("instances") or {}).get(role) or {}).get("number")
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            problems.append(f"{where}:instances:{role}:number: must be a whole number from 1 on, is {number!r}")
+            problems.append(
+                f"{where}:instances:{role}:number: must be a whole number from 1 on, is {number!r}"
+            )
             number = 0
         instances[role] = number
     return {"domains": domains, "instances": instances}
@@ -351,21 +455,8 @@ def _purpose(where, entry, kinds, problems):
 
 def _check_values(name, settings, problems):
     path = f"mitx:environments:{name}"
-    zone = (settings["dns"]["zone"] or "").rstrip(".")
-    for record in settings.get("records", ()):
-        if not str(record["name"]).endswith("." + zone):
-            problems.append(f"{path}:dns:zone: {record['name']} does not lie in {zone}.")
-    for elb in settings.get("elbs", ()):
-        if [other["name"] for other in settings["elbs"]].count(elb["name"]) > 1:
-            problems.append(
-                f"environments:{name}: two load balancers would be called {elb['name']}, their names cut to 32 characters"
-            )
-    for key in ("branch", "onto"):
-        value = settings["release"][key]
-        if isinstance(value, str) and not _BRANCH.match(value):
-            problems.append(f"{path}:release:{key}: no plain name of a branch or tag: {value!r}")
-    if settings["release"]["from"] and settings["release"]["from"] not in (folders.pillar().get("environments") or {}):
-        problems.append(f"{path}:release:from: {settings['release']['from']!r} is not in mitx:environments")
+    _check_names(path, settings, problems)
+    _check_release(f"{path}:release", settings["release"], problems)
     hold = settings["services"]["hold"]
     if bool(hold["begin"]) is not bool(hold["end"]):
         problems.append(f"{path}:services:hold: begin and end belong together, is {hold!r}")
@@ -376,6 +467,29 @@ def _check_values(name, settings, problems):
         settings["window"] |= window.times(settings["window"])
     except CommandExecutionError as err:
         problems.append(f"{path}:window: {err}")
+
+
+def _check_names(path, settings, problems):
+    zone = (settings["dns"]["zone"] or "").rstrip(".")
+    for record in settings.get("records", ()):
+        if not str(record["name"]).endswith("." + zone):
+            problems.append(f"{path}:dns:zone: {record['name']} does not lie in {zone}.")
+    for elb in settings.get("elbs", ()):
+        if [other["name"] for other in settings["elbs"]].count(elb["name"]) > 1:
+            problems.append(
+                f"{path}: two load balancers would be called {elb['name']}, their"
+                " names cut to 32 characters"
+            )
+
+
+def _check_release(path, release, problems):
+    for key in ("branch", "onto"):
+        value = release[key]
+        if isinstance(value, str) and not _BRANCH.match(value):
+            problems.append(f"{path}:{key}: no plain name of a branch or tag: {value!r}")
+    source = release["from"]
+    if source and source not in (folders.pillar().get("environments") or {}):
+        problems.append(f"{path}:from: {source!r} is not in mitx:environments")
 
 
 _SAVED = "environment_settings.yml"

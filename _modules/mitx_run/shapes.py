@@ -2,8 +2,8 @@
 What the settings may hold beside their types: lists, maps inside of maps, names, numbers
 =========================================================================================
 
-Every problem is a sentence that begins with its full pillar path. What would only be found in the night, with the site closed, is
-found here, before anything begins.
+Every problem is a sentence that begins with its full pillar path. What would only be found in the
+night, with the site closed, is found here, before anything begins.
 """
 
 import difflib
@@ -14,9 +14,15 @@ _NUMBER = (int, float)
 _HOSTNAME = r"(?=.{1,253}\Z)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}\.?"
 # Of a text: the pattern that it must be, whole, and that in words.
 PATTERNS = {
-    "maintenance:distribution:domain_name": (rf"(?i){_HOSTNAME}", "a host name, without https:// and path"),
+    "maintenance:distribution:domain_name": (
+        rf"(?i){_HOSTNAME}",
+        "a host name, without https:// and path",
+    ),
     "maintenance:distribution:id": (r"[A-Z0-9]+", "an id such as E1ABCDEFGHIJKL"),
-    "maintenance:bucket": (r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "the name of a bucket, without s3://"),
+    "maintenance:bucket": (
+        r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "the name of a bucket, without s3://",
+    ),
     "maintenance:key": (r"[^/\s][^\s]*", "the key of an object, without a / before it"),
     "dns:zone_id": (r"(/hostedzone/)?[A-Z0-9]+", "an id such as Z0123456789ABC"),
     "dns:zone": (rf"(?i){_HOSTNAME}", "the name of a zone"),
@@ -25,21 +31,41 @@ PATTERNS = {
     "checks:instance:scheme": (r"https?", "https or http"),
     "aws:account": (r"\d{12}", "the 12 digits of an account, in quotes"),
     "aws:endpoint_url": (r"https?://\S+", "a URL that begins with https://"),
-}  # fmt: skip
+}
 # Numbers that must be more than 0; all others may be 0, none may be less.
-POSITIVE = ("aws:attempts", "dns:ttl", "elb:polls", "checks:port", "checks:instance:port", "window:hours")
+POSITIVE = (
+    "aws:attempts",
+    "dns:ttl",
+    "elb:polls",
+    "checks:port",
+    "checks:instance:port",
+    "window:hours",
+)
 # The maps in a list, or a map by itself: key, type, default. What is REQUIRED may not be left out.
 PATH = {"path": (str, REQUIRED), "status": (int, None), "text": (str, None), "kinds": (list, None)}
 COMMAND = {"name": (str, REQUIRED), "command": (str, REQUIRED)}
 SMTP = {
-    "host": (str, REQUIRED), "port": (int, None), "user": (str, None), "password": (str, None), "tls": ((str, bool), None),
-    "ca_bundle": (str, None), "timeout": (_NUMBER, None),
-}  # fmt: skip
+    "host": (str, REQUIRED),
+    "port": (int, None),
+    "user": (str, None),
+    "password": (str, None),
+    "tls": ((str, bool), None),
+    "ca_bundle": (str, None),
+    "timeout": (_NUMBER, None),
+}
 # To a shell the end of a line at the end is nothing, and YAML's block text has one.
 _COMMANDS = re.compile(r":(command|begin|end)\Z|:migrate:pending:")
 _KINDS = {
-    str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "a map",
-}  # fmt: skip
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a map",
+}
+
+
+ROLES = ("edx", "edx-worker")
 
 
 def check(settings, path, problems):
@@ -52,34 +78,51 @@ def check(settings, path, problems):
         value = _at(settings, key)
         if isinstance(value, str) and not re.fullmatch(pattern, value):
             problems.append(f"{path}:{key}: must be {words}, is {value!r}")
-    for number, item in enumerate(_list(settings["checks"]["paths"])):
-        where = f"{path}:checks:paths:{number}"
-        fill(item, PATH, where, problems)
-        if isinstance(item, dict) and isinstance(item.get("path"), str) and not item["path"].startswith("/"):
-            problems.append(f"{where}:path: must begin with /, is {item['path']!r}")
+    _paths(settings["checks"]["paths"], f"{path}:checks:paths", problems)
     for key in ("resolvers", "authoritative"):
         _items(settings["checks"][key], f"{path}:checks:{key}", problems)
-    for key in ("systemd", "playbooks"):
-        for role, names in _map(settings["services"][key]).items():
-            if role not in ("edx", "edx-worker"):
-                problems.append(f"{path}:services:{key}:{role}: unknown role; there are edx and edx-worker")
-            _items(names, f"{path}:services:{key}:{role}", problems)
-    for role in ("edx", "edx-worker"):
-        if not _map(settings["services"]["playbooks"]).get(role):
-            problems.append(f"{path}:services:playbooks:{role}: missing; the names of its playbooks, in their order")
-    for name, command in _map(settings["migrate"]["pending"]).items():
-        if not isinstance(name, str) or not isinstance(command, str) or not command.strip():
-            problems.append(f"{path}:migrate:pending:{name}: must be a command, is {command!r}")
-    for number, item in enumerate(_list(settings["migrate"]["commands"])):
-        fill(item, COMMAND, f"{path}:migrate:commands:{number}", problems)
+    _services(settings["services"], f"{path}:services", problems)
+    _migrations(settings["migrate"], f"{path}:migrate", problems)
     if settings["announce"]["smtp"]:
         fill(settings["announce"]["smtp"], SMTP, f"{path}:announce:smtp", problems)
     _items(settings["announce"]["to"], f"{path}:announce:to", problems)
 
 
+def _paths(paths, path, problems):
+    for number, item in enumerate(_list(paths)):
+        where = f"{path}:{number}"
+        fill(item, PATH, where, problems)
+        wanted = _map(item).get("path")
+        if isinstance(wanted, str) and not wanted.startswith("/"):
+            problems.append(f"{where}:path: must begin with /, is {wanted!r}")
+
+
+def _services(services, path, problems):
+    for key in ("systemd", "playbooks"):
+        for role, names in _map(services[key]).items():
+            where = f"{path}:{key}:{role}"
+            if role not in ROLES:
+                problems.append(f"{where}: unknown role; there are {' and '.join(ROLES)}")
+            _items(names, where, problems)
+    for role in ROLES:
+        if not _map(services["playbooks"]).get(role):
+            problems.append(
+                f"{path}:playbooks:{role}: missing; the names of its playbooks, in their order"
+            )
+
+
+def _migrations(migrate, path, problems):
+    for name, command in _map(migrate["pending"]).items():
+        if not isinstance(name, str) or not isinstance(command, str) or not command.strip():
+            problems.append(f"{path}:pending:{name}: must be a command, is {command!r}")
+    for number, item in enumerate(_list(migrate["commands"])):
+        fill(item, COMMAND, f"{path}:commands:{number}", problems)
+
+
 def fill(given, keys, path, problems):
     """
-    Return ``given`` with every default of ``keys`` filled in; what is unknown, missing or of the wrong type is added to ``problems``.
+    Return ``given`` with every default of ``keys`` filled in; what is unknown, missing or of the
+    wrong type is added to ``problems``.
     """
     if not isinstance(given, dict):
         problems.append(f"{path}: must be a map of {', '.join(keys)}, is {given!r}")
@@ -100,12 +143,15 @@ def fill(given, keys, path, problems):
 
 def unknown(given, keys, path, problems):
     """
-    Add to ``problems`` each key of ``given`` that is none of ``keys``, with the one that was probably meant.
+    Add to ``problems`` each key of ``given`` that is none of ``keys``, with the one that was
+    probably meant.
     """
     for key in given:
         if key not in keys:
             near = difflib.get_close_matches(str(key), keys, n=1)
-            problems.append(f"{path}:{key}: unknown key" + (f"; did you mean {near[0]}?" if near else ""))
+            problems.append(
+                f"{path}:{key}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
+            )
 
 
 def fits(value, kind):
@@ -124,7 +170,9 @@ def spoken(kind):
 
 
 def _texts(value, path, problems):
-    """Pillar that was not decrypted, and what an editor or a shell has left at the end of a text."""
+    """
+    Pillar that was not decrypted, and what an editor or a shell has left at the end of a text.
+    """
     if isinstance(value, dict):
         for key, item in value.items():
             _texts(item, f"{path}:{key}", problems)
@@ -148,7 +196,10 @@ def _numbers(settings, path, below, problems):
         ):
             _numbers(value, path, where, problems)
         elif fits(value, _NUMBER) and not _enough(value, where):
-            problems.append(f"{path}:{where}: must be {'more than 0' if where in POSITIVE else '0 or more'}, is {value!r}")
+            problems.append(
+                f"{path}:{where}: must be {'more than 0' if where in POSITIVE else '0 or more'}, is"
+                f" {value!r}"
+            )
 
 
 def _enough(value, where):

@@ -12,13 +12,14 @@ from mitx_run import journal
 
 def until(run, check, timeout, interval, what, waits_for=None):
     """
-    Ask ``check()`` every ``interval`` seconds until it says yes. It returns ``(done: bool, seen: str)``. An error whose
-    ``transient`` attribute is true counts as "not yet". After ``timeout`` seconds ``CommandExecutionError`` says what
-    was seen last. Returns the last ``seen``.
+    Ask ``check()`` every ``interval`` seconds until it says yes. It returns ``(done: bool, seen:
+    str)``. An error whose ``transient`` attribute is true counts as "not yet". After ``timeout``
+    seconds ``CommandExecutionError`` says what was seen last. Returns the last ``seen``.
 
     waits_for
-        What takes that time, where it is not this package: ``drain``, ``health``, ``DNS``, ``queue``, ``migration``, ``approval``.
-        It is journaled, and counted by ``phases.durations``.
+        What takes that time, where it is not this package: ``drain``, ``health``, ``DNS``,
+        ``queue``, ``migration``, ``approval``. It is journaled, and counted by
+        ``phases.durations``.
     """
     began = time.monotonic()
     try:

@@ -2,7 +2,8 @@
 The announced window: its times, and what is said about it
 ==========================================================
 
-One definition in pillar gives the 3down request, the mail, the maintenance page and the notice of an overrun::
+One definition in pillar gives the 3down request, the mail, the maintenance page and the notice of
+an overrun::
 
     window:
       start: "2026-12-20 21:00"        # or with an offset: 2026-12-20T21:00-05:00
@@ -11,8 +12,9 @@ One definition in pillar gives the 3down request, the mail, the maintenance page
       reason: we perform routine upgrades
       contact: mitx-support@mit.edu
 
-``hours`` is time that passes: a window over a change to or from daylight-saving time is as long as it says. A start
-that the clocks skip is refused, and so is one that they show twice, unless its offset says which of the two is meant.
+``hours`` is time that passes: a window over a change to or from daylight-saving time is as long as
+it says. A start that the clocks skip is refused, and so is one that they show twice, unless its
+offset says which of the two is meant.
 """
 
 import datetime
@@ -29,7 +31,8 @@ _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)\Z")
 
 _LONGEST_HOURS = 7 * 24
 
-# A reason is a sentence. A log that was pasted into it must not make the page heavy or the request unreadable.
+# A reason is a sentence. A log that was pasted into it must not make the page heavy or the request
+# unreadable.
 _LONGEST_TEXT = {"reason": 2000, "contact": 300}
 
 # What no reader sees and some programs obey: control characters, line and paragraph separators.
@@ -39,16 +42,27 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]+")
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 _MONTHS = (
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-)  # fmt: skip
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
 
 
 def times(window, now=None):
     """
-    Return the window with its times worked out: ``start``, ``end`` (ISO 8601 with the zone's offset), ``start_utc``,
-    ``end_utc`` (ISO 8601, ``Z``), ``timezone``, ``hours`` (float), ``start_text``, ``end_text``, ``hours_text`` (for
-    people), ``reason``, ``contact`` (cleaned and cut to a readable length) and ``warnings`` (list of sentences).
+    Return the window with its times worked out: ``start``, ``end`` (ISO 8601 with the zone's
+    offset), ``start_utc``, ``end_utc`` (ISO 8601, ``Z``), ``timezone``, ``hours`` (float),
+    ``start_text``, ``end_text``, ``hours_text`` (for people), ``reason``, ``contact`` (cleaned and
+    cut to a readable length) and ``warnings`` (list of sentences).
 
     Raises ``CommandExecutionError`` with all that is wrong with it at once.
     """
@@ -74,16 +88,16 @@ def times(window, now=None):
 
 def texts(window):
     """
-    Return ``{reason, contact}`` of a window, of which nothing else need be there: cleaned, cut to a readable length,
-    the reason as a clause that follows "while".
+    Return ``{reason, contact}`` of a window, of which nothing else need be there: cleaned, cut to a
+    readable length, the reason as a clause that follows "while".
     """
     return _texts(window)[0]
 
 
 def inside(settings, now=None):
     """
-    Return whether ``now`` (ISO 8601, UTC if it has no offset; default: this moment) lies in the announced window, its
-    start included and its end not. No window, no.
+    Return whether ``now`` (ISO 8601, UTC if it has no offset; default: this moment) lies in the
+    announced window, its start included and its end not. No window, no.
     """
     if not settings["window"].get("start"):
         return False
@@ -93,8 +107,8 @@ def inside(settings, now=None):
 
 def require_inside(settings, now=None):
     """
-    Raise ``CommandExecutionError`` unless ``now`` lies in the announced window or ``window.force`` is set.
-    Returns the window's times, or ``{}`` where it was forced without any.
+    Raise ``CommandExecutionError`` unless ``now`` lies in the announced window or ``window.force``
+    is set. Returns the window's times, or ``{}`` where it was forced without any.
     """
     window = settings["window"]
     if window.get("start") and (window.get("force") or inside(settings, now)):
@@ -102,18 +116,20 @@ def require_inside(settings, now=None):
     if window.get("force"):
         return {}
     raise CommandExecutionError(
-        f"{_whereabouts(window, now)} The site was left as it is. Announce a window that includes this moment, or say "
-        "that you know: pillar='{mitx: {window: {force: true}}}'"
+        f"{_whereabouts(window, now)} The site was left as it is. Announce a window that includes"
+        " this moment, or say that you know: pillar='{mitx: {window: {force: true}}}'"
     )
 
 
 def upcoming(settings, now=None):
     """
-    Return the times of a window that has not ended yet. Raises ``CommandExecutionError`` if it has, or if there is none.
+    Return the times of a window that has not ended yet. Raises ``CommandExecutionError`` if it has,
+    or if there is none.
     """
     if not settings["window"].get("start"):
         raise CommandExecutionError(
-            f"Nothing is announced: pillar mitx:environments:{settings.get('environment')}:window has no start"
+            f"Nothing is announced: pillar mitx:environments:{settings.get('environment')}:window"
+            " has no start"
         )
     return times(settings["window"], now=_utc(_moment_now(now)))
 
@@ -123,19 +139,25 @@ def until(settings, value, now=None):
     Return ``{until, until_utc, until_text}`` of the moment at which the site is now expected back.
 
     value
-        ``23:30`` (the first one after the window's start), ``2026-12-21 02:30``, the same with an offset, or
-        ``+90m``, ``+2h`` (from the announced end).
+        ``23:30`` (the first one after the window's start), ``2026-12-21 02:30``, the same with an
+        offset, or ``+90m``, ``+2h`` (from the announced end).
 
-    Raises ``CommandExecutionError`` if it is no moment, is not to come, or is not within a week of the window's start.
+    Raises ``CommandExecutionError`` if it is no moment, is not to come, or is not within a week of
+    the window's start.
     """
     window = times(settings["window"])
     zone = zoneinfo.ZoneInfo(window["timezone"])
     start = datetime.datetime.fromisoformat(window["start"]).astimezone(zone)
-    moment, problem = _read_until(value, start, datetime.datetime.fromisoformat(window["end"]).astimezone(zone), zone)
+    moment, problem = _read_until(
+        value, start, datetime.datetime.fromisoformat(window["end"]).astimezone(zone), zone
+    )
     if not problem and moment <= max(_moment_now(now), start):
         problem = f"{_spoken(moment)} is already past"
     if not problem and moment > _later(start, _LONGEST_HOURS):
-        problem = f"{_spoken(moment)} is more than a week after the window's start, {window['start_text']}"
+        problem = (
+            f"{_spoken(moment)} is more than a week after the window's start,"
+            f" {window['start_text']}"
+        )
     if problem:
         raise CommandExecutionError(f"until={value}: {problem}. Nothing was announced.")
     return {"until": moment.isoformat(), "until_utc": _utc(moment), "until_text": _spoken(moment)}
@@ -160,7 +182,8 @@ def _zone(name, found):
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         # OSError: what is a folder of the zone database, such as "America".
         found.append(
-            f"timezone: {name!r} is not known here (a name such as America/New_York; the data comes with the package tzdata)"
+            f"timezone: {name!r} is not known here (a name such as America/New_York; the data comes"
+            " with the package tzdata)"
         )
         return None
 
@@ -181,7 +204,9 @@ def _start(value, zone, found):
     if isinstance(value, datetime.datetime):
         value = value.isoformat(sep=" ", timespec="seconds")
     if not isinstance(value, str) or not _MOMENT.match(value.strip()):
-        found.append(f'start: must be a date and time in quotes, such as "2026-12-20 21:00", is {value!r}')
+        found.append(
+            f'start: must be a date and time in quotes, such as "2026-12-20 21:00", is {value!r}'
+        )
         return None
     try:
         return _in_zone(_parse(value), zone) if zone else None
@@ -197,7 +222,8 @@ def _parse(text):
 
 def _in_zone(moment, zone):
     """
-    Return ``moment`` in ``zone``. Raises ``ValueError`` for a time of day that the zone's clocks skip or show twice.
+    Return ``moment`` in ``zone``. Raises ``ValueError`` for a time of day that the zone's clocks
+    skip or show twice.
     """
     if moment.tzinfo:
         return moment.astimezone(zone)
@@ -218,9 +244,16 @@ def _read_until(value, start, end, zone):
     """
     text = str(value).strip()
     if re.fullmatch(r"[+-]?\d+", text):
-        # YAML 1.1, through which every argument of salt-run goes, reads 23:30 as the number 1410, 0230 as 230, and +90 as 90.
+        # YAML 1.1, through which every argument of salt-run goes, reads 23:30 as the number 1410,
+        # 0230 as 230, and +90 as 90.
         day = start.date().isoformat()
-        return None, f"is a number, and can mean several times; say the day too ('{day} 23:30'), or +90m, +2h"
+        return (
+            None,
+            (
+                f"is a number, and can mean several times; say the day too ('{day} 23:30'), or"
+                " +90m, +2h"
+            ),
+        )
     span = re.match(r"\+(\d{1,4})([mh])\Z", text)
     try:
         if span:
@@ -243,10 +276,13 @@ def _texts(window):
     for key, longest in _LONGEST_TEXT.items():
         text = _UNPRINTABLE.sub(" ", str(window.get(key) or defaults[key])).strip() or defaults[key]
         if len(text) > longest:
-            warnings.append(f"{key}: has {len(text)} characters; only the first {longest} are shown")
+            warnings.append(
+                f"{key}: has {len(text)} characters; only the first {longest} are shown"
+            )
             text = text[: longest - 1].rstrip() + "…"
         found[key] = text
-    # "we perform routine upgrades" and "routine upgrades" are both written in pillars; it is said after "while".
+    # "we perform routine upgrades" and "routine upgrades" are both written in pillars; it is said
+    # after "while".
     if not found["reason"].lower().startswith("we "):
         found["reason"] = f"we perform {found['reason']}"
     return found, warnings
@@ -257,7 +293,10 @@ def _whereabouts(window, now):
         return "No window is announced."
     announced = times(window)
     moment = _moment_now(now).astimezone(zoneinfo.ZoneInfo(announced["timezone"]))
-    return f"It is {_spoken(moment)}, outside of the announced window from {announced['start_text']} to {announced['end_text']}."
+    return (
+        f"It is {_spoken(moment)}, outside of the announced window from {announced['start_text']}"
+        f" to {announced['end_text']}."
+    )
 
 
 def _moment_now(now):
@@ -279,7 +318,10 @@ def _utc(moment):
 def _spoken(moment):
     zone = moment.tzname() or ""
     zone = f"UTC{zone}" if zone[:1] in "+-" else zone
-    clock = f"{(moment.hour + 11) % 12 + 1}:{moment.minute:02} {'AM' if moment.hour < 12 else 'PM'} {zone}"
+    clock = (
+        f"{(moment.hour + 11) % 12 + 1}:{moment.minute:02} {'AM' if moment.hour < 12 else 'PM'}"
+        f" {zone}"
+    )
     day = f"{_DAYS[moment.weekday()]}, {_MONTHS[moment.month - 1]} {moment.day}, {moment.year}"
     if (moment.hour, moment.minute) == (0, 0):
         # Half of the readers take "12:00 AM on Monday" for the night that follows Monday.

@@ -2,7 +2,8 @@
 What visitors get
 =================
 
-DNS, the maintenance page, the distribution that serves it, what visitors really see, and the announcement.
+DNS, the maintenance page, the distribution that serves it, what visitors really see, and the
+announcement.
 """
 
 from mitx_run import change, context
@@ -13,8 +14,9 @@ _STATES = (states,)
 
 def ensure(state, name, **arguments):
     """
-    Bring about what a state of this room says, or under ``test=True`` tell what would change: ``_states/mitx_site.py`` lists them.
-    Returns what Salt expects of a state: ``{name, result, changes, comment}``.
+    Bring about what a state of this room says, or under ``test=True`` tell what would change:
+    ``_states/mitx_site.py`` lists them. Returns what Salt expects of a state: ``{name, result,
+    changes, comment}``.
 
     CLI Example:
 
@@ -27,8 +29,8 @@ def ensure(state, name, **arguments):
 
 def get_maintenance():
     """
-    Return what each host name does now and how the maintenance distribution stands: ``{host names: {name: {kind, purpose, elb,
-    record, ttl, shows, problem, resolvers, visitor}}, distribution}``.
+    Return what each host name does now and how the maintenance distribution stands: ``{host names:
+    {name: {kind, purpose, elb, record, ttl, shows, problem, resolvers, visitor}}, distribution}``.
 
     CLI Example:
 
@@ -42,7 +44,8 @@ def get_maintenance():
 
 def preview_page(until=None):
     """
-    Write the maintenance page to a file here. Returns ``{path, request}``: where it is, and the text for 3down.
+    Write the maintenance page to a file here. Returns ``{path, request}``: where it is, and the
+    text for 3down.
 
     CLI Example:
 
@@ -51,4 +54,7 @@ def preview_page(until=None):
         salt-run mitx.page_preview
     """
     run = context.current()
-    return {"path": page.preview(run, until=until), "request": mail.request(run.settings, until=until)}
+    return {
+        "path": page.preview(run, until=until),
+        "request": mail.request(run.settings, until=until),
+    }

@@ -2,14 +2,16 @@
 What a visitor sees, and what an engineer would see behind the curtain
 ======================================================================
 
-* :py:func:`public`: every public name, asked of the zone's own name servers and of several resolvers, and fetched from
+  * :py:func:`public`: every public name, asked of the zone's own name servers and of several
+  resolvers, and fetched from
   each address that they give: everybody sees the maintenance page, or the site.
-* :py:func:`backstage`: the site behind its load balancers under its real names, while visitors still see the page.
+  * :py:func:`backstage`: the site behind its load balancers under its real names, while visitors
+  still see the page.
 * :py:func:`smoke`: each web instance by itself.
 * :py:func:`watch`: the public site for a while.
 
-Everything here only reads. All names are asked at once, until all are right or the deadline says what each of them
-showed last.
+Everything here only reads. All names are asked at once, until all are right or the deadline says
+what each of them showed last.
 
 :depends: dnspython, urllib3
 """
@@ -31,13 +33,16 @@ _SHOWN_TEXT = 80
 
 def public(run, expect="maintenance", hostnames=None, not_before=0):
     """
-    Wait until everybody sees ``expect`` (``maintenance`` or ``site``) at every public name: each name server and
-    resolver leads there, and each address they give answers so. Returns what :py:func:`seen` returns.
+    Wait until everybody sees ``expect`` (``maintenance`` or ``site``) at every public name: each
+    name server and resolver leads there, and each address they give answers so. Returns what
+    :py:func:`seen` returns.
 
     not_before
-        Seconds for which nothing is believed yet: what is left of the time to live of the old records.
+        Seconds for which nothing is believed yet: what is left of the time to live of the old
+        records.
 
-    Raises ``CommandExecutionError`` after ``dns.public_timeout`` seconds more, with what each wrong name showed.
+    Raises ``CommandExecutionError`` after ``dns.public_timeout`` seconds more, with what each wrong
+    name showed.
     """
     what = {"maintenance": "The maintenance page", "site": "The site"}.get(expect)
     if not what:
@@ -45,7 +50,8 @@ def public(run, expect="maintenance", hostnames=None, not_before=0):
     names, started, found = _names(run.settings, hostnames), time.monotonic(), {}
 
     def look():
-        # Measured before looking: what was seen while caches might still hold the old record proves nothing.
+        # Measured before looking: what was seen while caches might still hold the old record proves
+        # nothing.
         left = not_before - (time.monotonic() - started)
         found.update(_look(run.settings, names))
         wrong = _not_showing(run.settings, found, expect)
@@ -61,9 +67,10 @@ def public(run, expect="maintenance", hostnames=None, not_before=0):
 
 def seen(run, hostnames=None):
     """
-    Look once and return ``{name: {resolvers, visitor, status, shows}}``: ``resolvers`` is ``{who was asked: what it
-    says}``, ``visitor`` says in words what visitors get, ``status`` is the HTTP status and ``shows`` one of
-    ``maintenance``, ``site``, ``other``; these two are ``None`` where nobody answers, or not everybody alike.
+    Look once and return ``{name: {resolvers, visitor, status, shows}}``: ``resolvers`` is ``{who
+    was asked: what it says}``, ``visitor`` says in words what visitors get, ``status`` is the HTTP
+    status and ``shows`` one of ``maintenance``, ``site``, ``other``; these two are ``None`` where
+    nobody answers, or not everybody alike.
     """
     found = _look(run.settings, _names(run.settings, hostnames))
     return {name: _described(run.settings, *both) for name, both in found.items()}
@@ -71,9 +78,10 @@ def seen(run, hostnames=None):
 
 def backstage(run, still="maintenance"):
     """
-    Wait until every public name, asked of its own load balancer's addresses, answers as the site: its heartbeat, and
-    ``checks.paths`` (``{path, status: 200, text: anything, kinds: all}`` each). Meanwhile visitors must see ``still``
-    (``None``: whatever they do). Returns ``{load balancer: {url: what it answers}}``.
+    Wait until every public name, asked of its own load balancer's addresses, answers as the site:
+    its heartbeat, and ``checks.paths`` (``{path, status: 200, text: anything, kinds: all}`` each).
+    Meanwhile visitors must see ``still`` (``None``: whatever they do). Returns ``{load balancer:
+    {url: what it answers}}``.
     """
     elbs = elb.describe(run, required=True)
     names = {balancer: described["dns_name"] for balancer, described in elbs.items()}
@@ -83,11 +91,18 @@ def backstage(run, still="maintenance"):
         found.clear()
         answers = probe.resolve(list(names.values()), run.settings["checks"]["resolvers"][:1])
         places = {balancer: _addresses(answers[name]) for balancer, name in names.items()}
-        wrong = [f"{names[balancer]} has no address" for balancer, some in places.items() if not some]
-        requests = _site_requests(run.settings, {record["name"]: places[record["elb"]] for record in run.settings["records"]})
+        wrong = [
+            f"{names[balancer]} has no address" for balancer, some in places.items() if not some
+        ]
+        requests = _site_requests(
+            run.settings,
+            {record["name"]: places[record["elb"]] for record in run.settings["records"]},
+        )
         wrong += _fetch_all(run.settings, requests, found)
         if still:
-            wrong += _not_showing(run.settings, _look(run.settings, _names(run.settings, None)), still, "visitors to ")
+            wrong += _not_showing(
+                run.settings, _look(run.settings, _names(run.settings, None)), still, "visitors to "
+            )
         return not wrong, "; ".join(wrong)
 
     what = f"The site behind its load balancers, at {_count(run.settings['records'], 'name')}"
@@ -97,18 +112,21 @@ def backstage(run, still="maintenance"):
 
 def smoke(run, instances=None):
     """
-    Wait until each web instance answers by itself, for LMS and Studio: heartbeat 200, every dependency true. Returns
-    ``{instance: {url: what it answers}}``.
+    Wait until each web instance answers by itself, for LMS and Studio: heartbeat 200, every
+    dependency true. Returns ``{instance: {url: what it answers}}``.
 
     instances
-        As ``mitx_fleet`` gives them; without it, the new fleet that the run recorded. Workers are passed over.
+        As ``mitx_fleet`` gives them; without it, the new fleet that the run recorded. Workers are
+        passed over.
 
     Certificates are not looked at, as load balancers do not either.
     """
     instances = fleets.recorded(run, "new") if instances is None else instances
     web = [one for one in instances if one["role"] == "edx"]
     if not web:
-        raise CommandExecutionError("There is no web instance to check: nothing is proven by asking nobody")
+        raise CommandExecutionError(
+            "There is no web instance to check: nothing is proven by asking nobody"
+        )
     requests = [request for one in web for request in _smoke_requests(run.settings, one)]
     found = {}
 
@@ -118,16 +136,21 @@ def smoke(run, instances=None):
         return not wrong, "; ".join(wrong)
 
     _wait(
-        run, look, run.settings["checks"]["timeout"], f"A good heartbeat of {_count(web, 'web instance')}", "salt-run mitx.status"
+        run,
+        look,
+        run.settings["checks"]["timeout"],
+        f"A good heartbeat of {_count(web, 'web instance')}",
+        "salt-run mitx.status",
     )
     return found
 
 
 def watch(run, seconds=None):
     """
-    Watch the public site for ``seconds`` (default ``checks.watch``): heartbeat and ``checks.paths`` of every name, each
-    ``checks.interval``. Returns ``{name: {asked: int, failed: 0}}``; raises ``CommandExecutionError`` at the end if
-    any answer was not the site's, with how many and the first of each name.
+    Watch the public site for ``seconds`` (default ``checks.watch``): heartbeat and ``checks.paths``
+    of every name, each ``checks.interval``. Returns ``{name: {asked: int, failed: 0}}``; raises
+    ``CommandExecutionError`` at the end if any answer was not the site's, with how many and the
+    first of each name.
     """
     seconds = run.settings["checks"]["watch"] if seconds is None else seconds
     counts = {name: {"asked": 0, "failed": 0} for name in _names(run.settings, None)}
@@ -139,9 +162,12 @@ def watch(run, seconds=None):
 
     # Ended by look(); the timeout is for one round that takes very long.
     interval = run.settings["checks"]["interval"]
-    wait.until(run, look, seconds + 600, interval, f"The site watched for {seconds} s", waits_for="health")
+    wait.until(
+        run, look, seconds + 600, interval, f"The site watched for {seconds} s", waits_for="health"
+    )
     failed = [
-        f"{name}: {counts[name]['failed']} of {counts[name]['asked']}, the first: {first}" for name, first in firsts.items()
+        f"{name}: {counts[name]['failed']} of {counts[name]['asked']}, the first: {first}"
+        for name, first in firsts.items()
     ]
     if failed:
         raise CommandExecutionError(
@@ -159,7 +185,9 @@ def _watch_once(settings, counts, firsts):
             _count_answer(counts, firsts, name, "; ".join(_said(settings, said).values()))
     for request, page in zip(requests, _fetch(settings, requests), strict=True):
         problem = _problem(settings, request, page)
-        _count_answer(counts, firsts, request["hostname"], problem and f"{request['path']}: {problem}")
+        _count_answer(
+            counts, firsts, request["hostname"], problem and f"{request['path']}: {problem}"
+        )
 
 
 def _count_answer(counts, firsts, name, problem):
@@ -171,7 +199,9 @@ def _count_answer(counts, firsts, name, problem):
 
 def _wait(run, look, timeout, what, next_command, waits_for="health"):
     try:
-        wait.until(run, look, timeout, run.settings["checks"]["interval"], what, waits_for=waits_for)
+        wait.until(
+            run, look, timeout, run.settings["checks"]["interval"], what, waits_for=waits_for
+        )
     except CommandExecutionError as err:
         raise CommandExecutionError(f"{err}. Look again: {next_command}") from err
 
@@ -179,7 +209,9 @@ def _wait(run, look, timeout, what, next_command, waits_for="health"):
 def _names(settings, hostnames):
     names = list(hostnames or [record["name"] for record in settings["records"]])
     if not names:
-        raise CommandExecutionError("There is no public name to check: nothing is proven by asking nobody")
+        raise CommandExecutionError(
+            "There is no public name to check: nothing is proven by asking nobody"
+        )
     return names
 
 
@@ -189,18 +221,28 @@ def _count(things, noun):
 
 def _look(settings, names):
     """
-    ``{name: (said, pages)}``: what each name server and resolver says, and what each address answers to a heartbeat.
+    ``{name: (said, pages)}``: what each name server and resolver says, and what each address
+    answers to a heartbeat.
     """
     checks = settings["checks"]
     said = probe.resolve(names, checks["resolvers"])
     try:
-        own = checks["authoritative"] or probe.name_servers(settings["dns"]["zone"], checks["resolvers"])
+        own = checks["authoritative"] or probe.name_servers(
+            settings["dns"]["zone"], checks["resolvers"]
+        )
         by_zone = probe.resolve(names, own)
     except CommandExecutionError as err:
-        by_zone = {name: {settings["dns"]["zone"]: {"targets": [], "addresses": [], "error": str(err)}} for name in names}
+        by_zone = {
+            name: {settings["dns"]["zone"]: {"targets": [], "addresses": [], "error": str(err)}}
+            for name in names
+        }
     for name in names:
-        said[name] |= {f"{server} (authoritative)": answer for server, answer in by_zone[name].items()}
-    requests = [_request(settings, name, address) for name in names for address in _addresses(said[name])]
+        said[name] |= {
+            f"{server} (authoritative)": answer for server, answer in by_zone[name].items()
+        }
+    requests = [
+        _request(settings, name, address) for name in names for address in _addresses(said[name])
+    ]
     pages = {name: {} for name in names}
     for request, page in zip(requests, _fetch(settings, requests), strict=True):
         pages[request["hostname"]][request["address"]] = page
@@ -209,7 +251,8 @@ def _look(settings, names):
 
 def _addresses(said):
     """
-    Every address once; the first of each resolver before anybody's second, since one that is behind must be asked too.
+    Every address once; the first of each resolver before anybody's second, since one that is behind
+    must be asked too.
     """
     rows = [answer["addresses"] for answer in said.values()]
     ranked = [row[rank] for rank in range(_MOST_ADDRESSES) for row in rows if rank < len(row)]
@@ -218,19 +261,32 @@ def _addresses(said):
 
 def _request(settings, hostname, address):
     common = {key: settings["checks"][key] for key in ("scheme", "port")}
-    return {**common, "address": address, "hostname": hostname, "path": settings["checks"]["heartbeat"], "expect": None}
+    return {
+        **common,
+        "address": address,
+        "hostname": hostname,
+        "path": settings["checks"]["heartbeat"],
+        "expect": None,
+    }
 
 
 def _site_requests(settings, places):
     """
-    The heartbeat of every public name at each of its addresses (``{name: [address]}``), and the extra checks of its kind.
+    The heartbeat of every public name at each of its addresses (``{name: [address]}``), and the
+    extra checks of its kind.
     """
     requests = []
     for record in settings["records"]:
-        extra = [check for check in settings["checks"]["paths"] if record["kind"] in check.get("kinds", [record["kind"]])]
+        extra = [
+            check
+            for check in settings["checks"]["paths"]
+            if record["kind"] in check.get("kinds", [record["kind"]])
+        ]
         for address in places[record["name"]]:
             requests.append({**_request(settings, record["name"], address), "group": record["elb"]})
-            requests += [{**requests[-1], "path": check["path"], "expect": check} for check in extra]
+            requests += [
+                {**requests[-1], "path": check["path"], "expect": check} for check in extra
+            ]
     return requests
 
 
@@ -256,7 +312,9 @@ def _fetch_all(settings, requests, found, verify=True):
     for request, page in zip(requests, _fetch(settings, requests, verify), strict=True):
         problem = _problem(settings, request, page)
         url = f"{request['scheme']}://{request['hostname']}{request['path']}"
-        found.setdefault(request["group"], {})[f"{url} at {request['address']}"] = problem or _words(settings, page)
+        found.setdefault(request["group"], {})[f"{url} at {request['address']}"] = (
+            problem or _words(settings, page)
+        )
         if problem:
             wrong.append(f"{request['group']}, {url} at {request['address']}: {problem}")
     return wrong
@@ -287,7 +345,11 @@ def _heartbeat_problem(settings, page):
         parts = None
     if not isinstance(parts, dict) or not parts:
         return f"200, but no heartbeat: {_short(page['text'])}"
-    down = [name for name, part in parts.items() if part is False or (isinstance(part, dict) and part.get("status") is not True)]
+    down = [
+        name
+        for name, part in parts.items()
+        if part is False or (isinstance(part, dict) and part.get("status") is not True)
+    ]
     return f"200, but {', '.join(sorted(down))} is down" if down else None
 
 
@@ -314,7 +376,8 @@ def _short(text):
 
 def _leads(settings, answer):
     """
-    Where a resolver leads a visitor: ``maintenance``, ``site`` (anywhere else), ``None`` if nowhere.
+    Where a resolver leads a visitor: ``maintenance``, ``site`` (anywhere else), ``None`` if
+    nowhere.
     """
     if answer["error"] or not (answer["targets"] or answer["addresses"]):
         return None
@@ -336,9 +399,15 @@ def _not_showing(settings, found, expect, prefix=""):
     wrong = []
     for name, (said, pages) in found.items():
         texts = _said(settings, said)
-        parts = [f"{server} says {texts[server]}" for server, answer in said.items() if _leads(settings, answer) != expect]
+        parts = [
+            f"{server} says {texts[server]}"
+            for server, answer in said.items()
+            if _leads(settings, answer) != expect
+        ]
         parts += [
-            f"{address} answers {_words(settings, page)}" for address, page in pages.items() if _shows(settings, page) != expect
+            f"{address} answers {_words(settings, page)}"
+            for address, page in pages.items()
+            if _shows(settings, page) != expect
         ]
         if not pages:
             parts.append("nobody gives an address")
@@ -351,11 +420,14 @@ def _described(settings, said, pages):
     shows = {_shows(settings, page) for page in pages.values()}
     status = {page["status"] for page in pages.values()}
     words = {
-        address: "the site" if _shows(settings, page) == "site" else _words(settings, page) for address, page in pages.items()
+        address: "the site" if _shows(settings, page) == "site" else _words(settings, page)
+        for address, page in pages.items()
     }
     return {
         "resolvers": _said(settings, said),
-        "visitor": "; ".join(f"{text} (from {address})" for address, text in words.items()) or "no address",
+        "visitor": (
+            "; ".join(f"{text} (from {address})" for address, text in words.items()) or "no address"
+        ),
         "status": status.pop() if len(status) == 1 else None,
         "shows": shows.pop() if len(shows) == 1 else None,
     }

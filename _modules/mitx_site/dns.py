@@ -2,13 +2,14 @@
 The public names in Route 53: what they show, and the swap to the maintenance page and back
 ============================================================================================
 
-The names are those of the run's purposes (``settings["records"]``). Each is a CNAME either to its own load balancer
-(it shows the ``site``) or to the maintenance distribution (it shows the ``maintenance`` page). Whatever else is found
-at one of these names belongs to somebody else: nothing is changed then, and what was found is said.
+The names are those of the run's purposes (``settings["records"]``). Each is a CNAME either to its
+own load balancer (it shows the ``site``) or to the maintenance distribution (it shows the
+``maintenance`` page). Whatever else is found at one of these names belongs to somebody else:
+nothing is changed then, and what was found is said.
 
-All names move in one batch, which Route 53 applies whole or not at all: one ListResourceRecordSets, one
-ChangeResourceRecordSets, then GetChange until INSYNC. On the way back DescribeLoadBalancers comes before the change,
-for the load balancers' exact names. Nothing to do: the list alone.
+All names move in one batch, which Route 53 applies whole or not at all: one ListResourceRecordSets,
+one ChangeResourceRecordSets, then GetChange until INSYNC. On the way back DescribeLoadBalancers
+comes before the change, for the load balancers' exact names. Nothing to do: the list alone.
 """
 
 import re
@@ -23,14 +24,18 @@ SHOWS = ("maintenance", "site")
 
 _FORECAST = "mitx_site.forecast"
 
-_HIGH_TTL = "visitors would keep the old address that long. salt-run mitx.announce lowers it; then wait for the old TTL to pass"
+_HIGH_TTL = (
+    "visitors would keep the old address that long. salt-run mitx.announce lowers it; then wait for"
+    " the old TTL to pass"
+)
 
 
 def records(run):
     """
-    Return what the zone holds at each public name, in one call: ``{name: {name, kind, purpose, elb, type, ttl, value,
-    shows, problem, high_ttl}}``. ``shows`` is ``maintenance``, ``site`` or ``None``; ``problem`` says why the record is
-    none of ours to change, ``high_ttl`` why it must not be switched yet; both are ``None`` if all is well.
+    Return what the zone holds at each public name, in one call: ``{name: {name, kind, purpose, elb,
+    type, ttl, value, shows, problem, high_ttl}}``. ``shows`` is ``maintenance``, ``site`` or
+    ``None``; ``problem`` says why the record is none of ours to change, ``high_ttl`` why it must
+    not be switched yet; both are ``None`` if all is well.
     """
     run.settings = _settings(run)
     zone = run.settings["dns"]["zone_id"]
@@ -46,10 +51,10 @@ def records(run):
 
 def plan(run, to):
     """
-    Return what is to be done so that every public name shows ``to`` (``maintenance`` or ``site``): ``{to, changes,
-    batch, ttl}``. ``changes`` is ``{name: {old, new}}`` for those that differ, ``batch`` the change batch for Route 53
-    with every name in it, or ``None`` if none differs, and ``ttl`` the seconds for which resolvers may still
-    hold an old record.
+    Return what is to be done so that every public name shows ``to`` (``maintenance`` or ``site``):
+    ``{to, changes, batch, ttl}``. ``changes`` is ``{name: {old, new}}`` for those that differ,
+    ``batch`` the change batch for Route 53 with every name in it, or ``None`` if none differs, and
+    ``ttl`` the seconds for which resolvers may still hold an old record.
 
     Raises ``CommandExecutionError`` with every record that is not ours to change.
     """
@@ -66,16 +71,22 @@ def plan(run, to):
         __context__[_FORECAST] = {name: {"value": targets[name], "shows": to} for name in found}
     return {
         "to": to,
-        "changes": _differences(found, {name: {**record, "value": targets[name]} for name, record in found.items()}),
-        "batch": _batch(run.settings, f"shows {to}", {name: (targets[name], record["ttl"]) for name, record in found.items()}),
+        "changes": _differences(
+            found, {name: {**record, "value": targets[name]} for name, record in found.items()}
+        ),
+        "batch": _batch(
+            run.settings,
+            f"shows {to}",
+            {name: (targets[name], record["ttl"]) for name, record in found.items()},
+        ),
         "ttl": max(record["ttl"] for record in moving),
     }
 
 
 def send(run, planned):
     """
-    Send the batch of :py:func:`plan` and return the change's id. Throttling and lost answers are tried again
-    until ``dns.timeout``: the same batch twice is the same as once.
+    Send the batch of :py:func:`plan` and return the change's id. Throttling and lost answers are
+    tried again until ``dns.timeout``: the same batch twice is the same as once.
     """
     note = {"to": planned["to"], "ttl": planned["ttl"], "changes": planned["changes"]}
     journal.write(run, "dns", stage="sending", **note)
@@ -94,7 +105,12 @@ def send(run, planned):
         return True, sent["id"]
 
     try:
-        _wait(run, change, f"The change of {len(planned['changes'])} records in zone {run.settings['dns']['zone_id']} accepted")
+        _wait(
+            run,
+            change,
+            f"The change of {len(planned['changes'])} records in zone"
+            f" {run.settings['dns']['zone_id']} accepted",
+        )
     except CommandExecutionError as err:
         if getattr(err, "transient", None) is False:
             # A clear no. Of a deadline it is not known whether the last try arrived.
@@ -106,8 +122,8 @@ def send(run, planned):
 
 def wait_insync(run, change_id):
     """
-    Wait until all of Route 53's name servers know the change. Raises ``CommandExecutionError`` after ``dns.timeout``
-    seconds, with the state last seen.
+    Wait until all of Route 53's name servers know the change. Raises ``CommandExecutionError``
+    after ``dns.timeout`` seconds, with the state last seen.
     """
 
     def look():
@@ -115,11 +131,16 @@ def wait_insync(run, change_id):
         return status == "INSYNC", status
 
     try:
-        seen = _wait(run, look, f"Change {change_id} of zone {run.settings['dns']['zone_id']} known to all name servers")
+        seen = _wait(
+            run,
+            look,
+            f"Change {change_id} of zone {run.settings['dns']['zone_id']} known to all name"
+            " servers",
+        )
     except CommandExecutionError as err:
         raise CommandExecutionError(
-            f"{err}. The change was accepted and is on its way: nothing is to be undone. The same command goes on waiting "
-            "for it; until then visitors may see the old or the new."
+            f"{err}. The change was accepted and is on its way: nothing is to be undone. The same"
+            " command goes on waiting for it; until then visitors may see the old or the new."
         ) from err
     journal.write(run, "dns", stage="insync", id=change_id)
     return seen
@@ -136,19 +157,22 @@ def high_ttls(run):
 
 def lower_ttl(run):
     """
-    Lower the time to live of every public record to ``dns.ttl`` where it exceeds it, in one batch. Returns ``{name: {old,
-    new}}``. It helps only once the old time to live is over: days ahead, with the announcement.
+    Lower the time to live of every public record to ``dns.ttl`` where it exceeds it, in one batch.
+    Returns ``{name: {old, new}}``. It helps only once the old time to live is over: days ahead,
+    with the announcement.
     """
     run.settings = _settings(run)
     found = records(run)
-    return _rewrite(run, found, _with_lower_ttl(run.settings, found), "has its time to live lowered")
+    return _rewrite(
+        run, found, _with_lower_ttl(run.settings, found), "has its time to live lowered"
+    )
 
 
 def status(run):
     """
-    Return what each public name does now: ``{name: {kind, purpose, elb, record, ttl, shows, problem, resolvers,
-    visitor}}``. ``problem`` is either of those of :py:func:`records`, ``resolvers`` and ``visitor`` are what ``checks.seen``
-    says.
+    Return what each public name does now: ``{name: {kind, purpose, elb, record, ttl, shows,
+    problem, resolvers, visitor}}``. ``problem`` is either of those of :py:func:`records`,
+    ``resolvers`` and ``visitor`` are what ``checks.seen`` says.
     """
     run.settings = _settings(run)
     found = records(run)
@@ -167,7 +191,8 @@ def status(run):
 
 def _seen(run, names):
     """
-    Return ``({name: {resolvers, visitor, …}}, why there is none)``: that nobody could be asked must not hide the records.
+    Return ``({name: {resolvers, visitor, …}}, why there is none)``: that nobody could be asked must
+    not hide the records.
     """
     try:
         return checks.seen(run, names), None
@@ -189,7 +214,10 @@ def _judged(settings, wanted, sets):
         )
     record["high_ttl"] = None
     if not record["problem"] and record["ttl"] > settings["dns"]["ttl"]:
-        record["high_ttl"] = f"has a TTL of {record['ttl']}, above the {settings['dns']['ttl']} of dns.ttl: {_HIGH_TTL}"
+        record["high_ttl"] = (
+            f"has a TTL of {record['ttl']}, above the {settings['dns']['ttl']} of dns.ttl:"
+            f" {_HIGH_TTL}"
+        )
     return record
 
 
@@ -201,11 +229,17 @@ def _why_foreign(sets):
         return "has no record"
     first = sets[0]
     if len(sets) > 1 or first.get("SetIdentifier"):
-        return f"has {len(sets)} record sets, or a routing policy: {', '.join(sorted(found['Type'] for found in sets))}"
+        return (
+            f"has {len(sets)} record sets, or a routing policy:"
+            f" {', '.join(sorted(found['Type'] for found in sets))}"
+        )
     if "AliasTarget" in first:
         return f"is an alias of type {first['Type']} to {first['AliasTarget']['DNSName']}"
     if first["Type"] != "CNAME":
-        return f"is of type {first['Type']}: {', '.join(item['Value'] for item in first.get('ResourceRecords') or ())}"
+        return (
+            f"is of type {first['Type']}:"
+            f" {', '.join(item['Value'] for item in first.get('ResourceRecords') or ())}"
+        )
     return None
 
 
@@ -214,7 +248,8 @@ def _shown_by(settings, wanted, value):
     if target == _plain(settings["maintenance"]["distribution"]["domain_name"]):
         return "maintenance"
     region = re.escape(settings["aws"]["region"] or "") or "[a-z0-9-]+"
-    elb = rf"(dualstack\.)?(internal-)?{re.escape(wanted['elb'].lower())}(-\d+)?\.{region}\.elb\.amazonaws\.com"
+    name = re.escape(wanted["elb"].lower())
+    elb = rf"(dualstack\.)?(internal-)?{name}(-\d+)?\.{region}\.elb\.amazonaws\.com"
     return "site" if re.fullmatch(elb, target) else None
 
 
@@ -222,29 +257,41 @@ def _refuse(settings, found, keys=("problem", "high_ttl")):
     """
     Raise an error that names every record which must not be switched as it is.
     """
-    problems = [f"{name} {record[key]}" for name, record in found.items() for key in keys if record[key]]
+    problems = [
+        f"{name} {record[key]}" for name, record in found.items() for key in keys if record[key]
+    ]
     if problems:
         raise CommandExecutionError(
-            f"No record was changed. In zone {settings['dns']['zone_id']} these are not as they must be:\n  - "
-            + "\n  - ".join(problems)
+            f"No record was changed. In zone {settings['dns']['zone_id']} these are not as they"
+            " must be:\n  - " + "\n  - ".join(problems)
         )
 
 
 def _targets(run, to):
     if to == "maintenance":
-        return {record["name"]: run.settings["maintenance"]["distribution"]["domain_name"] for record in run.settings["records"]}
+        return {
+            record["name"]: run.settings["maintenance"]["distribution"]["domain_name"]
+            for record in run.settings["records"]
+        }
     names = _elb_names(run.settings)
     answer = aws.call(
-        run, "elb", "describe_load_balancers", absent=("LoadBalancerNotFound", "AccessPointNotFound"), LoadBalancerNames=names
+        run,
+        "elb",
+        "describe_load_balancers",
+        absent=("LoadBalancerNotFound", "AccessPointNotFound"),
+        LoadBalancerNames=names,
     )
     if answer is None:
         raise CommandExecutionError(
-            f"No record was changed: of the load balancers {', '.join(names)} at least one does not exist"
+            f"No record was changed: of the load balancers {', '.join(names)} at least one does not"
+            " exist"
         )
     found = {elb["LoadBalancerName"]: elb["DNSName"] for elb in answer["LoadBalancerDescriptions"]}
     missing = sorted(set(names) - set(found))
     if missing:
-        raise CommandExecutionError(f"No record was changed: these load balancers do not exist: {', '.join(missing)}")
+        raise CommandExecutionError(
+            f"No record was changed: these load balancers do not exist: {', '.join(missing)}"
+        )
     return {record["name"]: found[record["elb"]] for record in run.settings["records"]}
 
 
@@ -256,7 +303,10 @@ def _forecast(run, found):
 
 def _with_lower_ttl(settings, found):
     _refuse(settings, found, keys=("problem",))
-    return {name: {**record, "ttl": min(record["ttl"], settings["dns"]["ttl"])} for name, record in found.items()}
+    return {
+        name: {**record, "ttl": min(record["ttl"], settings["dns"]["ttl"])}
+        for name, record in found.items()
+    }
 
 
 def _rewrite(run, found, wanted, what):
@@ -264,7 +314,18 @@ def _rewrite(run, found, wanted, what):
     if changes:
         sets = {name: (wanted[name]["value"], wanted[name]["ttl"]) for name in changes}
         ttl = max(found[name]["ttl"] for name in changes)
-        wait_insync(run, send(run, {"to": what, "changes": changes, "batch": _batch(run.settings, what, sets), "ttl": ttl}))
+        wait_insync(
+            run,
+            send(
+                run,
+                {
+                    "to": what,
+                    "changes": changes,
+                    "batch": _batch(run.settings, what, sets),
+                    "ttl": ttl,
+                },
+            ),
+        )
     return changes
 
 
@@ -272,7 +333,8 @@ def _differences(found, wanted):
     return {
         name: {"old": _spoken(found[name]), "new": _spoken(record)}
         for name, record in wanted.items()
-        if _plain(record["value"]) != _plain(found[name]["value"]) or record["ttl"] != found[name]["ttl"]
+        if _plain(record["value"]) != _plain(found[name]["value"])
+        or record["ttl"] != found[name]["ttl"]
     }
 
 
@@ -280,17 +342,30 @@ def _batch(settings, what, sets):
     """
     Return the change batch that makes each name of ``{name: (target, ttl)}`` that CNAME.
     """
-    changes = [{"Action": "UPSERT", "ResourceRecordSet": _record_set(name, *found)} for name, found in sets.items()]
+    changes = [
+        {"Action": "UPSERT", "ResourceRecordSet": _record_set(name, *found)}
+        for name, found in sets.items()
+    ]
     return {"Comment": f"mitx: {settings['environment']} {what}", "Changes": changes}
 
 
 def _record_set(name, target, ttl):
-    return {"Name": f"{_plain(name)}.", "Type": "CNAME", "TTL": ttl, "ResourceRecords": [{"Value": target}]}
+    return {
+        "Name": f"{_plain(name)}.",
+        "Type": "CNAME",
+        "TTL": ttl,
+        "ResourceRecords": [{"Value": target}],
+    }
 
 
 def _wait(run, check, what):
     return wait.until(
-        run, check, timeout=run.settings["dns"]["timeout"], interval=run.settings["dns"]["interval"], what=what, waits_for="DNS"
+        run,
+        check,
+        timeout=run.settings["dns"]["timeout"],
+        interval=run.settings["dns"]["interval"],
+        what=what,
+        waits_for="DNS",
     )
 
 

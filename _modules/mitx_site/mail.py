@@ -33,8 +33,8 @@ from mitx_run import journal, window
 
 def request(settings, until=None):
     """
-    Return the text to be posted on 3down: the request for the window; with ``until`` (see :py:func:`until`) the notice
-    that it takes longer.
+    Return the text to be posted on 3down: the request for the window; with ``until`` (see
+    :py:func:`until`) the notice that it takes longer.
     """
     announced = window.times(settings["window"])
     names = window.listed([record["name"] for record in settings["records"]])
@@ -42,27 +42,37 @@ def request(settings, until=None):
     questions = f"If you have any questions please contact {announced['contact']}"
     if until is None:
         return (
-            f"{what} will be unavailable starting at {announced['start_text']} for an estimated {announced['hours_text']} "
-            f"while {announced['reason']}. {questions}"
+            f"{what} will be unavailable starting at {announced['start_text']} for an estimated"
+            f" {announced['hours_text']} while {announced['reason']}. {questions}"
         )
     back = window.until(settings, until)["until_text"]
     return (
-        f"{what} has been unavailable since {announced['start_text']} while {announced['reason']}. This takes longer than "
-        f"announced: we now expect it to be available again at {back}. {questions}"
+        f"{what} has been unavailable since {announced['start_text']} while {announced['reason']}."
+        f" This takes longer than announced: we now expect it to be available again at {back}."
+        f" {questions}"
     )
 
 
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
-_TLS = {None: "starttls", True: "starttls", "starttls": "starttls", "tls": "tls", "ssl": "tls", False: "none", "none": "none"}
+_TLS = {
+    None: "starttls",
+    True: "starttls",
+    "starttls": "starttls",
+    "tls": "tls",
+    "ssl": "tls",
+    False: "none",
+    "none": "none",
+}
 
 _ADDRESS = re.compile(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+\Z")
 
 
 def problems(announce):
     """
-    Return what keeps mail from being sent with these settings (pillar ``announce``), as a list of sentences that begin
-    with their key; empty if it can be sent, or if none is configured (``smtp`` empty).
+    Return what keeps mail from being sent with these settings (pillar ``announce``), as a list of
+    sentences that begin with their key; empty if it can be sent, or if none is configured (``smtp``
+    empty).
     """
     smtp = announce["smtp"]
     if not smtp:
@@ -73,14 +83,18 @@ def problems(announce):
     if _tls(smtp) is None:
         found.append(f"announce.smtp.tls: must be starttls, tls or none, is {smtp['tls']!r}")
     if smtp.get("user") and _tls(smtp) == "none":
-        found.append("announce.smtp.tls: a login would cross the network in clear text; use starttls or tls")
+        found.append(
+            "announce.smtp.tls: a login would cross the network in clear text; use starttls or tls"
+        )
     if bool(smtp.get("user")) != bool(smtp.get("password")):
         found.append("announce.smtp: user and password go together")
     if not _ADDRESS.match(str(announce["sender"] or "")):
         found.append(f"announce.sender: must be one address, is {announce['sender']!r}")
     if not announce["to"]:
         found.append("announce.to: names nobody")
-    found += [f"announce.to: no address: {to!r}" for to in announce["to"] if not _ADDRESS.match(str(to))]
+    found += [
+        f"announce.to: no address: {to!r}" for to in announce["to"] if not _ADDRESS.match(str(to))
+    ]
     return found
 
 
@@ -111,9 +125,9 @@ def send(run, announce, subject, text, to=None):
 
 def announce(run, until=None):
     """
-    Mail what 3down is asked to post (with ``until``: that it takes longer, see ``request``) to those of
-    ``announce.to`` who have not had this very text yet. Returns what :py:func:`send` does, or ``None`` if nobody is left or
-    no mail is configured.
+    Mail what 3down is asked to post (with ``until``: that it takes longer, see ``request``) to
+    those of ``announce.to`` who have not had this very text yet. Returns what :py:func:`send` does,
+    or ``None`` if nobody is left or no mail is configured.
     """
     to = unmailed(run, until)
     if not to:
@@ -123,21 +137,27 @@ def announce(run, until=None):
     journal.write(run, "announced", digest=_digest(text), subject=subject, **sent)
     if sent["refused"]:
         raise CommandExecutionError(
-            f"Mailed to {', '.join(sent['to'])}, but these were refused: {sent['refused']}. Correct announce.to; the same "
-            "command mails only to those who have not had it."
+            f"Mailed to {', '.join(sent['to'])}, but these were refused: {sent['refused']}. Correct"
+            " announce.to; the same command mails only to those who have not had it."
         )
     return sent
 
 
 def unmailed(run, until=None):
     """
-    Return those of ``announce.to`` whom :py:func:`announce` would write to now; none if no mail is configured.
+    Return those of ``announce.to`` whom :py:func:`announce` would write to now; none if no mail is
+    configured.
     """
     if not run.settings["announce"]["smtp"]:
         return []
     digest = _digest(_letter(run.settings, until)[1])
     lines = journal.entries(run, event="announced")
-    had = {address for line in lines if line.get("digest") == digest for address in line.get("to") or ()}
+    had = {
+        address
+        for line in lines
+        if line.get("digest") == digest
+        for address in line.get("to") or ()
+    }
     return [address for address in run.settings["announce"]["to"] if address not in had]
 
 
@@ -185,16 +205,25 @@ def _deliver(smtp, message, recipients):
     except smtplib.SMTPRecipientsRefused as err:
         raise CommandExecutionError(_failed(smtp, _said(smtp, err.recipients))) from err
     except smtplib.SMTPNotSupportedError as err:
-        raise CommandExecutionError(_failed(smtp, f"the server cannot do what is asked of it: {err}")) from err
+        raise CommandExecutionError(
+            _failed(smtp, f"the server cannot do what is asked of it: {err}")
+        ) from err
     except (smtplib.SMTPException, ssl.SSLError, OSError) as err:
-        # Not "from err": an answer to a login may repeat what was sent, and a traceback would print it.
-        raise CommandExecutionError(_failed(smtp, _mask(smtp, f"{type(err).__name__}: {err}"))) from None
+        # Not "from err": an answer to a login may repeat what was sent, and a traceback would print
+        # it.
+        raise CommandExecutionError(
+            _failed(smtp, _mask(smtp, f"{type(err).__name__}: {err}"))
+        ) from None
     return _said(smtp, refused)
 
 
 def _connect(smtp):
     tls = _tls(smtp)
-    where = {"host": smtp["host"], "port": int(smtp.get("port") or _PORTS[tls]), "timeout": float(smtp.get("timeout") or 30)}
+    where = {
+        "host": smtp["host"],
+        "port": int(smtp.get("port") or _PORTS[tls]),
+        "timeout": float(smtp.get("timeout") or 30),
+    }
     if tls == "none":
         return smtplib.SMTP(**where)
     context = ssl.create_default_context(cafile=smtp.get("ca_bundle"))
@@ -216,7 +245,10 @@ def _tls(smtp):
 
 def _said(smtp, refused):
     return {
-        address: _mask(smtp, f"{code} {answer.decode(errors='replace') if isinstance(answer, bytes) else answer}")
+        address: _mask(
+            smtp,
+            f"{code} {answer.decode(errors='replace') if isinstance(answer, bytes) else answer}",
+        )
         for address, (code, answer) in refused.items()
     }
 
@@ -227,6 +259,6 @@ def _mask(smtp, text):
 
 def _failed(smtp, reason):
     return (
-        f"No mail was sent through {smtp['host']}: {reason}. The same command tries again; the text to post by hand: "
-        "salt-run mitx.announce test=True"
+        f"No mail was sent through {smtp['host']}: {reason}. The same command tries again; the text"
+        " to post by hand: salt-run mitx.announce test=True"
     )

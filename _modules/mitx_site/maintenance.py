@@ -2,7 +2,8 @@
 Before and after the names are moved: what they will show is there, and the public sees it
 ==========================================================================================
 
-The phases of a window have established the first already; ``salt-run mitx.maintenance on`` and ``off`` come without a run.
+The phases of a window have established the first already; ``salt-run mitx.maintenance on`` and
+``off`` come without a run.
 """
 
 import datetime
@@ -16,9 +17,10 @@ from mitx_site import checks, distribution, dns, page
 
 def guard(run, to):
     """
-    Make sure that what the names are about to show is there: the maintenance page, on a distribution that will serve it,
-    or an instance in service behind each load balancer. Returns the changes that were made (under ``test=True``: would be)
-    to the page, ``{page: {…}}``, else ``{}``.
+    Make sure that what the names are about to show is there: the maintenance page, on a
+    distribution that will serve it, or an instance in service behind each load balancer. Returns
+    the changes that were made (under ``test=True``: would be) to the page, ``{page: {…}}``, else
+    ``{}``.
     """
     if to == "site":
         require_healthy(run)
@@ -44,16 +46,24 @@ def _unannounced(settings):
 
 def require_healthy(run):
     """
-    Raise ``CommandExecutionError`` unless the load balancer behind every public name has an instance InService. Returns
-    ``{load balancer: [ids in service]}``. One call for each load balancer.
+    Raise ``CommandExecutionError`` unless the load balancer behind every public name has an
+    instance InService. Returns ``{load balancer: [ids in service]}``. One call for each load
+    balancer.
     """
     serving, sick = {}, []
     for balancer in sorted({record["elb"] for record in run.settings["records"]}):
         health = elb.health(run, balancer)
-        serving[balancer] = sorted(id_ for id_, found in health.items() if found["state"] == "InService")
+        serving[balancer] = sorted(
+            id_ for id_, found in health.items() if found["state"] == "InService"
+        )
         if not serving[balancer]:
-            said = "; ".join(f"{id_} {found['state']}: {found['description']}" for id_, found in sorted(health.items()))
-            names = ", ".join(record["name"] for record in run.settings["records"] if record["elb"] == balancer)
+            said = "; ".join(
+                f"{id_} {found['state']}: {found['description']}"
+                for id_, found in sorted(health.items())
+            )
+            names = ", ".join(
+                record["name"] for record in run.settings["records"] if record["elb"] == balancer
+            )
             sick.append(f"{balancer} ({names}): {said or 'no instance is registered'}")
     if sick:
         raise CommandExecutionError(
@@ -66,8 +76,9 @@ def require_healthy(run):
 
 def finish(run, to):
     """
-    Prove that the public sees ``to``: what an earlier command left unfinished is waited for first, and nothing is
-    believed before the time to live of the old records is over. Returns what ``checks.public`` found.
+    Prove that the public sees ``to``: what an earlier command left unfinished is waited for first,
+    and nothing is believed before the time to live of the old records is over. Returns what
+    ``checks.public`` found.
     """
     last = _unfinished(run, to)
     if last.get("id") and last["stage"] == "sent":
@@ -81,8 +92,8 @@ def finish(run, to):
 
 def _unfinished(run, to):
     """
-    Return the journal's last line about these names if it says that they were moved to ``to`` and not yet that the
-    public has seen it, else ``{}``.
+    Return the journal's last line about these names if it says that they were moved to ``to`` and
+    not yet that the public has seen it, else ``{}``.
     """
     lines = journal.entries(run, event="dns")
     begun = [line for line in lines if line.get("stage") == "sending"]
@@ -100,4 +111,7 @@ def _unfinished(run, to):
 
 def _seconds_left(unfinished):
     began = datetime.datetime.fromisoformat(unfinished["began"].replace("Z", "+00:00"))
-    return max(0.0, unfinished["ttl"] - (datetime.datetime.now(datetime.timezone.utc) - began).total_seconds())
+    return max(
+        0.0,
+        unfinished["ttl"] - (datetime.datetime.now(datetime.timezone.utc) - began).total_seconds(),
+    )

@@ -3,10 +3,10 @@ The maintenance page: rendered, published, and put back
 =======================================================
 
 The page is rendered from a Jinja template (``maintenance.template``, default
-``salt://orchestrate/mitx/templates/maintenance.html.jinja``) and lies as one object in the bucket from which the
-distribution answers. What is published says itself what it is, in the object's metadata: its digest, which window it
-announces and until when. So one HEAD tells whether anything is to do, and an overrun that was announced survives every
-later publication for the same window.
+``salt://orchestrate/mitx/templates/maintenance.html.jinja``) and lies as one object in the bucket
+from which the distribution answers. What is published says itself what it is, in the object's
+metadata: its digest, which window it announces and until when. So one HEAD tells whether anything
+is to do, and an overrun that was announced survives every later publication for the same window.
 """
 
 import datetime
@@ -46,15 +46,17 @@ def render(settings, until=None, unannounced=False):
     unannounced
         Say nothing of the announced window: for maintenance that has nothing to do with it.
 
-    Raises ``CommandExecutionError`` if the template fails, or makes something that cannot be our page.
+    Raises ``CommandExecutionError`` if the template fails, or makes something that cannot be our
+    page.
     """
     return _page(settings, _moment(settings, until, unannounced), unannounced)
 
 
 def published(run):
     """
-    Return what the bucket holds: ``{sha256, start, end, until, bytes, modified, content_type, cache_control}``, the
-    first four ``None`` if it was not published by us; ``None`` if it holds no page. One call.
+    Return what the bucket holds: ``{sha256, start, end, until, bytes, modified, content_type,
+    cache_control}``, the first four ``None`` if it was not published by us; ``None`` if it holds no
+    page. One call.
     """
     head = aws.call(run, "s3", "head_object", absent=(404,), **_object(run.settings))
     if head is None:
@@ -71,14 +73,19 @@ def published(run):
 
 def plan(run, until=None, unannounced=False):
     """
-    Return ``{html, before, after, changed, changes}``: the page to be published, what is there (:py:func:`published`), what
-    will be, whether they differ, and ``{key: {old, new}}`` of what does. An end that was announced for the same window is
-    kept if none is given. One call.
+    Return ``{html, before, after, changed, changes}``: the page to be published, what is there
+    (:py:func:`published`), what will be, whether they differ, and ``{key: {old, new}}`` of what
+    does. An end that was announced for the same window is kept if none is given. One call.
     """
     before, moment = published(run), _moment(run.settings, until, unannounced)
     window = {} if unannounced else run.settings["window"]
     times = {"start": window.get("start_utc"), "end": window.get("end_utc")}
-    if moment is None and times["start"] and before and all(before[key] == times[key] for key in times):
+    if (
+        moment is None
+        and times["start"]
+        and before
+        and all(before[key] == times[key] for key in times)
+    ):
         moment = _kept(run.settings, before["until"])
     html = _page(run.settings, moment, unannounced)
     after = {
@@ -90,22 +97,32 @@ def plan(run, until=None, unannounced=False):
         "cache_control": CACHE_CONTROL,
     }
     changes = {
-        key: {"old": (before or {}).get(key), "new": value} for key, value in after.items() if (before or {}).get(key) != value
+        key: {"old": (before or {}).get(key), "new": value}
+        for key, value in after.items()
+        if (before or {}).get(key) != value
     }
     if not changes and _invalidation_missing(run, after["sha256"]):
-        # The page is there, and CloudFront may still have the one before: two effects, and the second is missing.
+        # The page is there, and CloudFront may still have the one before: two effects, and the
+        # second is missing.
         changes = {"invalidation": {"old": None, "new": "/*"}}
-    return {"html": html, "before": before, "after": after, "changed": bool(changes), "changes": changes}
+    return {
+        "html": html,
+        "before": before,
+        "after": after,
+        "changed": bool(changes),
+        "changes": changes,
+    }
 
 
 def publish(run, until=None, unannounced=False):
     """
-    Publish the page, unless it is there already. Returns ``{changed, changes, sha256, bytes, previous, invalidation, notes}``:
-    ``changes`` as in :py:func:`plan`; ``previous`` is the path of a copy of the page that was replaced or ``None``; ``invalidation`` is ``None`` or ``{id, status}``; ``notes`` are sentences an operator
-    should read.
+    Publish the page, unless it is there already. Returns ``{changed, changes, sha256, bytes,
+    previous, invalidation, notes}``: ``changes`` as in :py:func:`plan`; ``previous`` is the path of
+    a copy of the page that was replaced or ``None``; ``invalidation`` is ``None`` or ``{id,
+    status}``; ``notes`` are sentences an operator should read.
 
-    Calls: 1 if nothing is to do, else 4 (3 for the first page ever) and one for each look at the invalidation.
-    Rendering comes first: a template that fails leaves the published page as it was.
+    Calls: 1 if nothing is to do, else 4 (3 for the first page ever) and one for each look at the
+    invalidation. Rendering comes first: a template that fails leaves the published page as it was.
     """
     planned = plan(run, until, unannounced)
     done = {
@@ -116,13 +133,16 @@ def publish(run, until=None, unannounced=False):
     }
     if not planned["changed"]:
         return {**done, "previous": None, "invalidation": None, "notes": []}
-    previous = _keep(run) if planned["before"] and "invalidation" not in planned["changes"] else None
+    previous = (
+        _keep(run) if planned["before"] and "invalidation" not in planned["changes"] else None
+    )
     return {**done, "previous": previous, **write(run, planned)}
 
 
 def write(run, planned):
     """
-    Put the page of a :py:func:`plan` into the bucket and have CloudFront forget the old one. Returns ``{invalidation, notes}``.
+    Put the page of a :py:func:`plan` into the bucket and have CloudFront forget the old one.
+    Returns ``{invalidation, notes}``.
     """
     if "invalidation" not in planned["changes"]:
         _put(run, planned["html"], planned["after"])
@@ -141,7 +161,10 @@ def _page(settings, moment, unannounced):
     size, marker = len(html.encode()), settings["maintenance"]["marker"]
     problem = None
     if not re.search(rf"<html\b[^>]*\s{re.escape(marker)}=", html):
-        problem = f'<html> does not carry {marker}, by which the checks know the page: {{{{ marker }}}}="{{{{ version }}}}"'
+        problem = (
+            f"<html> does not carry {marker}, by which the checks know the page: {{{{ marker"
+            ' }}="{{ version }}"'
+        )
     elif size > _LARGEST:
         problem = f"the page has {size} bytes; it must not have more than {_LARGEST}"
     if problem:
@@ -154,22 +177,28 @@ def _fill(settings, context):
     source = __salt__["cp.get_file_str"](template)
     if not source:
         raise CommandExecutionError(
-            f"The template {template} (pillar maintenance.template) was not found. Nothing was published."
+            f"The template {template} (pillar maintenance.template) was not found. Nothing was"
+            " published."
         )
     # Sandboxed: an environment's template decides how the page looks, not what this process does.
-    environment = jinja2.sandbox.SandboxedEnvironment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.sandbox.SandboxedEnvironment(
+        autoescape=True, undefined=jinja2.StrictUndefined
+    )
     try:
         return environment.from_string(source).render(**context).lstrip()
     except Exception as err:  # noqa: BLE001 a template can raise whatever Python can
         where = f", line {err.lineno}" if getattr(err, "lineno", None) else ""
-        raise CommandExecutionError(f"{template}{where}: {type(err).__name__}: {err}. Nothing was published.") from err
+        raise CommandExecutionError(
+            f"{template}{where}: {type(err).__name__}: {err}. Nothing was published."
+        ) from err
 
 
 def _context(settings, moment, unannounced):
     maintenance, announced = settings["maintenance"], None
     if not _MARKER.match(maintenance["marker"]):
         raise CommandExecutionError(
-            f"maintenance.marker must be an attribute such as data-mitx-maintenance, is {maintenance['marker']!r}"
+            "maintenance.marker must be an attribute such as data-mitx-maintenance, is"
+            f" {maintenance['marker']!r}"
         )
     if settings["window"].get("start") and not unannounced:
         announced = window.times(settings["window"])
@@ -204,7 +233,9 @@ def _moment(settings, until, unannounced):
     if until is None:
         return None
     if unannounced:
-        raise CommandExecutionError("until belongs to an announced window; maintenance that was not announced has none")
+        raise CommandExecutionError(
+            "until belongs to an announced window; maintenance that was not announced has none"
+        )
     return window.until(settings, until)
 
 
@@ -251,13 +282,28 @@ def _invalidate(run, digest):
     reference = f"{digest[:16]}-{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%S.%f}"
     batch = {"Paths": {"Quantity": 1, "Items": ["/*"]}, "CallerReference": reference}
     try:
-        answer = aws.call(run, "cloudfront", "create_invalidation", DistributionId=distribution, InvalidationBatch=batch)
+        answer = aws.call(
+            run,
+            "cloudfront",
+            "create_invalidation",
+            DistributionId=distribution,
+            InvalidationBatch=batch,
+        )
     except CommandExecutionError as err:
-        if not getattr(err, "transient", False) and getattr(err, "code", "") != "TooManyInvalidationsInProgress":
+        if (
+            not getattr(err, "transient", False)
+            and getattr(err, "code", "") != "TooManyInvalidationsInProgress"
+        ):
             raise CommandExecutionError(
-                f"The page is published, but CloudFront's copies of the old one were not invalidated: {err}"
+                "The page is published, but CloudFront's copies of the old one were not"
+                f" invalidated: {err}"
             ) from err
-        return {"invalidation": None, "notes": [f"The page is published; visitors may see the old one for some minutes: {err}"]}
+        return {
+            "invalidation": None,
+            "notes": [
+                f"The page is published; visitors may see the old one for some minutes: {err}"
+            ],
+        }
     if not answer:  # a rehearsal
         return {"invalidation": None, "notes": []}
     journal.write(run, "page", stage="invalidated", sha256=digest)
@@ -266,16 +312,27 @@ def _invalidate(run, digest):
 
 
 def _invalidation_missing(run, digest):
-    """Whether whoever put this page into the bucket last, in whatever run, did not come to have the old one forgotten."""
+    """
+    Whether whoever put this page into the bucket last, in whatever run, did not come to have the
+    old one forgotten.
+    """
     everywhere = [".", *(one["id"] for one in record.runs(run))]
-    lines = [line for where in everywhere for line in journal.entries(run, run_id=where, event="page")]
+    lines = [
+        line for where in everywhere for line in journal.entries(run, run_id=where, event="page")
+    ]
     last = max(lines, key=lambda line: line["time"], default={})
     return (last.get("stage"), last.get("sha256")) == ("putting", digest)
 
 
 def _await_invalidation(run, distribution, invalidation):
     def look():
-        answer = aws.call(run, "cloudfront", "get_invalidation", DistributionId=distribution, Id=invalidation["id"])
+        answer = aws.call(
+            run,
+            "cloudfront",
+            "get_invalidation",
+            DistributionId=distribution,
+            Id=invalidation["id"],
+        )
         invalidation["status"] = answer["Invalidation"]["Status"]
         return _is_over(invalidation), invalidation["status"]
 
@@ -292,7 +349,9 @@ def _await_invalidation(run, distribution, invalidation):
     except CommandExecutionError as err:
         return {
             "invalidation": invalidation,
-            "notes": [f"The page is published; visitors may see the old one for some minutes: {err}"],
+            "notes": [
+                f"The page is published; visitors may see the old one for some minutes: {err}"
+            ],
         }
     return {"invalidation": invalidation, "notes": []}
 

@@ -35,14 +35,18 @@ def dns_pointed(run, name, to, guarded=False):
             if guarded and planned["batch"]:
                 calls.insert(0, [maintenance.rehearse, to])
             would = [f"Would call: {call}" for call in journal.rehearse(run, calls)]
-            ret["comment"] = "\n".join([_sentence(run.settings, to, planned, "would be changed"), *would])
+            ret["comment"] = "\n".join(
+                [_sentence(run.settings, to, planned, "would be changed"), *would]
+            )
             return ret
         if planned["batch"]:
             change = dns.send(run, planned)
             done = ret["changes"]
             dns.wait_insync(run, change)
         maintenance.finish(run, to)
-        ret["comment"] = _sentence(run.settings, to, planned, "were changed") + "; the public sees it"
+        ret["comment"] = (
+            _sentence(run.settings, to, planned, "were changed") + "; the public sees it"
+        )
     except CommandExecutionError as err:
         ret.update(result=False, changes=done, comment=str(err))
     return ret
@@ -58,7 +62,10 @@ def ttl_lowered(run, name):
         if ret["changes"]:
             ret["result"] = None if run.test else True
             verb = "would be" if run.test else "was"
-            ret["comment"] = f"The TTL of {len(ret['changes'])} records {verb} lowered; it counts once the old TTL has passed"
+            ret["comment"] = (
+                f"The TTL of {len(ret['changes'])} records {verb} lowered; it counts once the old"
+                " TTL has passed"
+            )
     except CommandExecutionError as err:
         ret.update(result=False, changes={}, comment=str(err))
     return ret
@@ -68,7 +75,9 @@ def _sentence(settings, to, planned, verb):
     count = len(planned["changes"])
     if not count:
         return f"All {len(settings['records'])} names lead to the {to}"
-    return f"{count} of {len(settings['records'])} records {verb}, in one batch, to lead to the {to}"
+    return (
+        f"{count} of {len(settings['records'])} records {verb}, in one batch, to lead to the {to}"
+    )
 
 
 def page_published(run, name, until=None, unannounced=False):
@@ -80,11 +89,15 @@ def page_published(run, name, until=None, unannounced=False):
             ret["result"] = None if planned["changed"] else True
             calls = [[page.write, planned]] if planned["changed"] else []
             would = [f"Would call: {call}" for call in journal.rehearse(run, calls)]
-            ret["comment"] = "\n".join([_sentence_page(run.settings, planned["changed"], "would be"), *would])
+            ret["comment"] = "\n".join(
+                [_sentence_page(run.settings, planned["changed"], "would be"), *would]
+            )
             return ret
         done = page.publish(run, until, unannounced)
         ret["changes"] = done["changes"]
-        ret["comment"] = " ".join([_sentence_page(run.settings, done["changed"], "was"), *_previous(done), *done["notes"]])
+        ret["comment"] = " ".join(
+            [_sentence_page(run.settings, done["changed"], "was"), *_previous(done), *done["notes"]]
+        )
     except CommandExecutionError as err:
         ret.update(result=False, changes={}, comment=str(err))
     return ret
@@ -92,7 +105,11 @@ def page_published(run, name, until=None, unannounced=False):
 
 def _sentence_page(settings, changed, verb):
     where = f"s3://{settings['maintenance']['bucket']}/{settings['maintenance']['key']}"
-    return f"The page {verb} published at {where}." if changed else f"The page at {where} is as it should be."
+    return (
+        f"The page {verb} published at {where}."
+        if changed
+        else f"The page at {where} is as it should be."
+    )
 
 
 def _previous(done):
@@ -112,7 +129,9 @@ def announced(run, name, until=None):
         if run.test:
             ret["result"] = None if to else True
             return ret
-        record.capture(run, "3down-overrun.txt" if until is not None else "3down-request.txt", text + "\n")
+        record.capture(
+            run, "3down-overrun.txt" if until is not None else "3down-request.txt", text + "\n"
+        )
         mail.announce(run, until)
     except CommandExecutionError as err:
         ret.update(result=False, changes={}, comment=str(err))
@@ -146,7 +165,16 @@ _CHECKS = {
 }
 
 
-def checked(run, name, check="public", expect="site", hostnames=None, not_before=0, fleet="new", seconds=None):
+def checked(
+    run,
+    name,
+    check="public",
+    expect="site",
+    hostnames=None,
+    not_before=0,
+    fleet="new",
+    seconds=None,
+):
     ret = {"name": name, "result": True, "comment": "", "changes": {}}
     if check not in _CHECKS:
         ret.update(result=False, comment=f"There is no check {check!r}: {', '.join(_CHECKS)}")
@@ -158,7 +186,9 @@ def checked(run, name, check="public", expect="site", hostnames=None, not_before
     }.get(check, {})
     if run.test:
         said = ", ".join(f"{key}: {value}" for key, value in arguments.items() if value)
-        ret.update(result=None, comment=f"Would check {_CHECKS[check]}" + (f" ({said})" if said else ""))
+        ret.update(
+            result=None, comment=f"Would check {_CHECKS[check]}" + (f" ({said})" if said else "")
+        )
         return ret
     try:
         if check == "smoke":

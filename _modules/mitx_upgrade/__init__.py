@@ -17,8 +17,9 @@ _STATES = (
 
 def ensure(state, name, **arguments):
     """
-    Bring about what a state of this room says, or under ``test=True`` tell what would change: ``_states/mitx_upgrade.py`` lists them.
-    Returns what Salt expects of a state: ``{name, result, changes, comment}``.
+    Bring about what a state of this room says, or under ``test=True`` tell what would change:
+    ``_states/mitx_upgrade.py`` lists them. Returns what Salt expects of a state: ``{name, result,
+    changes, comment}``.
 
     CLI Example:
 
@@ -31,7 +32,8 @@ def ensure(state, name, **arguments):
 
 def get_status():
     """
-    Return what is true now: the run and its phases, who has locked the environment, DNS, load balancers, fleets, the next command.
+    Return what is true now: the run and its phases, who has locked the environment, DNS, load
+    balancers, fleets, the next command.
 
     CLI Example:
 
@@ -59,7 +61,8 @@ def get_times():
 
 def follow(lines=0):
     """
-    Return what has happened in the run since the first ``lines`` (int) lines about phases: ``{run, news: [str], lines, locked_by, next}``.
+    Return what has happened in the run since the first ``lines`` (int) lines about phases: ``{run,
+    news: [str], lines, locked_by, next}``.
 
     CLI Example:
 

@@ -2,9 +2,10 @@
 What is true now, and whether it is what the record says
 ========================================================
 
-A finished phase is skipped only while the world still agrees with what that phase established and no later phase took back:
-DNS on the page from ``close`` until ``open`` begins, the new fleet quiet from ``quiesce`` until ``start``, and so on. Looks at the
-world at most once per command and fact, and again after a phase has run.
+A finished phase is skipped only while the world still agrees with what that phase established and
+no later phase took back: DNS on the page from ``close`` until ``open`` begins, the new fleet quiet
+from ``quiesce`` until ``start``, and so on. Looks at the world at most once per command and fact,
+and again after a phase has run.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -17,14 +18,17 @@ from mitx_site import dns
 
 def check(run, phase):
     """
-    Return what is no longer true of a finished ``phase``, as sentences; empty when the world agrees.
+    Return what is no longer true of a finished ``phase``, as sentences; empty when the world
+    agrees.
     """
     record = phases.statuses(run)
-    # Half-way through a rollback, too, nothing of the new fleet may be launched or stopped by a phase of `prepare`.
+    # Half-way through a rollback, too, nothing of the new fleet may be launched or stopped by a
+    # phase of `prepare`.
     begun = phases.touched(run)
     check = {
         "build": lambda: [] if "record" in record else _images_there(run),
-        # From `stop` on nothing is launched any more: what is lost then, the window's own phases tell.
+        # From `stop` on nothing is launched any more: what is lost then, the window's own phases
+        # tell.
         "deploy": lambda: [] if "stop" in begun else _new_fleet_there(run),
         "smoke": lambda: [] if "start" in begun else _older(record, "smoke", "deploy"),
         "quiesce": lambda: [] if "start" in begun else _services(run, "new", "stopped"),
@@ -41,11 +45,16 @@ def check(run, phase):
 
 def summary(run):
     """
-    Return what is true now, as sentences: where DNS points, which fleet is in the load balancers, which is alive.
+    Return what is true now, as sentences: where DNS points, which fleet is in the load balancers,
+    which is alive.
     """
     invalidate(run)
     lines = []
-    for what, look in (("DNS", _told_dns), ("Load balancers", _told_members), ("Fleets", _told_fleets)):
+    for what, look in (
+        ("DNS", _told_dns),
+        ("Load balancers", _told_members),
+        ("Fleets", _told_fleets),
+    ):
         try:
             lines += look(run)
         except CommandExecutionError as err:
@@ -55,14 +64,17 @@ def summary(run):
 
 def failure(run, name, failures):
     """
-    Return what is said of a phase, or the rollback, that failed: the ``failures`` (sentences), what is true now, and the next command.
+    Return what is said of a phase, or the rollback, that failed: the ``failures`` (sentences), what
+    is true now, and the next command.
     """
     try:
         truth = summary(run)
     except CommandExecutionError as err:
         truth = [f"it could not be found out: {err}"]
     following = f"Next, when that is put right: {phases.next_command(run)}"
-    return "\n".join([f"{name} failed:", *failures, "Now true:", *(f"  {line}" for line in truth), following])
+    return "\n".join(
+        [f"{name} failed:", *failures, "Now true:", *(f"  {line}" for line in truth), following]
+    )
 
 
 def invalidate(run):
@@ -83,13 +95,21 @@ def _records(run):
 
 
 def _dns(run, side):
-    return [f"{name} does not point to the {side}" for name, record in _records(run).items() if record["shows"] != side]
+    return [
+        f"{name} does not point to the {side}"
+        for name, record in _records(run).items()
+        if record["shows"] != side
+    ]
 
 
 def _older(record, phase, *others):
     """What was done again since: ``phase`` has looked at something else."""
     then = record[phase]["time"]
-    return [f"{other} was done again since" for other in others if record.get(other, {}).get("time", "") > then]
+    return [
+        f"{other} was done again since"
+        for other in others
+        if record.get(other, {}).get("time", "") > then
+    ]
 
 
 def _verified_something_else(run, record):
@@ -110,7 +130,9 @@ def _images_there(run):
 def _fleet(run, which):
     """The recorded instances that still exist; a retired fleet is no fleet."""
     pinned = record.pinned(run, f"{which}_fleet") or []
-    now = {one["id"]: one["state"] for one in _seen(run, "instances", lambda: instances.instances(run))}
+    now = {
+        one["id"]: one["state"] for one in _seen(run, "instances", lambda: instances.instances(run))
+    }
     return [{**one, "state": now[one["id"]]} for one in pinned if one["id"] in now]
 
 
@@ -122,14 +144,25 @@ def _new_fleet_there(run):
 
 def _services(run, which, wanted):
     # What EC2 has stopped has no minion to ask: it is quiet, and it does not run.
-    off = [f"{one['name']} ({one['id']}) is {one['state']}" for one in _fleet(run, which) if one["state"] != "running"]
+    off = [
+        f"{one['name']} ({one['id']}) is {one['state']}"
+        for one in _fleet(run, which)
+        if one["state"] != "running"
+    ]
     fleet = [one["name"] for one in _fleet(run, which) if one["state"] == "running"]
     if wanted == "running" and off:
         return off
     if not fleet:
         return []
     # One job for both fleets: each costs a second, and the answer to it holds for all phases.
-    everyone = sorted({one["name"] for side in ("old", "new") for one in _fleet(run, side) if one["state"] == "running"})
+    everyone = sorted(
+        {
+            one["name"]
+            for side in ("old", "new")
+            for one in _fleet(run, side)
+            if one["state"] == "running"
+        }
+    )
     try:
         status = _seen(run, "services", lambda: services.status(run, everyone))
     except CommandExecutionError:
@@ -150,7 +183,10 @@ def _members(run, which, inside):
         there = set((described.get(balancer["name"]) or {}).get("members") or ())
         for one in fleet:
             if one["purpose"] == balancer["purpose"] and (one["id"] in there) is not inside:
-                found.append(f"{one['name']} ({one['id']}) is {'not ' if inside else 'still '}in {balancer['name']}")
+                found.append(
+                    f"{one['name']} ({one['id']}) is {'not ' if inside else 'still '}in"
+                    f" {balancer['name']}"
+                )
     return found
 
 
@@ -159,19 +195,29 @@ def _told_dns(run):
     for name, shown in _records(run).items():
         targets.setdefault(shown["shows"] or shown["value"] or "nowhere", []).append(name)
     words = {"maintenance": "see the maintenance page", "site": "are sent to the load balancers"}
-    return [f"Visitors of {', '.join(names)} {words.get(side, f'are sent to {side}')}" for side, names in targets.items()]
+    return [
+        f"Visitors of {', '.join(names)} {words.get(side, f'are sent to {side}')}"
+        for side, names in targets.items()
+    ]
 
 
 def _told_members(run):
     described = _seen(run, "elbs", lambda: elb.describe(run))
-    sides = {one["id"]: side for side in ("old", "new") for one in record.pinned(run, f"{side}_fleet") or []}
+    sides = {
+        one["id"]: side
+        for side in ("old", "new")
+        for one in record.pinned(run, f"{side}_fleet") or []
+    }
     lines = []
     for name, balancer in described.items():
         counts = {}
         for member in (balancer or {}).get("members") or ():
             side = sides.get(member, "other")
             counts[side] = counts.get(side, 0) + 1
-        lines.append(f"{name} holds " + (", ".join(f"{n} {side}" for side, n in sorted(counts.items())) or "no instance"))
+        lines.append(
+            f"{name} holds "
+            + (", ".join(f"{n} {side}" for side, n in sorted(counts.items())) or "no instance")
+        )
     return lines
 
 

@@ -30,18 +30,21 @@ FUNCTIONS = ("cloud.destroy", "sdb.get")
 
 _COMMENT = re.compile(r"{#.*?#}", re.DOTALL)
 
-# In the source of an SLS: functions called while it renders, its states, and the runners that it starts.
+# In the source of an SLS: functions called while it renders, its states, and the runners that it
+# starts.
 _CALLED = re.compile(r"\bsalt(?:\.([a-z]\w+\.\w+)\(|\[['\"]([a-z]\w+\.\w+)['\"]\])")
 
 _STATES = re.compile(r"^ {2}(?: {2})?([a-z]\w+\.[a-z]\w+): *$", re.MULTILINE)
 
-_RUNNERS = re.compile(r"salt\.runner: *\n +- name: *(\w+\.\w+)|saltutil\.runner *\n +- arg: *\n +- (\w+\.\w+)")
+_RUNNERS = re.compile(
+    r"salt\.runner: *\n +- name: *(\w+\.\w+)|saltutil\.runner *\n +- arg: *\n +- (\w+\.\w+)"
+)
 
 
 def problems(run):
     """
-    Return what stands in the way of a run: ``{subject: [sentences]}``, empty when nothing does. Changes nothing. All subjects are
-    looked at, whatever the ones before have found.
+    Return what stands in the way of a run: ``{subject: [sentences]}``, empty when nothing does.
+    Changes nothing. All subjects are looked at, whatever the ones before have found.
     """
     found = {}
     for subject, look in _SUBJECTS.items():
@@ -56,16 +59,22 @@ def problems(run):
 
 def notes(run):
     """
-    Return, as sentences, what an operator should know before a run and what does not stand in its way: whose AWS account this is, and
-    which of two installed copies of this package runs.
+    Return, as sentences, what an operator should know before a run and what does not stand in its
+    way: whose AWS account this is, and which of two installed copies of this package runs.
     """
     identity = aws.account(run)
-    return [f"AWS account {identity['account']} as {identity['arn']}, at {identity['endpoint']}", *_twice_installed()]
+    return [
+        f"AWS account {identity['account']} as {identity['arn']}, at {identity['endpoint']}",
+        *_twice_installed(),
+    ]
 
 
 def _window(run):
     if not run.settings["window"].get("start_utc"):
-        return [f"mitx:environments:{run.settings['environment']}:window:start: missing; a run is known by its window"]
+        return [
+            f"mitx:environments:{run.settings['environment']}:window:start: missing; a run is known"
+            " by its window"
+        ]
     if run.settings["window"].get("force"):
         return []
     window.upcoming(run.settings)
@@ -76,7 +85,11 @@ def _record(run):
     path = os.path.dirname(folders.folder(run))
     while not os.path.exists(path):
         path = os.path.dirname(path)
-    return [] if os.access(path, os.W_OK) else [f"{path} cannot be written by this user; set pillar mitx:run_dir"]
+    return (
+        []
+        if os.access(path, os.W_OK)
+        else [f"{path} cannot be written by this user; set pillar mitx:run_dir"]
+    )
 
 
 def _existing(run):
@@ -86,18 +99,23 @@ def _existing(run):
 
 def _modules(run):
     """
-    Salt 3007 and 3008 have not everything that the existing orchestrations use, and some 3006 do not load it. Their source says what
-    that is; what they run on minions is not looked at.
+    Salt 3007 and 3008 have not everything that the existing orchestrations use, and some 3006 do
+    not load it. Their source says what that is; what they run on minions is not looked at.
     """
     found = [f"this master does not load {name}" for name in FUNCTIONS if name not in __salt__]
-    # Asked for one by one: a loader reads only what is asked for, and sys.list_state_functions takes ten seconds.
+    # Asked for one by one: a loader reads only what is asked for, and sys.list_state_functions
+    # takes ten seconds.
     states, runners = salt.loader.states(__opts__, __salt__, {}, None), salt.loader.runner(__opts__)
     for sls in EXISTING:
         source = _source_of(sls)
         called = {one or other for one, other in _CALLED.findall(source)}
         missing = sorted(name for name in called if name not in __salt__)
         missing += sorted(name for name in set(_STATES.findall(source)) if name not in states)
-        missing += sorted(name for name in {one or other for one, other in _RUNNERS.findall(source)} if name not in runners)
+        missing += sorted(
+            name
+            for name in {one or other for one, other in _RUNNERS.findall(source)}
+            if name not in runners
+        )
         found += [f"this master does not load {name}, which {sls} uses" for name in missing]
     return found
 
@@ -109,7 +127,10 @@ def _source_of(sls):
 
 
 def _twice_installed():
-    """Copies that were synced into extmods shadow those of pip: an old one would run, and nobody would know."""
+    """
+    Copies that were synced into extmods shadow those of pip: an old one would run, and nobody would
+    know.
+    """
     here = pathlib.Path(__file__).parents[1]
     installed = next((folder for folder in _installed_by_pip() if folder.is_dir()), here)
     mine, theirs = _digests(here), _digests(installed)
@@ -117,8 +138,9 @@ def _twice_installed():
     if not differing:
         return []
     return [
-        f"installed twice, and differently: Salt runs {here}, which shadows {installed}; other there: {', '.join(differing)}. "
-        "Uninstall the one, or bring both to the same version (salt-run saltutil.sync_all)"
+        f"installed twice, and differently: Salt runs {here}, which shadows {installed}; other"
+        f" there: {', '.join(differing)}. Uninstall the one, or bring both to the same version"
+        " (salt-run saltutil.sync_all)"
     ]
 
 
@@ -127,12 +149,18 @@ def _installed_by_pip():
         package = importlib.util.find_spec("saltext.mitx.modules")
     except ModuleNotFoundError:
         return []
-    return [pathlib.Path(path).resolve() for path in (package.submodule_search_locations if package else None) or ()]
+    return [
+        pathlib.Path(path).resolve()
+        for path in (package.submodule_search_locations if package else None) or ()
+    ]
 
 
 def _digests(folder):
     files = folder.glob("mitx_*/*.py")
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 def _settings_source(run):
@@ -142,15 +170,25 @@ def _settings_source(run):
 
 
 def _queues(run):
-    """In the window, with the site closed, it would be late to find out that nobody can tell how many jobs wait."""
+    """
+    In the window, with the site closed, it would be late to find out that nobody can tell how many
+    jobs wait.
+    """
     if not run.settings["drain"]["command"]:
         path = f"mitx:environments:{run.settings['environment']}:drain"
         return (
             []
             if run.settings["drain"]["waive"]
-            else [f"{path}:command: missing, so nobody can tell when the queues are empty; or {path}:waive"]
+            else [
+                f"{path}:command: missing, so nobody can tell when the queues are empty; or"
+                f" {path}:waive"
+            ]
         )
-    fleet = [one for one in fleets.current(run) if one["state"] == "running" and one["name"] and one["serves"]]
+    fleet = [
+        one
+        for one in fleets.current(run)
+        if one["state"] == "running" and one["name"] and one["serves"]
+    ]
     if fleet:
         queues.depths(run, fleet)
     return []
@@ -161,7 +199,8 @@ def _account(run):
     wanted = run.settings["aws"]["account"]
     if wanted and identity["account"] != wanted:
         return [
-            f"these credentials belong to the account {identity['account']}, not to {wanted} (endpoint {identity['endpoint']})"
+            f"these credentials belong to the account {identity['account']}, not to {wanted}"
+            f" (endpoint {identity['endpoint']})"
         ]
     return []
 
@@ -172,7 +211,9 @@ def _sdb(run):
 
 
 def _source(run):
-    """Production is built from QA's AMIs: without them, build_ami would launch its bases from nothing."""
+    """
+    Production is built from QA's AMIs: without them, build_ami would launch its bases from nothing.
+    """
     if not run.settings["source"]:
         return []
     keys = run.settings["source"]["sdb"]["ami"].values()
@@ -198,12 +239,16 @@ def _fleet(run):
         return ["no instance serves these purposes"]
     nameless = [one["id"] for one in current if not one["name"]]
     if nameless:
-        return [f"the load balancers hold {', '.join(nameless)}, which is no existing instance of {run.settings['environment']}"]
+        return [
+            f"the load balancers hold {', '.join(nameless)}, which is no existing instance of"
+            f" {run.settings['environment']}"
+        ]
     # What EC2 has stopped is quiet as it is; it cannot be asked.
     running = [one for one in current if one["state"] != "stopped"]
     if not running:
         return ["EC2 has stopped every instance that serves these purposes"]
-    # A minion of the right name on the wrong host would be stopped, migrated on and destroyed in its place.
+    # A minion of the right name on the wrong host would be stopped, migrated on and destroyed in
+    # its place.
     found = hosts.identity_mismatches(run, running)
     return found + services.absent(run, [one["name"] for one in running if one["serves"]])
 
@@ -215,11 +260,17 @@ def _names(run):
 
 def _records(run):
     records = dns.records(run)
-    return [f"{name}: {record['problem']}" for name, record in records.items() if record.get("problem")]
+    return [
+        f"{name}: {record['problem']}" for name, record in records.items() if record.get("problem")
+    ]
 
 
 def _page(run):
-    return [f"{one['point']}: {one['found']}. {one['fix']}" for one in distribution.check(run) if not one["ok"]]
+    return [
+        f"{one['point']}: {one['found']}. {one['fix']}"
+        for one in distribution.check(run)
+        if not one["ok"]
+    ]
 
 
 def _mail(run):

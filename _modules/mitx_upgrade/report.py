@@ -2,7 +2,8 @@
 A run, told for whoever reads it: where it stands, how long its phases took, what it changed
 ============================================================================================
 
-From the journal and from the world as they are; what ``salt-run mitx.status``, ``mitx.watch`` and ``mitx.report`` print.
+From the journal and from the world as they are; what ``salt-run mitx.status``, ``mitx.watch`` and
+``mitx.report`` print.
 """
 
 from salt.exceptions import CommandExecutionError
@@ -13,7 +14,8 @@ from mitx_upgrade import drift
 
 def current_run(run):
     """
-    Return the run record of the run that the settings name, and let what follows belong to it; ``None``: it has not begun.
+    Return the run record of the run that the settings name, and let what follows belong to it;
+    ``None``: it has not begun.
     """
     return record.read(run, folders.use(run, record.identify(run)))
 
@@ -30,9 +32,11 @@ def require_run(run):
 
 def follow(run, lines=0):
     """
-    Return what is new in the run since its first ``lines`` (int) lines about phases, and who works on it::
+    Return what is new in the run since its first ``lines`` (int) lines about phases, and who works
+    on it::
 
-        {run: id or None, news: [a line each], lines: how many there are now, locked_by, next: command}
+        {run: id or None, news: [a line each], lines: how many there are now, locked_by, next:
+         command}
     """
     begun = current_run(run)
     holder = lock.locked_by(run)
@@ -49,7 +53,8 @@ def follow(run, lines=0):
 
 def approve(run, note="", test=False):
     """
-    Record that a human has looked at the site. Returns ``{approved: run, by, at}``, under ``test`` ``{"would approve": run}``.
+    Record that a human has looked at the site. Returns ``{approved: run, by, at}``, under ``test``
+    ``{"would approve": run}``.
 
     Raises ``CommandExecutionError`` while the load balancers do not hold the new fleet alone.
     """
@@ -58,8 +63,8 @@ def approve(run, note="", test=False):
         raise CommandExecutionError("There is no run to approve: it has not begun")
     if phases.statuses(run).get("detach", {}).get("status") != "finished":
         raise CommandExecutionError(
-            "There is nothing to look at yet: the load balancers do not hold the new fleet alone. Nothing was recorded. Follow the run with: "
-            "salt-run mitx.watch"
+            "There is nothing to look at yet: the load balancers do not hold the new fleet alone."
+            " Nothing was recorded. Follow the run with: salt-run mitx.watch"
         )
     if test:
         return {"would approve": begun["id"]}
@@ -69,19 +74,26 @@ def approve(run, note="", test=False):
 
 def status(run, begun=None):
     """
-    Return where ``begun`` (as ``record.read`` returns it; None: not begun) and the environment stand::
+    Return where ``begun`` (as ``record.read`` returns it; None: not begun) and the environment
+    stand::
 
-        {environment, purposes, run, "held by", phases: [a line each], now: [sentences], next: command}
+        {environment, purposes, run, "held by", phases: [a line each], now: [sentences], next:
+         command}
     """
     entries = phases.statuses(run) if begun else {}
     held = lock.locked_by(run)
     return {
         "environment": run.settings["environment"],
         "purposes": run.settings["purposes"],
-        "run": f"{begun['id']}, begun by {begun['by']} at {begun['began']}" if begun else "not begun",
-        "held by": f"{held['by']}, process {held['pid']}, since {held['since']} ({held['why']} {held['phase']})"
-        if held
-        else "nobody",
+        "run": (
+            f"{begun['id']}, begun by {begun['by']} at {begun['began']}" if begun else "not begun"
+        ),
+        "held by": (
+            f"{held['by']}, process {held['pid']}, since {held['since']} ({held['why']}"
+            f" {held['phase']})"
+            if held
+            else "nobody"
+        ),
         "phases": [f"{phase:<10} {_outcome(entries.get(phase))}" for phase in phases.names()],
         "now": drift.summary(run),
         "next": phases.next_command(run),
@@ -90,21 +102,26 @@ def status(run, begun=None):
 
 def times(run, begun):
     """
-    Return how long each phase of the run ``begun`` took, what it waited for meanwhile (seconds), and how often which change was made::
+    Return how long each phase of the run ``begun`` took, what it waited for meanwhile (seconds),
+    and how often which change was made::
 
         {run: id, folder, phases: [a line each], window: a line, changes: {what: count}}
     """
     changes = {}
     for line in journal.entries(run):
         if line.get("stage") == "after":
-            what = f"{line['event']} {line.get('operation') or line.get('sls') or line.get('label') or ''}".strip()
+            what = (
+                f"{line['event']}"
+                f" {line.get('operation') or line.get('sls') or line.get('label') or ''}".strip()
+            )
             changes[what] = changes.get(what, 0) + 1
     durations = phases.durations(run)
     return {
         "run": begun["id"],
         "folder": folders.folder(run),
         "phases": [
-            f"{phase:<10} {_outcome(entry)}{_waited(durations.get(phase))}" for phase, entry in phases.statuses(run).items()
+            f"{phase:<10} {_outcome(entry)}{_waited(durations.get(phase))}"
+            for phase, entry in phases.statuses(run).items()
         ],
         "window": _window(durations),
         "changes": changes,
@@ -113,8 +130,8 @@ def times(run, begun):
 
 def line(entry, expected=None):
     """
-    Return one line of the journal about a phase as text; with ``expected`` (``{phase: seconds}``), when a phase starts, how long it
-    took the last time.
+    Return one line of the journal about a phase as text; with ``expected`` (``{phase: seconds}``),
+    when a phase starts, how long it took the last time.
     """
     usual = (expected or {}).get(entry["phase"])
     pace = ""
@@ -145,4 +162,7 @@ def _own(duration):
 
 def _window(durations):
     mine = [durations[phase] for phase in phases.names("window") if phase in durations]
-    return f"{sum(one['seconds'] for one in mine):.1f} s in its phases, of that its own {sum(map(_own, mine)):.1f} s"
+    return (
+        f"{sum(one['seconds'] for one in mine):.1f} s in its phases, of that its own"
+        f" {sum(map(_own, mine)):.1f} s"
+    )

@@ -10,48 +10,62 @@ from mitx_site import dns
 
 def needed(run):
     """
-    Return whether anything of the window has begun. Before ``close`` the old fleet serves and nothing has to be taken back.
+    Return whether anything of the window has begun. Before ``close`` the old fleet serves and
+    nothing has to be taken back.
     """
     folders.use(run, record.identify(run))
     attempted = phases.touched(run)
-    return bool(phases.rolling_back(run)) or any(phase in attempted for phase in phases.names("window"))
+    return bool(phases.rolling_back(run)) or any(
+        phase in attempted for phase in phases.names("window")
+    )
 
 
 def old_serves(run):
     """
-    Return whether visitors are on the old fleet now: every public name leads to the load balancers, and these hold it and nothing
-    of the new one. Then a rollback only tidies up, and visitors need not see the page for that.
+    Return whether visitors are on the old fleet now: every public name leads to the load balancers,
+    and these hold it and nothing of the new one. Then a rollback only tidies up, and visitors need
+    not see the page for that.
     """
     if any(known["shows"] != "site" for known in dns.records(run).values()):
         return False
-    held = {name: set(balancer["members"]) for name, balancer in elb.describe(run, required=True).items()}
+    held = {
+        name: set(balancer["members"])
+        for name, balancer in elb.describe(run, required=True).items()
+    }
     new = {one["id"] for one in record.pinned(run, "new_fleet") or ()}
     old = fleets.recorded(run, "old")
     return all(
-        ids and not ids & new and ids >= {one["id"] for one in old if balancer in (one["elbs"] or ())}
+        ids
+        and not ids & new
+        and ids >= {one["id"] for one in old if balancer in (one["elbs"] or ())}
         for balancer, ids in held.items()
     )
 
 
 def refusals(run, database_restored=False, accept_new_schema=False, stop_only=False):
     """
-    Return why the old fleet cannot be brought back, as sentences; empty when it can. Once ``migrate`` has begun, the databases may
-    have the new schema, on which the old release answers 500: someone has to say that they were restored, or that he knows.
-    ``stop_only``: the old fleet is not to be brought back yet.
+    Return why the old fleet cannot be brought back, as sentences; empty when it can. Once
+    ``migrate`` has begun, the databases may have the new schema, on which the old release answers
+    500: someone has to say that they were restored, or that he knows. ``stop_only``: the old fleet
+    is not to be brought back yet.
     """
     record = phases.touched(run)
     found = [] if stop_only else _gone(run)
     if "migrate" in record and not (database_restored or accept_new_schema or stop_only):
         found.append(
-            f"migrate has {record['migrate']['status']}: the databases may have the new schema. To restore them: salt-run mitx.rollback "
-            "stop_only=True puts up the page and stops the new fleet, and once they are restored, salt-run mitx.rollback "
-            "database_restored=True goes on. Or say accept_new_schema=True, if the old release runs on the new schema"
+            f"migrate has {record['migrate']['status']}: the databases may have the new schema. To"
+            " restore them: salt-run mitx.rollback stop_only=True puts up the page and stops the"
+            " new fleet, and once they are restored, salt-run mitx.rollback database_restored=True"
+            " goes on. Or say accept_new_schema=True, if the old release runs on the new schema"
         )
     return found
 
 
 def _gone(run):
-    """The old fleet's instances that exist no more: without them there is no way back, and better no step on it."""
+    """
+    The old fleet's instances that exist no more: without them there is no way back, and better no
+    step on it.
+    """
     serving = [one for one in fleets.recorded(run, "old") if one.get("serves", True)]
     there = {one["id"] for one in instances.find(run, ids=[one["id"] for one in serving])}
     gone = [instances.label(one) for one in serving if one["id"] not in there]

@@ -2,9 +2,10 @@
 What the four existing orchestrations read, and what must be true after each
 ============================================================================
 
-``orchestrate.edx.build_ami``, ``orchestrate.edx.update_edxapp_ami_sdb``, ``orchestrate.edx.deploy`` and
-``orchestrate.aws.mitx_elb`` belong to MITx's ``salt-ops``; this package calls them and never edits them. They are told what to do by
-process environment variables only, read when they are rendered.
+``orchestrate.edx.build_ami``, ``orchestrate.edx.update_edxapp_ami_sdb``, ``orchestrate.edx.deploy``
+and ``orchestrate.aws.mitx_elb`` belong to MITx's ``salt-ops``; this package calls them and never
+edits them. They are told what to do by process environment variables only, read when they are
+rendered.
 
 What each has not done yet, :py:func:`pending` returns, before it runs and after it.
 """
@@ -21,8 +22,8 @@ from mitx_run.dunders import __salt__
 
 def environ(run, sls):
     """
-    Return the environment variables for one of the four: exactly those that it reads (``ANSIBLE_FLAGS`` is read by ``deploy`` and
-    then ignored, it is set because the runbook does).
+    Return the environment variables for one of the four: exactly those that it reads
+    (``ANSIBLE_FLAGS`` is read by ``deploy`` and then ignored, it is set because the runbook does).
     """
     base = {"ENVIRONMENT": run.settings["environment"]}
     network = {"VPC_NAME": run.settings["vpc_name"], "BUSINESS_UNIT": run.settings["business_unit"]}
@@ -34,32 +35,39 @@ def environ(run, sls):
     known = {
         "orchestrate.edx.build_ami": base | network | build,
         "orchestrate.edx.update_edxapp_ami_sdb": base,
-        "orchestrate.edx.deploy": base | network | purposes | {"ANSIBLE_FLAGS": "--tags install:configuration"},
+        "orchestrate.edx.deploy": (
+            base | network | purposes | {"ANSIBLE_FLAGS": "--tags install:configuration"}
+        ),
         "orchestrate.aws.mitx_elb": base | network | purposes,
     }
     if sls not in known:
-        raise CommandExecutionError(f"{sls} is none of the existing orchestrations: {', '.join(known)}")
+        raise CommandExecutionError(
+            f"{sls} is none of the existing orchestrations: {', '.join(known)}"
+        )
     return known[sls]
 
 
 def require_unchanged_settings(run):
     """
-    Raise if MITx's settings of this environment are not those that the run began with: they are fetched anew by three of the
-    four, and a change in the middle of a night would deploy one thing and register another.
+    Raise if MITx's settings of this environment are not those that the run began with: they are
+    fetched anew by three of the four, and a change in the middle of a night would deploy one thing
+    and register another.
     """
     began_with = record.pinned(run, "environments_digest")
     now = settings.get(run.environment, fresh=True)["environments_digest"]
     if began_with not in (None, now):
         raise CommandExecutionError(
-            f"MITx's settings of this environment (environments:{run.environment}) have changed since the run "
-            f"began: {began_with} then, {now} now. Nothing was changed. Put them back and run again, or begin a new run with a new window."
+            f"MITx's settings of this environment (environments:{run.environment}) have changed"
+            f" since the run began: {began_with} then, {now} now. Nothing was changed. Put them"
+            " back and run again, or begin a new run with a new window."
         )
 
 
 def await_cloud(run):
     """
-    Wait until the master's own minion works on nothing of Salt Cloud: what a killed command has begun there goes on, and a second
-    launch beside it would not see what the first has not tagged yet. At most ``timeouts.existing`` seconds.
+    Wait until the master's own minion works on nothing of Salt Cloud: what a killed command has
+    begun there goes on, and a second launch beside it would not see what the first has not tagged
+    yet. At most ``timeouts.existing`` seconds.
     """
 
     def look():
@@ -86,51 +94,67 @@ def save_output(run, sls, answer):
 
 def pending(run, sls):
     """
-    Return what one of the four has not done yet, as sentences; empty: there is nothing to do. What running it again would double is
-    refused with ``CommandExecutionError``.
+    Return what one of the four has not done yet, as sentences; empty: there is nothing to do. What
+    running it again would double is refused with ``CommandExecutionError``.
     """
     return PENDING[sls](run)
 
 
 def pending_build(run):
     """
-    What ``build_ami`` has not done yet: two AMIs of this run's release number, and that number in SDB.
+    What ``build_ami`` has not done yet: two AMIs of this run's release number, and that number in
+    SDB.
 
-    Refuses when only one of the two exists (killed between them: building again would fail on its name), or when a fleet serves
-    the purposes whose databases ``RUN_MIGRATIONS`` would migrate.
+    Refuses when only one of the two exists (killed between them: building again would fail on its
+    name), or when a fleet serves the purposes whose databases ``RUN_MIGRATIONS`` would migrate.
     """
     number = images.release_number(run)
     built = images.find(run, number)
     there = {role: image for role, image in built.items() if image}
-    failed = [f"{image['name']} ({image['id']})" for image in there.values() if image["state"] not in ("pending", "available")]
+    failed = [
+        f"{image['name']} ({image['id']})"
+        for image in there.values()
+        if image["state"] not in ("pending", "available")
+    ]
     if failed:
-        raise CommandExecutionError(f"Failed in EC2, for good: {', '.join(failed)}. {images.build_again(run.settings, number)}")
+        raise CommandExecutionError(
+            f"Failed in EC2, for good: {', '.join(failed)}."
+            f" {images.build_again(run.settings, number)}"
+        )
     recorded = images.recorded_release(run.settings)
     if len(there) < 2 and recorded == number:
         raise CommandExecutionError(
-            f"{run.settings['sdb']['release']} says that release {number} was built, and EC2 lists {len(there)} of its two AMIs. Right after a "
-            f"build it may list them a minute later: run again. {images.build_again(run.settings, number)}"
+            f"{run.settings['sdb']['release']} says that release {number} was built, and EC2 lists"
+            f" {len(there)} of its two AMIs. Right after a build it may list them a minute later:"
+            f" run again. {images.build_again(run.settings, number)}"
         )
     if len(there) == 1:
         role, image = next(iter(there.items()))
         raise CommandExecutionError(
-            f"Of release {number} there is the AMI {image['name']} ({image['id']}), the other one is missing: the build was "
-            f"interrupted between them. Deregister {image['id']}, then run again: {phases.next_command(run)}"
+            f"Of release {number} there is the AMI {image['name']} ({image['id']}), the other one"
+            f" is missing: the build was interrupted between them. Deregister {image['id']}, then"
+            f" run again: {phases.next_command(run)}"
         )
     if len(there) == 2:
         if recorded == number - 1 and not run.test:
             # Killed just before its last step: do that step, instead of building a second time.
             _set_sdb(run, run.settings["sdb"]["release"], str(number))
             recorded = number
-        return [] if recorded == number else [f"{run.settings['sdb']['release']} is {recorded}, not {number}"]
+        return (
+            []
+            if recorded == number
+            else [f"{run.settings['sdb']['release']} is {recorded}, not {number}"]
+        )
     if recorded != number - 1:
         raise CommandExecutionError(
-            f"{run.settings['sdb']['release']} is {recorded} although this run was to build release {number}: somebody else has built "
-            "meanwhile. Nothing was changed. Begin a new run with a new window, or put the number back."
+            f"{run.settings['sdb']['release']} is {recorded} although this run was to build release"
+            f" {number}: somebody else has built meanwhile. Nothing was changed. Begin a new run"
+            " with a new window, or put the number back."
         )
     if run.settings["build"]["run_migrations"] and fleets.current(run):
         raise CommandExecutionError(
-            "mitx:…:build:run_migrations is set while a fleet serves these purposes: its databases would be migrated under it. Nothing was changed."
+            "mitx:…:build:run_migrations is set while a fleet serves these purposes: its databases"
+            " would be migrated under it. Nothing was changed."
         )
     return [f"there are no AMIs of {run.settings['codename']} release {number}"]
 
@@ -146,15 +170,19 @@ def pending_record(run):
         if not images.get(role) or found != images[role]:
             missing.append(f"{key} is {found!r}, not {images.get(role)!r}")
     bases = list(run.settings["base_instances"].values())
-    missing += [f"the base instance {i['name']} ({i['id']}) is still there" for i in instances.find(run, names=bases)]
+    missing += [
+        f"the base instance {i['name']} ({i['id']}) is still there"
+        for i in instances.find(run, names=bases)
+    ]
     return _readable(run, missing)
 
 
 def pending_deploy(run):
     """
-    What ``deploy`` has not done yet: every instance of the new release, and a completed configuration of all of them. Whether
-    that succeeded, only Ansible's recap tells (``mitx_hosts.configured``); here counts that this run has run it to its end, and
-    that no recap has told of a failure since.
+    What ``deploy`` has not done yet: every instance of the new release, and a completed
+    configuration of all of them. Whether that succeeded, only Ansible's recap tells
+    (``mitx_hosts.configured``); here counts that this run has run it to its end, and that no recap
+    has told of a failure since.
     """
     number = images.release_number(run)
     missing = [f"there is no instance {name}" for name in fleets.new(run, number)["missing"]]
@@ -162,7 +190,9 @@ def pending_deploy(run):
     ended = [
         line["time"]
         for line in lines
-        if line["event"] == "existing" and line["sls"] == "orchestrate.edx.deploy" and line["stage"] == "after"
+        if line["event"] == "existing"
+        and line["sls"] == "orchestrate.edx.deploy"
+        and line["stage"] == "after"
     ]
     if not ended:
         missing.append("orchestrate.edx.deploy has not run to its end in this run")
@@ -173,7 +203,8 @@ def pending_deploy(run):
 
 def pending_attach(run):
     """
-    What ``elb`` has not done yet: every new web instance registered with the load balancers of its purpose.
+    What ``elb`` has not done yet: every new web instance registered with the load balancers of its
+    purpose.
     """
     if run.test and record.pinned(run, "new_fleet") is None:
         return ["the new fleet is not deployed yet"]
@@ -181,9 +212,17 @@ def pending_attach(run):
     fleet = fleets.recorded(run, "new")
     missing = []
     for balancer in run.settings["elbs"]:
-        wanted = {i["id"]: i["name"] for i in fleet if i["role"] == "edx" and i["purpose"] == balancer["purpose"]}
+        wanted = {
+            i["id"]: i["name"]
+            for i in fleet
+            if i["role"] == "edx" and i["purpose"] == balancer["purpose"]
+        }
         there = set((described.get(balancer["name"]) or {}).get("members") or ())
-        missing += [f"{name} ({id_}) is not in {balancer['name']}" for id_, name in wanted.items() if id_ not in there]
+        missing += [
+            f"{name} ({id_}) is not in {balancer['name']}"
+            for id_, name in wanted.items()
+            if id_ not in there
+        ]
     return _readable(run, missing)
 
 
@@ -197,8 +236,9 @@ PENDING = {
 
 def _readable(run, missing, amis=False):
     """
-    ``missing``, once it is certain that what the existing orchestration is about to read from SDB is this run's: with another
-    codename, which is one key for every environment, or another number it would work on somebody else's instances.
+    ``missing``, once it is certain that what the existing orchestration is about to read from SDB
+    is this run's: with another codename, which is one key for every environment, or another number
+    it would work on somebody else's instances.
     """
     if not missing or run.test:
         return missing
@@ -207,7 +247,10 @@ def _readable(run, missing, amis=False):
         run.settings["sdb"]["release"]: images.release_number(run),
     }
     if amis:
-        wanted |= {run.settings["sdb"]["ami"][role]: id_ for role, id_ in (record.pinned(run, "images") or {}).items()}
+        wanted |= {
+            run.settings["sdb"]["ami"][role]: id_
+            for role, id_ in (record.pinned(run, "images") or {}).items()
+        }
     wrong = [
         f"{key} is {found!r}, this run's is {value!r}"
         for key, value in wanted.items()
@@ -215,16 +258,22 @@ def _readable(run, missing, amis=False):
     ]
     if wrong:
         raise CommandExecutionError(
-            f"Somebody else has changed what the existing orchestrations read: {'; '.join(wrong)}. Nothing was changed. Find out who, put it back "
-            f"(salt-run sdb.set), then run again: {phases.next_command(run)}. In the phase attach, the new fleet can be registered "
-            "without it: pillar='{mitx: {attach: {without_existing: True}}}'"
+            f"Somebody else has changed what the existing orchestrations read: {'; '.join(wrong)}."
+            " Nothing was changed. Find out who, put it back (salt-run sdb.set), then run again:"
+            f" {phases.next_command(run)}. In the phase attach, the new fleet can be registered"
+            " without it: pillar='{mitx: {attach: {without_existing: True}}}'"
         )
     return missing
 
 
 def _of_cloud(job):
-    # deploy and build_ami have the runner started by the master's minion: saltutil.runner cloud.map_run.
-    called = [job.get("fun"), *(job.get("arg") or ())] if job.get("fun") == "saltutil.runner" else [job.get("fun")]
+    # deploy and build_ami have the runner started by the master's minion: saltutil.runner
+    # cloud.map_run.
+    called = (
+        [job.get("fun"), *(job.get("arg") or ())]
+        if job.get("fun") == "saltutil.runner"
+        else [job.get("fun")]
+    )
     return any(str(one).startswith("cloud.") for one in called)
 
 

@@ -15,7 +15,12 @@ from mitx_upgrade import drift, preflight, rollback
 def phase_done(run, name, undo=None):
     first = phases.blocked_by(run)
     if first:
-        return {"name": name, "result": None, "changes": {}, "comment": f"Not planned: {first} would fail before it"}
+        return {
+            "name": name,
+            "result": None,
+            "changes": {},
+            "comment": f"Not planned: {first} would fail before it",
+        }
     ret = _phase_done(run, name, undo)
     if ret["result"] is False:
         phases.block(run, name)
@@ -55,7 +60,8 @@ def _require_earlier(run, name):
     left = phases.unfinished(run, upto=name)
     if left and not run.test:
         raise CommandExecutionError(
-            f"{name} cannot begin: {', '.join(left)} not finished. Nothing was changed. Next: {phases.next_command(run)}"
+            f"{name} cannot begin: {', '.join(left)} not finished. Nothing was changed. Next:"
+            f" {phases.next_command(run)}"
         )
 
 
@@ -77,11 +83,14 @@ def _run(run, ret, name, run_id, undo):
     try:
         answer = nested.orchestrate(run, sls, pillar=pillar)
     except SystemExit:
-        # Raised again it would end the command with Salt's traceback, and nobody was told what is true now.
+        # Raised again it would end the command with Salt's traceback, and nobody was told what is
+        # true now.
         answer, undo = {"data": {}, "failures": ["Interrupted: Ctrl-C, or a signal"]}, None
     ret["changes"] = _shown(answer)
     if answer["failures"]:
-        phases.mark(run, name, "failed", error="; ".join(answer["failures"]), seconds=_since(started))
+        phases.mark(
+            run, name, "failed", error="; ".join(answer["failures"]), seconds=_since(started)
+        )
         undone = _undo(run, undo, pillar)
         ret.update(result=False, comment=drift.failure(run, name, [*answer["failures"], *undone]))
         return ret
@@ -95,7 +104,10 @@ def _undo(run, undo, pillar):
     if not undo:
         return []
     answer = nested.orchestrate(run, undo, pillar=pillar)
-    return [f"{undo} was run to undo it" + (", and failed too:" if answer["failures"] else ""), *answer["failures"]]
+    return [
+        f"{undo} was run to undo it" + (", and failed too:" if answer["failures"] else ""),
+        *answer["failures"],
+    ]
 
 
 def _lines(first, rest):
@@ -105,12 +117,18 @@ def _lines(first, rest):
 def _steps(data):
     """What each state of a dry run has said, in the order of the phase."""
     found = [
-        state for states in data.values() if isinstance(states, dict) for state in states.values() if isinstance(state, dict)
+        state
+        for states in data.values()
+        if isinstance(states, dict)
+        for state in states.values()
+        if isinstance(state, dict)
     ]
     for state in sorted(found, key=lambda one: one.get("__run_num__", 0)):
         first, *more = str(state.get("comment") or "").splitlines() or [""]
         if state.get("result") is not False:  # else it is among the failures
-            yield "\n".join([f"  {state.get('__id__')}: {first}", *(f"    {line}" for line in more)])
+            yield "\n".join(
+                [f"  {state.get('__id__')}: {first}", *(f"    {line}" for line in more)]
+            )
 
 
 def _shown(answer):
@@ -137,8 +155,15 @@ def preflight_passed(run, name):
     except CommandExecutionError as err:
         found = {"settings": [str(err)]}
     if found:
-        lines = [f"{subject}: {sentence}" for subject, sentences in found.items() for sentence in sentences]
-        ret.update(result=False, comment="\n".join(["This stands in the way; nothing was changed:", *lines]))
+        lines = [
+            f"{subject}: {sentence}"
+            for subject, sentences in found.items()
+            for sentence in sentences
+        ]
+        ret.update(
+            result=False,
+            comment="\n".join(["This stands in the way; nothing was changed:", *lines]),
+        )
     return ret
 
 
@@ -146,14 +171,25 @@ _SLS = "orchestrate.mitx.phases.rollback"
 
 
 def rolled_back(run, name, database_restored=False, accept_new_schema=False, stop_only=False):
-    ret = {"name": name, "result": True, "changes": {}, "comment": "Nothing of the window has begun, nothing is to be taken back"}
+    ret = {
+        "name": name,
+        "result": True,
+        "changes": {},
+        "comment": "Nothing of the window has begun, nothing is to be taken back",
+    }
     try:
         if not rollback.needed(run):
             return ret
         found = rollback.refusals(run, database_restored, accept_new_schema, stop_only)
         if found:
-            raise CommandExecutionError("\n".join(["Not rolled back, nothing was changed:", *found]))
-        said = {"database_restored": database_restored, "accept_new_schema": accept_new_schema, "stop_only": stop_only}
+            raise CommandExecutionError(
+                "\n".join(["Not rolled back, nothing was changed:", *found])
+            )
+        said = {
+            "database_restored": database_restored,
+            "accept_new_schema": accept_new_schema,
+            "stop_only": stop_only,
+        }
         # Looked at before it counts as begun: AWS may not answer.
         return _run_rollback(run, ret, {**said, "old_serves": rollback.old_serves(run)})
     except CommandExecutionError as err:
@@ -181,7 +217,8 @@ def _run_rollback(run, ret, said):
     elif said["stop_only"]:
         mark("rollback", "halted")
         ret["comment"] = (
-            "Nothing runs and visitors see the page: the databases can be restored. Next: salt-run mitx.rollback database_restored=True"
+            "Nothing runs and visitors see the page: the databases can be restored. Next: salt-run"
+            " mitx.rollback database_restored=True"
         )
     else:
         mark("rollback", "finished")

@@ -13,7 +13,11 @@ from mitx_run import journal, nested
 from mitx_upgrade import saltops
 
 # Those that launch or destroy.
-_LAUNCHES = ("orchestrate.edx.build_ami", "orchestrate.edx.update_edxapp_ami_sdb", "orchestrate.edx.deploy")
+_LAUNCHES = (
+    "orchestrate.edx.build_ami",
+    "orchestrate.edx.update_edxapp_ami_sdb",
+    "orchestrate.edx.deploy",
+)
 
 
 def saltops_ran(run, name, sls=None):
@@ -27,7 +31,9 @@ def saltops_ran(run, name, sls=None):
         ret["changes"] = {name: {"environment variables": environ, "because": missing}}
         if run.test:
             said = " ".join(f"{key}={value!r}" for key, value in environ.items())
-            ret.update(result=None, comment=f"would be run, with {said}, because {'; '.join(missing)}")
+            ret.update(
+                result=None, comment=f"would be run, with {said}, because {'; '.join(missing)}"
+            )
             return ret
         saltops.require_unchanged_settings(run)
         if name in _LAUNCHES:
@@ -47,13 +53,28 @@ def _run(run, ret, name, sls, environ):
         answer = nested.orchestrate(run, sls, environ=environ, pillar=pillar)
     kept = saltops.save_output(run, name, answer)
     seconds = round(time.monotonic() - started, 1)
-    journal.write(run, "existing", stage="failed" if answer["failures"] else "after", sls=name, seconds=seconds, output=kept)
+    journal.write(
+        run,
+        "existing",
+        stage="failed" if answer["failures"] else "after",
+        sls=name,
+        seconds=seconds,
+        output=kept,
+    )
     if answer["failures"]:
-        ret.update(result=False, comment="\n".join([f"{name} failed; its whole output: {kept}", *answer["failures"]]))
+        ret.update(
+            result=False,
+            comment="\n".join([f"{name} failed; its whole output: {kept}", *answer["failures"]]),
+        )
         return ret
     missing = saltops.pending(run, name)
     if missing:
-        ret.update(result=False, comment="\n".join([f"{name} reported success, but; its whole output: {kept}", *missing]))
+        ret.update(
+            result=False,
+            comment="\n".join(
+                [f"{name} reported success, but; its whole output: {kept}", *missing]
+            ),
+        )
         return ret
     ret["comment"] = f"{name} ran in {seconds} s; its output: {kept}"
     return ret

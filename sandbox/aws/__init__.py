@@ -1,4 +1,6 @@
-"""The sandbox's AWS: moto, corrected where it is kinder than AWS, with a log of calls and faults on demand.
+"""
+The sandbox's AWS: moto, corrected where it is kinder than AWS. It logs calls, and makes faults on
+demand.
 
 ``FakeAWS`` runs it inside the calling process (tests); ``AWS`` drives one that runs elsewhere
 (``python -m sandbox.aws``). Both have the same methods.

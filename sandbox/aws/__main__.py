@@ -19,7 +19,13 @@ def main():
     parser.add_argument("--seed", type=int, help="makes ids repeat from run to run")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = Server(arguments.dir, from_config(arguments.dir), arguments.host, arguments.port, seed=arguments.seed)
+    server = Server(
+        arguments.dir,
+        from_config(arguments.dir),
+        arguments.host,
+        arguments.port,
+        seed=arguments.seed,
+    )
     print(f"fake AWS at {server.url}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

@@ -21,7 +21,10 @@ JSON_CODE = re.compile(r'"__type":\s*"(?:[^"#]*#)?([^"]*)"')
 
 
 class AwsError(Exception):
-    """An answer that AWS gives instead of doing what it was asked; ``status`` only where the model has another."""
+    """
+    An answer that AWS gives instead of doing what it was asked; ``status`` only where the model has
+    another.
+    """
 
     def __init__(self, code, message, status=None):
         super().__init__(f"{code}: {message}")
@@ -49,12 +52,16 @@ def error(call, code, message, status=None):
     response = _serialized(call, AwsError(code, message))
     response.status_code = status or STATUS.get(code, response.status_code)
     if not code:
-        response.set_data(response.get_data(as_text=True).replace("<Code/>", "").replace("<Code></Code>", ""))
+        response.set_data(
+            response.get_data(as_text=True).replace("<Code/>", "").replace("<Code></Code>", "")
+        )
     return response
 
 
 def code_of(response):
-    """Return the error code of a Response, as boto3 tells it; None for an answer that is no error."""
+    """
+    Return the error code of a Response, as boto3 tells it; None for an answer that is no error.
+    """
     if response.status_code < 400:
         return None
     text = response.get_data(as_text=True)
@@ -66,5 +73,7 @@ def code_of(response):
 
 def _serialized(call, content):
     serializer = get_serializer_class(call.model.service_model.service_name, call.protocol)
-    parts = serializer(operation_model=call.model, value_picker=XFormedAttributePicker()).serialize(content)
+    parts = serializer(operation_model=call.model, value_picker=XFormedAttributePicker()).serialize(
+        content
+    )
     return Response(parts["body"], status=parts["status_code"], headers=parts["headers"])

@@ -28,7 +28,8 @@ from sandbox.aws.route53 import Dns
 
 # moto's own images: hundreds, none of them ours, and slow to make.
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-# A certificate asked for is issued as soon as somebody looks; in AWS that was weeks before the window.
+# A certificate asked for is issued as soon as somebody looks; in AWS that was weeks before the
+# window.
 moto.settings.ACM_VALIDATION_WAIT = -1
 
 # Holds no state of its own, and its routes are slow to make.
@@ -39,9 +40,9 @@ class Application:
     """
     The whole of the fake AWS.
 
-    folder: the sandbox's folder (Path). settings: Settings. health: where health comes from instead of the hosts:
-    a callable (instance id, target, timeout) or a dict of instance id (``*``: all others) to whether it is healthy.
-    seed: a number that makes moto's ids repeat from run to run.
+    folder: the sandbox's folder (Path). settings: Settings. health: where health comes from instead
+    of the hosts: a callable (instance id, target, timeout) or a dict of instance id (``*``: all
+    others) to whether it is healthy. seed: a number that makes moto's ids repeat from run to run.
     """
 
     def __init__(self, folder, settings, health=None, seed=None):
@@ -111,7 +112,9 @@ class Application:
             return answer.error(call, err.code, err.message, err.status)
         except ServiceException as err:
             return answer.error(call, err.code, err.message)
-        except Exception as err:  # what moto cannot do must look like AWS being down, not like a broken server
+        except (
+            Exception
+        ) as err:  # what moto cannot do must look like AWS being down, not like a broken server
             traceback.print_exc(file=sys.stderr)
             return answer.error(call, "InternalFailure", f"{type(err).__name__}: {err}", 500)
 

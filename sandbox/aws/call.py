@@ -16,7 +16,8 @@ from werkzeug.exceptions import HTTPException
 
 from sandbox.aws import boto2
 
-# The services that belong to the sandbox itself: never logged, and spared by faults that do not name them.
+# The services that belong to the sandbox itself: never logged, and spared by faults that do not
+# name them.
 INTERNAL = ("sandbox-internal", "sandbox-dns")
 
 READS = ("describe_", "list_", "get_", "head_")
@@ -26,7 +27,10 @@ AGENT = re.compile(r"\b(saltext-mitx|sandbox-[a-z]+)\b")
 
 @dataclasses.dataclass
 class Call:
-    """``model`` and ``protocol`` are botocore's description of the operation, or None for one it does not know."""
+    """
+    ``model`` and ``protocol`` are botocore's description of the operation, or None for one it does
+    not know.
+    """
 
     environ: dict
     service: str
@@ -67,7 +71,9 @@ def read(environ):
     region, service = _scope(request)
     call = Call(environ, service, region, _agent(request.headers.get("User-Agent", "")))
     # What cannot be read here, moto answers as it will; the log shows "unknown".
-    with contextlib.suppress(HTTPException, BotoCoreError, NotImplementedError, KeyError, ValueError):
+    with contextlib.suppress(
+        HTTPException, BotoCoreError, NotImplementedError, KeyError, ValueError
+    ):
         _describe(call, request, body)
     environ["wsgi.input"] = io.BytesIO(body)
     return call
@@ -93,7 +99,11 @@ def _describe(call, request, body):
 def _buffered(environ):
     """Read the whole body, chunked or not, and leave it where moto looks for it."""
     stream = environ["wsgi.input"]
-    body = stream.read() if environ.pop("wsgi.input_terminated", False) else stream.read(_length(environ))
+    body = (
+        stream.read()
+        if environ.pop("wsgi.input_terminated", False)
+        else stream.read(_length(environ))
+    )
     environ.pop("HTTP_TRANSFER_ENCODING", None)
     environ["CONTENT_LENGTH"] = str(len(body))
     environ["wsgi.input"] = io.BytesIO(body)

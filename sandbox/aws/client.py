@@ -18,7 +18,9 @@ _only_one = threading.Lock()
 
 @functools.cache
 def _session():
-    """One for all clients: it keeps botocore's descriptions of the services, which are slow to read."""
+    """
+    One for all clients: it keeps botocore's descriptions of the services, which are slow to read.
+    """
     return boto3.Session()
 
 
@@ -45,22 +47,36 @@ class AWS:
         """
         Return a boto3 client.
 
-        agent: who asks; calls of ``sandbox-internal`` are not logged and spared by faults. config: of botocore's Config.
+        agent: who asks; calls of ``sandbox-internal`` are not logged and spared by faults. config:
+        of botocore's Config.
         """
         return _client(self.url, service, agent, region, json.dumps(config, sort_keys=True))
 
     def calls(self, agent=None, writes=None, service=None, operation=None):
-        """Return the logged calls, oldest first; writes: True only those that change something, False only the others."""
+        """
+        Return the logged calls, oldest first; writes: True only those that change something, False
+        only the others.
+        """
         wanted = {"agent": agent, "write": writes, "service": service, "operation": operation}
-        given = {name: str(value).lower() if isinstance(value, bool) else value for name, value in wanted.items()}
-        return self._ask("GET", "calls", query={name: value for name, value in given.items() if value is not None})
+        given = {
+            name: str(value).lower() if isinstance(value, bool) else value
+            for name, value in wanted.items()
+        }
+        return self._ask(
+            "GET",
+            "calls",
+            query={name: value for name, value in given.items() if value is not None},
+        )
 
     def clear_calls(self):
         """Empty the log of calls."""
         self._ask("DELETE", "calls")
 
     def fault(self, **description):
-        """Add a fault (fields: ``sandbox.aws.faults.Fault``); returns it with its id. ValueError if it makes no sense."""
+        """
+        Add a fault (fields: ``sandbox.aws.faults.Fault``); returns it with its id. ValueError if it
+        makes no sense.
+        """
         return self._ask("POST", "faults", description)
 
     def faults(self):
@@ -76,7 +92,10 @@ class AWS:
         return self._ask("POST", "settings", changes)
 
     def health(self, overrides=None):
-        """Say which instances pass health checks ({instance id or ``*``: True, False, None: ask it}); returns what is said."""
+        """
+        Say which instances pass health checks ({instance id or ``*``: True, False, None: ask it});
+        returns what is said.
+        """
         return self._ask("POST", "health", overrides or {})
 
     def distribution(self, distribution, status):
@@ -92,7 +111,9 @@ class AWS:
         url = f"{self.url}/_sandbox/{path}?{urllib.parse.urlencode(query or {})}"
         body = None if content is None else json.dumps(content).encode()
         try:
-            with self._http.open(urllib.request.Request(url, body, method=method), timeout=30) as response:
+            with self._http.open(
+                urllib.request.Request(url, body, method=method), timeout=30
+            ) as response:
                 return json.load(response)
         except urllib.error.HTTPError as err:
             raise ValueError(json.load(err)["error"]) from err
@@ -100,7 +121,8 @@ class AWS:
 
 class FakeAWS(AWS):
     """
-    A fake AWS inside this process, for tests: ``with FakeAWS(tmp_path) as aws: …``, or ``start()`` and ``stop()``.
+    A fake AWS inside this process, for tests: ``with FakeAWS(tmp_path) as aws: …``, or ``start()``
+    and ``stop()``.
 
     folder: the sandbox's folder; the log is ``aws/calls.jsonl`` in it. health, seed: as for
     ``sandbox.aws.application.Application``. times: fields of Settings, quick ones by default.
@@ -108,17 +130,30 @@ class FakeAWS(AWS):
 
     def __init__(self, folder, health=None, seed=None, host="127.0.0.1", port=0, **times):
         super().__init__(None)
-        self._options = {"folder": pathlib.Path(folder), "health": health, "seed": seed, "host": host, "port": port}
+        self._options = {
+            "folder": pathlib.Path(folder),
+            "health": health,
+            "seed": seed,
+            "host": host,
+            "port": port,
+        }
         self._times = times
         self._server = None
 
     def start(self):
-        """Start with an empty AWS; RuntimeError while another one runs in this process. Returns self."""
-        from sandbox.aws.server import Server  # moto: half a second, which callers of a remote AWS need not wait
+        """
+        Start with an empty AWS; RuntimeError while another one runs in this process. Returns self.
+        """
+        from sandbox.aws.server import (
+            Server,
+        )  # moto: half a second, which callers of a remote AWS need not wait
         from sandbox.aws.settings import QUICK, Settings
 
         if not _only_one.acquire(blocking=False):
-            raise RuntimeError("a FakeAWS runs in this process already: stop it first, moto has one state a process")
+            raise RuntimeError(
+                "a FakeAWS runs in this process already: stop it first, moto has one state a"
+                " process"
+            )
         try:
             self._server = Server(settings=Settings(**QUICK | self._times), **self._options)
         except BaseException:

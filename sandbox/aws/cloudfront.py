@@ -1,4 +1,7 @@
-"""CloudFront: distributions come back as they were created, and nothing is deployed or invalidated at once."""
+"""
+CloudFront: distributions come back as they were created, and nothing is deployed or invalidated at
+once.
+"""
 
 from datetime import datetime, timezone
 
@@ -66,8 +69,9 @@ class Held:
 
 class Distributions(Service):
     """
-    Where moto differs: it drops origin access control and more on reading back, lets two distributions have one
-    alias, ignores ``IfMatch``, deploys and invalidates at once, and says COMPLETED where AWS says Completed.
+    Where moto differs: it drops origin access control and more on reading back, lets two
+    distributions have one alias, ignores ``IfMatch``, deploys and invalidates at once, and says
+    COMPLETED where AWS says Completed.
     """
 
     def __init__(self, folder, settings):
@@ -88,7 +92,10 @@ class Distributions(Service):
                 del self.invalidations[invalidation]
 
     def set_status(self, distribution, status):
-        """Fix a distribution's status (InProgress, Deployed) until it is set to None; KeyError: no such one."""
+        """
+        Fix a distribution's status (InProgress, Deployed) until it is set to None; KeyError: no
+        such one.
+        """
         with self.lock:
             self.held[distribution].fixed_status = status
 
@@ -98,7 +105,9 @@ class Distributions(Service):
 
     def create_distribution_with_tags(self, call, forward):
         """The same, with tags."""
-        return self._create(call, forward, call.parameters["DistributionConfigWithTags"]["DistributionConfig"])
+        return self._create(
+            call, forward, call.parameters["DistributionConfigWithTags"]["DistributionConfig"]
+        )
 
     def get_distribution(self, call, forward):
         """Answer a whole description."""
@@ -111,8 +120,17 @@ class Distributions(Service):
 
     def list_distributions(self, call, forward):
         """Answer a summary of each."""
-        items = [held.as_dict() | {name: held.config.get(name) for name in SUMMARY} for held in self.held.values()]
-        listing = {"Marker": "", "MaxItems": 100, "IsTruncated": False, "Quantity": len(items), "Items": items}
+        items = [
+            held.as_dict() | {name: held.config.get(name) for name in SUMMARY}
+            for held in self.held.values()
+        ]
+        listing = {
+            "Marker": "",
+            "MaxItems": 100,
+            "IsTruncated": False,
+            "Quantity": len(items),
+            "Items": items,
+        }
         return answer.result(call, {"DistributionList": listing})
 
     def update_distribution(self, call, forward):
@@ -129,7 +147,10 @@ class Distributions(Service):
         held = self._find(call)
         self._check_match(call, held)
         if held.config.get("Enabled"):
-            raise AwsError("DistributionNotDisabled", "The distribution you are trying to delete has not been disabled.")
+            raise AwsError(
+                "DistributionNotDisabled",
+                "The distribution you are trying to delete has not been disabled.",
+            )
         del self.held[held.moto.distribution_id]
         return forward()
 
@@ -141,10 +162,16 @@ class Distributions(Service):
         invalidation = self._same(backend, distribution.distribution_id, batch)
         if invalidation is None:
             paths = batch["Paths"].get("Items") or []
-            invalidation = backend.create_invalidation(distribution.distribution_id, paths, batch["CallerReference"])
+            invalidation = backend.create_invalidation(
+                distribution.distribution_id, paths, batch["CallerReference"]
+            )
             invalidation.status = "InProgress"
-            self.invalidations[invalidation] = Pending(lambda: self.settings.invalidation, call.fault)
-        return answer.result(call, {"Invalidation": invalidation, "Location": invalidation.location})
+            self.invalidations[invalidation] = Pending(
+                lambda: self.settings.invalidation, call.fault
+            )
+        return answer.result(
+            call, {"Invalidation": invalidation, "Location": invalidation.location}
+        )
 
     @staticmethod
     def _same(backend, distribution, batch):
@@ -152,7 +179,9 @@ class Distributions(Service):
             if invalidation.caller_ref == batch["CallerReference"]:
                 if sorted(invalidation.paths) == sorted(batch["Paths"].get("Items") or []):
                     return invalidation
-                raise AwsError("InvalidArgument", "Your caller reference was used before with different paths.")
+                raise AwsError(
+                    "InvalidArgument", "Your caller reference was used before with different paths."
+                )
         return None
 
     def _create(self, call, forward, config):
@@ -166,7 +195,9 @@ class Distributions(Service):
         return response
 
     def _whole(self, call, held, status=200):
-        open_ones = sum(held.moto.distribution_id == i.distribution.distribution_id for i in self.invalidations)
+        open_ones = sum(
+            held.moto.distribution_id == i.distribution.distribution_id for i in self.invalidations
+        )
         whole = held.as_dict(open_ones) | {"DistributionConfig": held.config}
         data = {"Distribution": whole, "ETag": held.etag, "Location": held.moto.location}
         response = answer.result(call, data)
@@ -189,15 +220,21 @@ class Distributions(Service):
             if name in taken:
                 raise AwsError(
                     "CNAMEAlreadyExists",
-                    f"One or more of the CNAMEs you provided are already associated with another resource: {name}",
+                    "One or more of the CNAMEs you provided are already associated with another"
+                    f" resource: {name}",
                 )
 
     @staticmethod
     def _check_match(call, held):
         given = call.parameters.get("IfMatch")
         if not given:
-            raise AwsError("InvalidIfMatchVersion", "The If-Match version is missing or not valid for the resource.")
+            raise AwsError(
+                "InvalidIfMatchVersion",
+                "The If-Match version is missing or not valid for the resource.",
+            )
         if given != held.etag:
             raise AwsError(
-                "PreconditionFailed", "The precondition given in one or more of the request-header fields evaluated to false."
+                "PreconditionFailed",
+                "The precondition given in one or more of the request-header fields evaluated to"
+                " false.",
             )

@@ -12,9 +12,10 @@ TRUTH = {"true": True, "false": False}
 
 class Control:
     """
-    GET / · reset: POST · settings: GET, POST {name: value} · health: GET, POST {instance id or *: true, false, null} ·
-    faults: GET, POST {…}, DELETE [?id=] · calls: GET [?agent=&service=&operation=&write=], DELETE ·
-    distributions/<id>: POST {status: InProgress, Deployed or null}
+    GET / · reset: POST · settings: GET, POST {name: value} · health: GET, POST {instance id or *:
+    true, false, null} · faults: GET, POST {…}, DELETE [?id=] · calls: GET
+    [?agent=&service=&operation=&write=], DELETE · distributions/<id>: POST {status: InProgress,
+    Deployed or null}
     """
 
     def __init__(self, application):
@@ -27,7 +28,9 @@ class Control:
                 Rule("/_sandbox/health", methods=["GET", "POST"], endpoint=self._health),
                 Rule("/_sandbox/faults", methods=["GET", "POST", "DELETE"], endpoint=self._faults),
                 Rule("/_sandbox/calls", methods=["GET", "DELETE"], endpoint=self._calls),
-                Rule("/_sandbox/distributions/<name>", methods=["POST"], endpoint=self._distribution),
+                Rule(
+                    "/_sandbox/distributions/<name>", methods=["POST"], endpoint=self._distribution
+                ),
             ],
             strict_slashes=False,
         )
@@ -43,7 +46,9 @@ class Control:
             content, status = {"error": str(err)}, 400
         except KeyError as err:
             content, status = {"error": f"there is no {err}"}, 404
-        return Response(json.dumps(content, default=str) + "\n", status=status, content_type="application/json")
+        return Response(
+            json.dumps(content, default=str) + "\n", status=status, content_type="application/json"
+        )
 
     def _about(self, request):
         return {"sandbox": "aws", "pid": os.getpid()}
@@ -73,7 +78,9 @@ class Control:
     def _calls(self, request):
         if request.method == "DELETE":
             self.application.log.clear()
-        return self.application.log.read(**{name: TRUTH.get(value, value) for name, value in request.args.items()})
+        return self.application.log.read(
+            **{name: TRUTH.get(value, value) for name, value in request.args.items()}
+        )
 
     def _distribution(self, request, name):
         status = _body(request).get("status")

@@ -15,9 +15,10 @@ RUNNING = 16
 
 class Compute(Service):
     """
-    Where moto differs: images are available and instances run at once, names of images repeat, any image can be
-    launched, protection from termination is dropped at launch, and a refused termination has terminated those before
-    the protected one. In moto no host listens at an instance's address.
+    Where moto differs: images are available and instances run at once, names of images repeat, any
+    image can be launched, protection from termination is dropped at launch, and a refused
+    termination has terminated those before the protected one. In moto no host listens at an
+    instance's address.
     """
 
     def __init__(self, folder, settings):
@@ -52,7 +53,9 @@ class Compute(Service):
         name = call.parameters.get("Name")
         same = [image.id for image in backend.amis.values() if image.name == name]
         if same:
-            raise AwsError("InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {same[0]}")
+            raise AwsError(
+                "InvalidAMIName.Duplicate", f"AMI name {name} is already in use by AMI {same[0]}"
+            )
         before = set(backend.amis)
         response = forward()
         for image_id in set(backend.amis) - before:
@@ -69,27 +72,38 @@ class Compute(Service):
         response = forward()
         for reservation in set(backend.reservations) - before:
             for instance in backend.reservations[reservation].instances:
-                instance.disable_api_termination = call.parameters.get("DisableApiTermination") is True
+                instance.disable_api_termination = (
+                    call.parameters.get("DisableApiTermination") is True
+                )
                 _set_state(instance, "pending", 0)
-                self.instances[instance] = Pending(lambda: self.settings.instance_pending, call.fault)
+                self.instances[instance] = Pending(
+                    lambda: self.settings.instance_pending, call.fault
+                )
         self.settle(call)
         return response
 
     def terminate_instances(self, call, forward):
         """Terminate all or, where one is protected, none."""
-        instances = call.backend(ec2_backends).get_multi_instances_by_id(call.parameters["InstanceIds"])
-        protected = [instance.id for instance in instances if instance.disable_api_termination is True]
+        instances = call.backend(ec2_backends).get_multi_instances_by_id(
+            call.parameters["InstanceIds"]
+        )
+        protected = [
+            instance.id for instance in instances if instance.disable_api_termination is True
+        ]
         if protected:
             raise AwsError(
                 "OperationNotPermitted",
-                f"The instance '{protected[0]}' may not be terminated. Modify its 'disableApiTermination' "
-                "instance attribute and try again.",
+                f"The instance '{protected[0]}' may not be terminated. Modify its"
+                " 'disableApiTermination' instance attribute and try again.",
             )
         return forward()
 
     def _take_disk(self, backend, instance, image_id):
         try:
-            copy_disk(self.folder / "hosts" / instance / "root", self.folder / "images" / image_id / "root")
+            copy_disk(
+                self.folder / "hosts" / instance / "root",
+                self.folder / "images" / image_id / "root",
+            )
         except OSError:  # shutil.Error is one
             del backend.amis[image_id]
             raise
@@ -106,7 +120,9 @@ class Compute(Service):
 
     def _address(self, instance):
         try:
-            return json.loads((self.folder / "hosts" / instance / "host.json").read_text(encoding="utf-8")).get("address")
+            return json.loads(
+                (self.folder / "hosts" / instance / "host.json").read_text(encoding="utf-8")
+            ).get("address")
         except (OSError, ValueError):
             return None
 
@@ -116,7 +132,10 @@ class Compute(Service):
             image.state = "available"
             return
         image.state = "failed"
-        image.state_reason = {"Code": "Client.InternalError", "Message": "Client.InternalError: fault of the sandbox"}
+        image.state_reason = {
+            "Code": "Client.InternalError",
+            "Message": "Client.InternalError: fault of the sandbox",
+        }
 
     @staticmethod
     def _check_image(backend, image_id):
@@ -124,15 +143,17 @@ class Compute(Service):
         if image_id and image is None:
             raise AwsError("InvalidAMIID.NotFound", f"The image id '[{image_id}]' does not exist")
         if image is not None and image.state != "available":
-            raise AwsError("InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available")
+            raise AwsError(
+                "InvalidAMIID.Unavailable", f"The image ID '{image_id}' is not available"
+            )
 
 
 def copy_disk(source, target):
     """
     Copy a host's disk into an image, while the host works: what it removes meanwhile is left out.
 
-    source, target: folders (Path); without a source nothing is done. Raises OSError or shutil.Error for anything
-    that is there and cannot be copied. The target appears whole or not at all.
+    source, target: folders (Path); without a source nothing is done. Raises OSError or shutil.Error
+    for anything that is there and cannot be copied. The target appears whole or not at all.
     """
     if not source.is_dir():
         return

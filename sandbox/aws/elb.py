@@ -23,8 +23,9 @@ NOT_REGISTERED = {
 
 class LoadBalancers(Service):
     """
-    Where moto differs: it takes unknown and terminated instances, registers twice, answers nothing after
-    (de)registering, knows neither draining nor health checks, and breaks on a load balancer that is not there.
+    Where moto differs: it takes unknown and terminated instances, registers twice, answers nothing
+    after (de)registering, knows neither draining nor health checks, and breaks on a load balancer
+    that is not there.
     """
 
     def __init__(self, folder, settings, health):
@@ -38,18 +39,25 @@ class LoadBalancers(Service):
 
     def handle(self, call, forward):
         """As every service; a load balancer that is not there is always the same error."""
-        names = call.parameters.get("LoadBalancerNames") or [call.parameters.get("LoadBalancerName")]
+        names = call.parameters.get("LoadBalancerNames") or [
+            call.parameters.get("LoadBalancerName")
+        ]
         known = call.backend(elb_backends).load_balancers
         missing = [name for name in names if name and name not in known]
         if missing and call.operation not in UNNAMED:
-            raise AwsError("LoadBalancerNotFound", f"There is no ACTIVE Load Balancer named '{missing[0]}'")
+            raise AwsError(
+                "LoadBalancerNotFound", f"There is no ACTIVE Load Balancer named '{missing[0]}'"
+            )
         return super().handle(call, forward)
 
     def create_load_balancer(self, call, forward):
         """Create one with the health check that AWS gives it."""
         name = call.parameters["LoadBalancerName"]
         if len(name) > LONGEST_NAME:
-            raise AwsError("ValidationError", f"LoadBalancer name cannot be longer than {LONGEST_NAME} characters")
+            raise AwsError(
+                "ValidationError",
+                f"LoadBalancer name cannot be longer than {LONGEST_NAME} characters",
+            )
         response = forward()
         if response.status_code == 200:
             balancer = self._balancer(call)
@@ -80,13 +88,17 @@ class LoadBalancers(Service):
         balancer, wanted = self._balancer(call), self._asked(call)
         self._check(call, wanted)
         for instance in set(wanted) & set(balancer.instance_sparse_ids):
-            self.draining[(balancer.name, instance)] = Pending(functools.partial(self._drain_time, balancer), call.fault)
+            self.draining[(balancer.name, instance)] = Pending(
+                functools.partial(self._drain_time, balancer), call.fault
+            )
             self.health.forget(balancer.name, instance)
         balancer.instance_sparse_ids = [i for i in balancer.instance_sparse_ids if i not in wanted]
         return answer.result(call, {"Instances": balancer.instances})
 
     def describe_instance_health(self, call, forward):
-        """Answer the state of those asked for, or of all registered; terminated ones are left out."""
+        """
+        Answer the state of those asked for, or of all registered; terminated ones are left out.
+        """
         balancer = self._balancer(call)
         wanted = self._asked(call) or balancer.instance_ids
         instances = self._instances(call)
@@ -103,13 +115,18 @@ class LoadBalancers(Service):
     def _state(self, balancer, instance, ec2_state):
         if instance not in balancer.instance_ids:
             drain = self.draining.get((balancer.name, instance))
-            return DRAINING if drain and not drain.over and ec2_state == "running" else NOT_REGISTERED
+            return (
+                DRAINING if drain and not drain.over and ec2_state == "running" else NOT_REGISTERED
+            )
         if ec2_state != "running":
             return NOT_REGISTERED | {"Description": f"Instance is in {ec2_state} state."}
         return self.health.state(balancer.name, instance) or IN_SERVICE
 
     def _drain_time(self, balancer):
-        """Seconds: what the sandbox scales draining to, never more than the load balancer itself allows."""
+        """
+        Seconds: what the sandbox scales draining to, never more than the load balancer itself
+        allows.
+        """
         draining = balancer.attributes["connection_draining"]
         if str(draining.get("Enabled")).lower() != "true":
             return 0
@@ -131,7 +148,11 @@ class LoadBalancers(Service):
     @staticmethod
     def _asked(call):
         """Return the instance ids of a call, each once."""
-        return list(dict.fromkeys(instance["InstanceId"] for instance in call.parameters.get("Instances") or []))
+        return list(
+            dict.fromkeys(
+                instance["InstanceId"] for instance in call.parameters.get("Instances") or []
+            )
+        )
 
     @staticmethod
     def _balancer(call):

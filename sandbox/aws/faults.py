@@ -15,15 +15,16 @@ CHOICES = {"reset": ("before", "after"), "outcome": ("pending", "failed")}
 @dataclasses.dataclass
 class Fault:
     """
-    Which calls: those of ``service``, ``operation``, ``agent`` and ``write`` (None: any), whose ``parameters`` match
-    (name: pattern with ``*``; lists and dicts are matched as JSON). The first ``after`` of them are spared, then
-    ``times`` are hit (None: all).
+    Which calls: those of ``service``, ``operation``, ``agent`` and ``write`` (None: any), whose
+    ``parameters`` match (name: pattern with ``*``; lists and dicts are matched as JSON). The first
+    ``after`` of them are spared, then ``times`` are hit (None: all).
 
-    What happens: ``error`` is answered (a code, or "", with HTTP ``status`` and ``message``); the answer
-    is late by ``delay`` seconds; the connection is ``reset`` before or after the call was applied; texts of the answer
-    are replaced (``rewrite``: old: new); what the call starts has another ``outcome`` (pending: not finished while this
-    fault stands; failed). ``applied``: whether the call is carried out at all; by default not for ``error`` and
-    ``reset: before``. A late call that is not applied is never answered.
+    What happens: ``error`` is answered (a code, or "", with HTTP ``status`` and ``message``); the
+    answer is late by ``delay`` seconds; the connection is ``reset`` before or after the call was
+    applied; texts of the answer are replaced (``rewrite``: old: new); what the call starts has
+    another ``outcome`` (pending: not finished while this fault stands; failed). ``applied``:
+    whether the call is carried out at all; by default not for ``error`` and ``reset: before``. A
+    late call that is not applied is never answered.
     """
 
     service: str | None = None
@@ -52,7 +53,9 @@ class Fault:
             raise ValueError(f"a fault needs one of {', '.join(EFFECTS)}")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in (None, *choices):
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, not {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name}: expected one of {', '.join(choices)}, not {getattr(self, name)!r}"
+                )
         if self.applied is None:
             self.applied = self.error is None and self.reset != "before"
 
@@ -63,15 +66,23 @@ class Fault:
         wanted = ("service", "operation", "agent", "write")
         if any(getattr(self, name) not in (None, getattr(call, name)) for name in wanted):
             return False
-        return all(fnmatch.fnmatchcase(_text(call.parameters.get(n)), p) for n, p in self.parameters.items())
+        return all(
+            fnmatch.fnmatchcase(_text(call.parameters.get(n)), p)
+            for n, p in self.parameters.items()
+        )
 
     @property
     def drops(self):
         """Whether the client never gets an answer."""
-        return self.reset is not None or (self.delay is not None and not self.applied and self.error is None)
+        return self.reset is not None or (
+            self.delay is not None and not self.applied and self.error is None
+        )
 
     def spoil(self, call, response):
-        """Return what the client is answered, given what moto made of the call (None: not carried out)."""
+        """
+        Return what the client is answered, given what moto made of the call (None: not carried
+        out).
+        """
         if self.error is not None:
             return answer.error(call, self.error, self.message, self.status)
         if response is not None and self.rewrite:
@@ -95,11 +106,20 @@ class Faults:
         self.standing = []
 
     def add(self, description):
-        """Add a fault described by a dict; ValueError for one that makes no sense. Returns the Fault."""
-        known = {field.name for field in dataclasses.fields(Fault)} - {"id", "seen", "hit", "standing"}
+        """
+        Add a fault described by a dict; ValueError for one that makes no sense. Returns the Fault.
+        """
+        known = {field.name for field in dataclasses.fields(Fault)} - {
+            "id",
+            "seen",
+            "hit",
+            "standing",
+        }
         unknown = sorted(set(description) - known)
         if unknown:
-            raise ValueError(f"unknown: {', '.join(unknown)}; expected some of {', '.join(sorted(known))}")
+            raise ValueError(
+                f"unknown: {', '.join(unknown)}; expected some of {', '.join(sorted(known))}"
+            )
         fault = Fault(**description)
         with self.lock:
             fault.id = next(self.ids)

@@ -21,10 +21,15 @@ REGISTERING = {
 FAILED = {
     "State": "OutOfService",
     "ReasonCode": "Instance",
-    "Description": "Instance has failed at least the UnhealthyThreshold number of health checks consecutively.",
+    "Description": (
+        "Instance has failed at least the UnhealthyThreshold number of health checks consecutively."
+    ),
 }
 RECOVERING = FAILED | {
-    "Description": "Instance has not passed the configured HealthyThreshold number of health checks consecutively."
+    "Description": (
+        "Instance has not passed the configured HealthyThreshold number of health checks"
+        " consecutively."
+    )
 }
 
 
@@ -58,8 +63,9 @@ class Health:
     """
     Probes every instance of every classic load balancer, each at its load balancer's interval.
 
-    source: called with an instance id, the health check's target and a timeout in seconds; returns whether the check
-    passes. overrides: instance id (``*``: every one not named) to whether its checks pass, instead of asking.
+    source: called with an instance id, the health check's target and a timeout in seconds; returns
+    whether the check passes. overrides: instance id (``*``: every one not named) to whether its
+    checks pass, instead of asking.
     """
 
     def __init__(self, settings, source, overrides=None):
@@ -97,7 +103,10 @@ class Health:
             self.records = {key: self.records[key] for key in kept}
 
     def state(self, name, instance):
-        """Return what keeps an instance out of service, as DescribeInstanceHealth tells it; None for nothing."""
+        """
+        Return what keeps an instance out of service, as DescribeInstanceHealth tells it; None for
+        nothing.
+        """
         with self.lock:
             record = self.records.get((name, instance))
             return record.state() if record else REGISTERING
@@ -105,7 +114,9 @@ class Health:
     def change(self, overrides):
         """Set what checks find from now on; None for an instance asks it again."""
         self.overrides.update(overrides)
-        self.overrides = {name: passes for name, passes in self.overrides.items() if passes is not None}
+        self.overrides = {
+            name: passes for name, passes in self.overrides.items() if passes is not None
+        }
 
     def _run(self):
         while not self.stopping.wait(self._tick()):
@@ -140,11 +151,16 @@ class Health:
         return bool(self.source(instance, target, timeout) if forced is None else forced)
 
     def _wanted(self):
-        """Return the load balancers that want to know, by instance id and target: each instance is asked once."""
+        """
+        Return the load balancers that want to know, by instance id and target: each instance is
+        asked once.
+        """
         wanted = {}
         with self.lock:
             for (_, instance), record in self.records.items():
-                wanted.setdefault((instance, record.balancer.health_check.target), []).append(record.balancer)
+                wanted.setdefault((instance, record.balancer.health_check.target), []).append(
+                    record.balancer
+                )
         return wanted
 
     def _interval(self, balancer):
@@ -160,11 +176,14 @@ class Health:
 
 
 class HostProbe:
-    """Asks the sandbox's hosts, where their ``host.json`` says that they listen; no host: not healthy."""
+    """
+    Asks the sandbox's hosts, where their ``host.json`` says that they listen; no host: not healthy.
+    """
 
     def __init__(self, folder):
         self.hosts = folder / "hosts"
-        # The hosts' certificates are the sandbox's own; AWS's load balancers do not verify them either.
+        # The hosts' certificates are the sandbox's own; AWS's load balancers do not verify them
+        # either.
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.tls.check_hostname = False
         self.tls.verify_mode = ssl.CERT_NONE

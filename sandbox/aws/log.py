@@ -21,7 +21,9 @@ class CallLog:
         if call.internal:
             return
         line = {
-            "time": datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": (
+                datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            ),
             "service": call.service,
             "operation": call.operation,
             "parameters": short(call.parameters),
@@ -40,7 +42,9 @@ class CallLog:
         with self.lock:
             text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
         calls = [json.loads(line) for line in text.splitlines()]
-        return [call for call in calls if all(call[name] == value for name, value in wanted.items())]
+        return [
+            call for call in calls if all(call[name] == value for name, value in wanted.items())
+        ]
 
     def clear(self):
         """Forget all calls."""
@@ -54,7 +58,9 @@ def short(value):
         return {name: short(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
         left_out = len(value) - LONGEST_LIST
-        return [short(part) for part in value[:LONGEST_LIST]] + ([f"… {left_out} more"] if left_out > 0 else [])
+        return [short(part) for part in value[:LONGEST_LIST]] + (
+            [f"… {left_out} more"] if left_out > 0 else []
+        )
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     if isinstance(value, str) and len(value) > LONGEST_TEXT:

@@ -1,4 +1,7 @@
-"""Route 53: a batch of changes is checked whole and applied whole, and takes a moment to reach the name servers."""
+"""
+Route 53: a batch of changes is checked whole and applied whole, and takes a moment to reach the
+name servers.
+"""
 
 from datetime import datetime, timezone
 
@@ -34,8 +37,9 @@ class Change:
 
 class Dns(Service):
     """
-    Where moto differs: it applies half a batch, deletes and creates what is not, or is already, there, and every
-    change is INSYNC at once. A client called ``sandbox-dns`` is shown what the name servers know, not what was asked.
+    Where moto differs: it applies half a batch, deletes and creates what is not, or is already,
+    there, and every change is INSYNC at once. A client called ``sandbox-dns`` is shown what the
+    name servers know, not what was asked.
     """
 
     def __init__(self, folder, settings):
@@ -49,7 +53,9 @@ class Dns(Service):
         self.known.clear()
 
     def change_resource_record_sets(self, call, forward):
-        """Check every change against the zone as those before it leave it; apply all of them, or none."""
+        """
+        Check every change against the zone as those before it leave it; apply all of them, or none.
+        """
         zone = self._zone(call)
         self.known.setdefault(zone.id, list(zone.rrsets))
         zone.rrsets = Batch(zone).apply(call.parameters["ChangeBatch"]["Changes"])
@@ -61,20 +67,30 @@ class Dns(Service):
         """Answer whether the name servers know a change."""
         change_id = call.parameters["Id"].rsplit("/", 1)[-1]
         if change_id not in self.changes:
-            raise AwsError("NoSuchChange", f"A change with the specified change ID ({change_id}) does not exist.")
+            raise AwsError(
+                "NoSuchChange",
+                f"A change with the specified change ID ({change_id}) does not exist.",
+            )
         return answer.result(call, {"ChangeInfo": self.changes[change_id].as_dict()})
 
     def list_resource_record_sets(self, call, forward):
         """Answer what was asked for last; to the sandbox's name server, what is INSYNC."""
         zone = self._zone(call)
-        wanted, zone.rrsets = zone.rrsets, self._public(zone) if call.agent == "sandbox-dns" else zone.rrsets
+        wanted, zone.rrsets = (
+            zone.rrsets,
+            (self._public(zone) if call.agent == "sandbox-dns" else zone.rrsets),
+        )
         try:
             return forward()
         finally:
             zone.rrsets = wanted
 
     def _public(self, zone):
-        in_sync = [change for change in self.changes.values() if change.zone_id == zone.id and change.pending.over]
+        in_sync = [
+            change
+            for change in self.changes.values()
+            if change.zone_id == zone.id and change.pending.over
+        ]
         return in_sync[-1].after if in_sync else self.known.get(zone.id, zone.rrsets)
 
     @staticmethod
@@ -96,9 +112,17 @@ class Batch:
         self.seen = set()
 
     def apply(self, changes):
-        """Return the record sets after all changes; AwsError InvalidChangeBatch with every problem found."""
-        if sum(len(change["ResourceRecordSet"].get("ResourceRecords") or []) for change in changes) > MOST_RECORDS:
-            raise AwsError("InvalidChangeBatch", f"Number of records limit of {MOST_RECORDS} exceeded.")
+        """
+        Return the record sets after all changes; AwsError InvalidChangeBatch with every problem
+        found.
+        """
+        if (
+            sum(len(change["ResourceRecordSet"].get("ResourceRecords") or []) for change in changes)
+            > MOST_RECORDS
+        ):
+            raise AwsError(
+                "InvalidChangeBatch", f"Number of records limit of {MOST_RECORDS} exceeded."
+            )
         for change in changes:
             wanted = _record_set(change["ResourceRecordSet"])
             problem = self._problem(change["Action"], wanted)
@@ -115,7 +139,10 @@ class Batch:
     def _problem(self, action, wanted):
         """Return what is wrong with one change, None for nothing."""
         if (action, _key(wanted)) in self.seen:
-            return f"The request contains an invalid set of changes for a resource record set {_named(wanted)}"
+            return (
+                "The request contains an invalid set of changes for a resource record set"
+                f" {_named(wanted)}"
+            )
         self.seen.add((action, _key(wanted)))
         problem = self._name_problem(wanted.name) or _value_problem(wanted)
         if problem:
@@ -131,7 +158,9 @@ class Batch:
         if name != self.zone and not name.endswith(f".{self.zone}"):
             return f"RRSet with DNS name {name} is not permitted in zone {self.zone}"
         if any(not 1 <= len(label) <= LONGEST_LABEL for label in name[:-1].split(".")):
-            return f"FATAL problem: DomainLabelTooLong or DomainLabelEmpty encountered with '{name}'"
+            return (
+                f"FATAL problem: DomainLabelTooLong or DomainLabelEmpty encountered with '{name}'"
+            )
         try:
             validate_domain_name(name)
         except UnsupportedCharacter as err:
@@ -143,18 +172,27 @@ class Batch:
         if not found:
             return f"Tried to delete resource record set {_named(wanted)} but it was not found"
         if _content(found) != _content(wanted):
-            return f"Tried to delete resource record set {_named(wanted)} but the values provided do not match the current values"
+            return (
+                f"Tried to delete resource record set {_named(wanted)} but the values provided do"
+                " not match the current values"
+            )
         return None
 
     def _conflict(self, wanted):
         """A CNAME stands alone at its name, and never at the top of the zone."""
         if wanted.type == "CNAME" and wanted.name == self.zone:
-            return f"RRSet of type CNAME with DNS name {wanted.name} is not permitted at apex in zone {self.zone}"
-        others = {other.type for other in self.sets.values() if other.name == wanted.name} - {wanted.type}
+            return (
+                f"RRSet of type CNAME with DNS name {wanted.name} is not permitted at apex in zone"
+                f" {self.zone}"
+            )
+        others = {other.type for other in self.sets.values() if other.name == wanted.name} - {
+            wanted.type
+        }
         if others and (wanted.type == "CNAME" or "CNAME" in others):
             return (
-                f"RRSet of type {wanted.type} with DNS name {wanted.name} is not permitted because a conflicting RRSet "
-                f"of type {sorted(others)[0]} with the same DNS name already exists in zone {self.zone}"
+                f"RRSet of type {wanted.type} with DNS name {wanted.name} is not permitted because"
+                f" a conflicting RRSet of type {sorted(others)[0]} with the same DNS name already"
+                f" exists in zone {self.zone}"
             )
         return None
 
@@ -163,14 +201,17 @@ def _record_set(data):
     """Return moto's record set for a parsed one, with a full, lower-case name."""
     name = data["Name"].lower()
     values = [record["Value"] for record in data.get("ResourceRecords") or []]
-    return RecordSet(data | {"Name": name if name.endswith(".") else f"{name}.", "ResourceRecords": values})
+    return RecordSet(
+        data | {"Name": name if name.endswith(".") else f"{name}.", "ResourceRecords": values}
+    )
 
 
 def _value_problem(wanted):
     if not wanted.alias_target and (wanted.ttl is None or not wanted.records):
         return (
-            "Invalid request: Expected exactly one of [AliasTarget, all of [TTL, and ResourceRecords], or "
-            f"TrafficPolicyInstanceId], but found none in Change with [Name={wanted.name}, Type={wanted.type}]"
+            "Invalid request: Expected exactly one of [AliasTarget, all of [TTL, and"
+            " ResourceRecords], or TrafficPolicyInstanceId], but found none in Change with"
+            f" [Name={wanted.name}, Type={wanted.type}]"
         )
     if wanted.type == "CNAME" and len(wanted.records) > 1:
         return f"FATAL problem: CNAME with more than one value encountered at '{wanted.name}'"

@@ -20,7 +20,9 @@ class Server:
 
     def __init__(self, folder, settings, host="127.0.0.1", port=0, health=None, seed=None):
         self.application = Application(folder, settings, health, seed)
-        self.http = make_server(host, port, self.application, threaded=True, request_handler=Handler)
+        self.http = make_server(
+            host, port, self.application, threaded=True, request_handler=Handler
+        )
         self.url = f"http://{host}:{self.http.server_port}"
 
     def run(self):

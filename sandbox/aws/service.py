@@ -8,8 +8,9 @@ class Service:
     """
     One AWS service in front of moto's.
 
-    A public method with the name of an operation answers that operation; every other operation goes to moto.
-    Calls of one service are worked one at a time: moto's own checks and changes are not atomic.
+    A public method with the name of an operation answers that operation; every other operation goes
+    to moto. Calls of one service are worked one at a time: moto's own checks and changes are not
+    atomic.
     """
 
     def __init__(self, folder, settings):
@@ -33,9 +34,11 @@ class Service:
 
 class Pending:
     """
-    Something that AWS finishes some time after it has answered; a fault can hold it for as long as it stands.
+    Something that AWS finishes some time after it has answered; a fault can hold it for as long as
+    it stands.
 
-    seconds: called for how long it takes, so that a change of the settings counts for what has begun too.
+    seconds: called for how long it takes, so that a change of the settings counts for what has
+    begun too.
     """
 
     def __init__(self, seconds, fault=None):
@@ -48,7 +51,9 @@ class Pending:
     def over(self):
         """Whether it is finished by now; once seen finished it stays so."""
         if not self.seen_over:
-            self.seen_over = time.monotonic() >= self.begun + self.seconds() and self._outcome != "pending"
+            self.seen_over = (
+                time.monotonic() >= self.begun + self.seconds() and self._outcome != "pending"
+            )
         return self.seen_over
 
     @property

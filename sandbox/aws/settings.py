@@ -1,11 +1,15 @@
-"""How long things take, and how often the load balancers look. Changed at run time through ``/_sandbox/settings``."""
+"""
+How long things take, and how often the load balancers look. Changed at run time through
+``/_sandbox/settings``.
+"""
 
 import dataclasses
 import json
 
 NULLABLE = ("health_interval", "health_healthy", "health_unhealthy", "health_timeout", "drain")
 
-# For tests inside one process: the same order of events as in the sandbox, in a fraction of the time.
+# For tests inside one process: the same order of events as in the sandbox, in a fraction of the
+# time.
 QUICK = {
     "health_interval": 0.05,
     "drain": 0.3,
@@ -35,11 +39,15 @@ class Settings:
         """
         Set some of the values.
 
-        changes: a dict of field name to number (or None where a load balancer has an answer of its own).
-        Raises ValueError naming every bad field; then nothing is changed.
+        changes: a dict of field name to number (or None where a load balancer has an answer of its
+        own). Raises ValueError naming every bad field; then nothing is changed.
         """
         known = [field.name for field in dataclasses.fields(self)]
-        problems = [f"{name}: unknown, expected one of {', '.join(known)}" for name in changes if name not in known]
+        problems = [
+            f"{name}: unknown, expected one of {', '.join(known)}"
+            for name in changes
+            if name not in known
+        ]
         problems += [
             f"{name}: expected a number of at least 0, not {value!r}"
             for name, value in changes.items()
@@ -63,9 +71,11 @@ class Settings:
 
 def from_config(folder):
     """
-    Read the ``times`` of the sandbox's ``config.json``; names that are not ours belong to other parts.
+    Read the ``times`` of the sandbox's ``config.json``; names that are not ours belong to other
+    parts.
 
-    folder: the sandbox's folder (Path). Returns Settings, with the defaults where the file says nothing.
+    folder: the sandbox's folder (Path). Returns Settings, with the defaults where the file says
+    nothing.
     """
     settings = Settings()
     try:

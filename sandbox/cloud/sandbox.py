@@ -2,8 +2,9 @@
 Salt Cloud driver of the sandbox: EC2 as the fake AWS speaks it
 ===============================================================
 
-Works with ``cloud.profile``, ``cloud.map_run`` and ``cloud.destroy`` on Salt 3006 to 3008 (3008 ships no EC2 driver,
-and the older one speaks only TLS and an old dialect). A profile names ``image``, ``size``, ``subnet`` and ``tag``.
+Works with ``cloud.profile``, ``cloud.map_run`` and ``cloud.destroy`` on Salt 3006 to 3008 (3008
+ships no EC2 driver, and the older one speaks only TLS and an old dialect). A profile names
+``image``, ``size``, ``subnet`` and ``tag``.
 
 .. code-block:: yaml
 
@@ -50,7 +51,10 @@ def avail_images(call=None):
 
         salt-cloud --list-images sandbox
     """
-    return {image["ImageId"]: _plain(image) for image in _ec2().describe_images(Owners=["self"])["Images"]}
+    return {
+        image["ImageId"]: _plain(image)
+        for image in _ec2().describe_images(Owners=["self"])["Images"]
+    }
 
 
 def avail_sizes(call=None):
@@ -82,7 +86,8 @@ def avail_locations(call=None):
 
 def list_nodes(call=None):
     """
-    Return ``{name: {id, image, size, state, private_ips, public_ips}}`` of every instance that is not terminated.
+    Return ``{name: {id, image, size, state, private_ips, public_ips}}`` of every instance that is
+    not terminated.
 
     CLI Example:
 
@@ -117,7 +122,9 @@ def list_nodes_min(call=None):
 
         salt-cloud -f list_nodes_min sandbox
     """
-    return {name: {"id": node["id"], "state": node["state"]} for name, node in list_nodes_full().items()}
+    return {
+        name: {"id": node["id"], "state": node["state"]} for name, node in list_nodes_full().items()
+    }
 
 
 def list_nodes_select(call=None):
@@ -131,7 +138,9 @@ def list_nodes_select(call=None):
         salt-cloud -S
     """
     wanted = __opts__.get("query.selection") or ["id", "name", "state"]
-    return {name: {key: node.get(key) for key in wanted} for name, node in list_nodes_full().items()}
+    return {
+        name: {key: node.get(key) for key in wanted} for name, node in list_nodes_full().items()
+    }
 
 
 def show_instance(name, call=None):
@@ -151,7 +160,8 @@ def create(vm_):
     """
     Run one instance with the profile's tags, and wait until it runs and its minion answers.
 
-    Raises ``SaltCloudExecutionTimeout`` naming the instance when it does not; the instance is left as it is.
+    Raises ``SaltCloudExecutionTimeout`` naming the instance when it does not; the instance is left
+    as it is.
 
     CLI Example:
 
@@ -161,11 +171,19 @@ def create(vm_):
     """
     name = vm_["name"]
     instance = _ec2().run_instances(**_request(vm_))["Instances"][0]["InstanceId"]
-    deadline = time.monotonic() + config.get_cloud_config_value("wait_for_minion", vm_, __opts__, default=120)
+    deadline = time.monotonic() + config.get_cloud_config_value(
+        "wait_for_minion", vm_, __opts__, default=120
+    )
     _wait(deadline, lambda: _is_running(instance), f"{name} ({instance}) is not running")
     if config.get_cloud_config_value("wait_for_minion", vm_, __opts__, default=120):
-        _wait(deadline, lambda: _answers(name), f"{name} ({instance}) runs, but its minion does not answer")
-    return _node(_ec2().describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0])
+        _wait(
+            deadline,
+            lambda: _answers(name),
+            f"{name} ({instance}) runs, but its minion does not answer",
+        )
+    return _node(
+        _ec2().describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+    )
 
 
 def destroy(name, call=None):
@@ -201,7 +219,9 @@ def _request(vm_):
     """The arguments of RunInstances for a profile."""
 
     def value(key, default=None):
-        return config.get_cloud_config_value(key, vm_, __opts__, default=default, search_global=False)
+        return config.get_cloud_config_value(
+            key, vm_, __opts__, default=default, search_global=False
+        )
 
     tags = {**(value("tag") or {}), "Name": vm_["name"]}
     request = {
@@ -210,7 +230,10 @@ def _request(vm_):
         "MinCount": 1,
         "MaxCount": 1,
         "TagSpecifications": [
-            {"ResourceType": "instance", "Tags": [{"Key": key, "Value": str(tags[key])} for key in sorted(tags)]}
+            {
+                "ResourceType": "instance",
+                "Tags": [{"Key": key, "Value": str(tags[key])} for key in sorted(tags)],
+            }
         ],
     }
     if value("subnet"):

@@ -9,9 +9,16 @@ from sandbox.hosts import record, watcher
 
 
 def main(argv=None):
-    """Watch until SIGTERM, which ends the hosts too; ``--stop`` ends watcher and hosts from outside, also after a kill."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox.hosts", description="The sandbox's hosts.")
-    parser.add_argument("--dir", default=os.environ.get("SANDBOX", ".sandbox"), help="the sandbox's folder")
+    """
+    Watch until SIGTERM, which ends the hosts too; ``--stop`` ends watcher and hosts from outside,
+    also after a kill.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m sandbox.hosts", description="The sandbox's hosts."
+    )
+    parser.add_argument(
+        "--dir", default=os.environ.get("SANDBOX", ".sandbox"), help="the sandbox's folder"
+    )
     parser.add_argument("--stop", action="store_true", help="end the watcher and every host")
     parser.add_argument("--instances", help="take the instances from this JSON file, not from AWS")
     options = parser.parse_args(argv)

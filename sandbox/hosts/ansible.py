@@ -1,9 +1,12 @@
-"""``ansible-playbook``, as far as a host of the sandbox needs it: Open edX's playbooks with Ansible's own output.
+"""
+``ansible-playbook``, as far as a host of the sandbox needs it: Open edX's playbooks with Ansible's
+own output.
 
-With ``--tags install:configuration`` it writes the configuration (which processes read when they start). Without, it also
-checks out the release branch, ``edx_platform_version`` (default ``mitx/<the host's codename>``) of ``edx_platform_repo``
-(default the sandbox's origin). ``-e migrate_db=yes`` migrates the purpose's databases, whatever the tags. Nothing is
-restarted. Exit status as Ansible's: 2 for a failed task, 4 for an unreachable host.
+With ``--tags install:configuration`` it writes the configuration (which processes read when they
+start). Without, it also checks out the release branch, ``edx_platform_version`` (default
+``mitx/<the host's codename>``) of ``edx_platform_repo`` (default the sandbox's origin). ``-e
+migrate_db=yes`` migrates the purpose's databases, whatever the tags. Nothing is restarted. Exit
+status as Ansible's: 2 for a failed task, 4 for an unreachable host.
 """
 
 import argparse
@@ -41,7 +44,9 @@ class Play:
         self.folder, self.extra, self.tags, self.playbook = folder, extra, tags, playbook
         self.host = record.read(folder / "host.json")
         self.checkout = folder / "root" / releases.CHECKOUT
-        self.counts = dict.fromkeys(("ok", "changed", "unreachable", "failed", "skipped", "rescued", "ignored"), 0)
+        self.counts = dict.fromkeys(
+            ("ok", "changed", "unreachable", "failed", "skipped", "rescued", "ignored"), 0
+        )
 
     def run(self):
         """Play it all; returns Ansible's exit status."""
@@ -52,23 +57,34 @@ class Play:
                 self.task(f"{self.playbook} : create application configuration", lambda: False)
                 raise Done
             if CONFIGURATION_TAG not in self.tags:
-                self.task(f"edxapp : checkout edx-platform repo into /{releases.CHECKOUT}", self.check_out)
+                self.task(
+                    f"edxapp : checkout edx-platform repo into /{releases.CHECKOUT}", self.check_out
+                )
             self.task("edxapp : create application configuration", self.configure)
             if str(self.extra.get("migrate_db", "no")).lower() in ("yes", "true", "1"):
                 self.task("edxapp : migrate", self.migrate)
         print(_starred("PLAY RECAP"))
-        print(f"{'localhost':<26} : " + " ".join(f"{key}={count:<4}" for key, count in self.counts.items()))
+        print(
+            f"{'localhost':<26} : "
+            + " ".join(f"{key}={count:<4}" for key, count in self.counts.items())
+        )
         return 4 if self.counts["unreachable"] else 2 if self.counts["failed"] else 0
 
     def task(self, title, do):
-        """One task: ``do()`` returns whether it changed anything, and raises Failed with the reason when it fails."""
+        """
+        One task: ``do()`` returns whether it changed anything, and raises Failed with the reason
+        when it fails.
+        """
         print(_starred(f"TASK [{title}]"), flush=True)
         try:
             changed = do()
         except Failed as err:
             kind = "unreachable" if self.counts["unreachable"] else "failed"
             self.counts["failed"] += kind == "failed"
-            print(f"fatal: [localhost]: {kind.upper()}! => {json.dumps({'changed': False, 'msg': str(err)})}\n")
+            print(
+                f"fatal: [localhost]: {kind.upper()}! =>"
+                f" {json.dumps({'changed': False, 'msg': str(err)})}\n"
+            )
             raise
         self.counts["ok"] += 1
         self.counts["changed"] += changed
@@ -76,7 +92,10 @@ class Play:
 
     def suffer(self):
         """The fault injected for this host, if any."""
-        facts = {"host": self.host["id"], **{key: self.host[key] for key in ("name", "purpose", "codename")}}
+        facts = {
+            "host": self.host["id"],
+            **{key: self.host[key] for key in ("name", "purpose", "codename")},
+        }
         action = (faults.take(self.folder.parent.parent, "ansible", **facts) or {}).get("action")
         if action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -89,7 +108,10 @@ class Play:
 
     def check_out(self):
         """The branch as origin has it now; nothing of an earlier checkout stays."""
-        origin = self.extra.get("edx_platform_repo") or f"file://{self.folder.parent.parent}/git/origin.git"
+        origin = (
+            self.extra.get("edx_platform_repo")
+            or f"file://{self.folder.parent.parent}/git/origin.git"
+        )
         version = self.extra.get("edx_platform_version") or f"mitx/{self.host['codename']}"
         before = releases.read(self.checkout)
         if not (self.checkout / ".git").exists():
@@ -113,7 +135,14 @@ class Play:
         """Migrate both databases; Failed with what manage.py said when one fails."""
         said = io.StringIO()
         for database in releases.DATABASES:
-            command = ["lms", "migrate", "--noinput", "--settings=production", "--database", database]
+            command = [
+                "lms",
+                "migrate",
+                "--noinput",
+                "--settings=production",
+                "--database",
+                database,
+            ]
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
                 status = manage.main(command)
             if status:
@@ -122,7 +151,9 @@ class Play:
 
 
 def main(argv=None):
-    """The command line of ansible-playbook; options that the sandbox has no use for are accepted."""
+    """
+    The command line of ansible-playbook; options that the sandbox has no use for are accepted.
+    """
     parser = argparse.ArgumentParser(prog="ansible-playbook")
     parser.add_argument("-e", "--extra-vars", action="append", default=[])
     parser.add_argument("-t", "--tags", action="append", default=[])
@@ -135,7 +166,10 @@ def main(argv=None):
 
 
 def _variables(options):
-    """``{name: value}`` of all ``-e``: ``key=value`` words, JSON, or ``@file`` (JSON; another kind of file says nothing)."""
+    """
+    ``{name: value}`` of all ``-e``: ``key=value`` words, JSON, or ``@file`` (JSON; another kind of
+    file says nothing).
+    """
     variables = {}
     for option in options:
         text = pathlib.Path(option[1:]).read_text() if option.startswith("@") else option

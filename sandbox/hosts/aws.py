@@ -7,28 +7,45 @@ ALIVE = ("running",)
 
 
 def client(config):
-    """An EC2 client of the sandbox's AWS that needs nothing from the environment, and is not in its log of calls."""
+    """
+    An EC2 client of the sandbox's AWS that needs nothing from the environment, and is not in its
+    log of calls.
+    """
     return boto3.client(
         "ec2",
-        endpoint_url=f"http://{config.get('addresses', {}).get('aws', '127.0.0.1')}:{config['ports']['aws']}",
+        endpoint_url=(
+            f"http://{config.get('addresses', {}).get('aws', '127.0.0.1')}:{config['ports']['aws']}"
+        ),
         region_name=config.get("region", "us-east-1"),
         aws_access_key_id="sandbox",
         aws_secret_access_key="sandbox",
         config=botocore.config.Config(
-            user_agent_extra="sandbox-internal", connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 1}
+            user_agent_extra="sandbox-internal",
+            connect_timeout=5,
+            read_timeout=20,
+            retries={"total_max_attempts": 1},
         ),
     )
 
 
 def instances(ec2):
-    """Running instances that carry a tag ``role``: ``[{id, image, private_ip, tags: {key: value}}]``.
+    """
+    Running instances that carry a tag ``role``: ``[{id, image, private_ip, tags: {key: value}}]``.
 
     Raises what boto3 raises when AWS does not answer: that is not the same as no instances.
     """
     pages = ec2.get_paginator("describe_instances").paginate(
-        Filters=[{"Name": "instance-state-name", "Values": list(ALIVE)}, {"Name": "tag-key", "Values": ["role"]}]
+        Filters=[
+            {"Name": "instance-state-name", "Values": list(ALIVE)},
+            {"Name": "tag-key", "Values": ["role"]},
+        ]
     )
-    return [_plain(one) for page in pages for group in page["Reservations"] for one in group["Instances"]]
+    return [
+        _plain(one)
+        for page in pages
+        for group in page["Reservations"]
+        for one in group["Instances"]
+    ]
 
 
 def _plain(instance):

@@ -1,6 +1,9 @@
-"""The databases of a purpose: SQLite files with Django's table of applied migrations, and nothing else in them.
+"""
+The databases of a purpose: SQLite files with Django's table of applied migrations, and nothing else
+in them.
 
-``$SANDBOX/databases/<purpose>.sqlite3`` is ``default``, ``<purpose>.student_module_history.sqlite3`` the second one.
+``$SANDBOX/databases/<purpose>.sqlite3`` is ``default``,
+``<purpose>.student_module_history.sqlite3`` the second one.
 """
 
 import contextlib
@@ -11,7 +14,8 @@ from sandbox.hosts import record
 from sandbox.hosts import release as releases
 
 TABLE = """CREATE TABLE IF NOT EXISTS django_migrations (
-    id INTEGER PRIMARY KEY, app TEXT NOT NULL, name TEXT NOT NULL, applied TEXT NOT NULL, UNIQUE (app, name))"""
+    id INTEGER PRIMARY KEY, app TEXT NOT NULL, name TEXT NOT NULL, applied TEXT NOT NULL,
+    UNIQUE (app, name))"""
 
 
 class Missing(Exception):
@@ -19,10 +23,11 @@ class Missing(Exception):
 
 
 def seed_databases(directory, purposes, said):
-    """Create the databases of each purpose as a release left them; those that exist stay as they are.
+    """
+    Create the databases of each purpose as a release left them; those that exist stay as they are.
 
-    directory: the sandbox's. said: the content of a ``release.json`` (see :mod:`sandbox.hosts.release`), for an upgrade
-    Juniper's. Returns the paths created.
+    directory: the sandbox's. said: the content of a ``release.json`` (see
+    :mod:`sandbox.hosts.release`), for an upgrade Juniper's. Returns the paths created.
     """
     created = []
     for purpose in purposes:
@@ -43,14 +48,20 @@ def path(directory, purpose, database):
 
 
 def applied(directory, purpose, database):
-    """Names (``app.name``) of the migrations applied, in their order. Missing when there is no such database."""
+    """
+    Names (``app.name``) of the migrations applied, in their order. Missing when there is no such
+    database.
+    """
     with connected(directory, purpose, database) as connection:
         rows = connection.execute("SELECT app, name FROM django_migrations ORDER BY id")
         return [f"{app}.{name}" for app, name in rows]
 
 
 def mismatch(directory, purpose, migrations):
-    """What keeps code with these ``{database: [migrations]}`` from working, as one sentence; None when nothing does."""
+    """
+    What keeps code with these ``{database: [migrations]}`` from working, as one sentence; None when
+    nothing does.
+    """
     for database, names in migrations.items():
         there = applied(directory, purpose, database)
         lacking = [name for name in names if name not in there]
@@ -58,7 +69,9 @@ def mismatch(directory, purpose, migrations):
             return f"database {database} of {purpose} lacks {', '.join(lacking)}"
         unknown = [name for name in there if name not in names]
         if unknown:
-            return f"database {database} of {purpose} has {', '.join(unknown)}, unknown to this code"
+            return (
+                f"database {database} of {purpose} has {', '.join(unknown)}, unknown to this code"
+            )
     return None
 
 

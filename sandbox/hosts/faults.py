@@ -1,17 +1,22 @@
 """Faults on demand: ``$SANDBOX/faults/<kind>.json`` holds one fault or a list of them.
 
-A fault: ``{"match": {fact: value, …}, "times": N, …}``. It strikes where every fact of ``match`` is equal (none = always),
-``times`` times (absent = until the file goes). What it does is read by whoever takes it:
+A fault: ``{"match": {fact: value, …}, "times": N, …}``. It strikes where every fact of ``match`` is
+equal (none = always), ``times`` times (absent = until the file goes). What it does is read by
+whoever takes it:
 
-=========  ==========================================================  ==============================================
-kind       facts                                                       what it does
-=========  ==========================================================  ==============================================
-migrate    host, name, purpose, database, migration                    action: fail | hang | kill (itself)
-ansible    host, name, purpose, codename                               action: fail | unreachable | hang | kill
-process    host, name, purpose, process (at its start)                 action: exit (FATAL in the end) | hang (no port)
-web        host, name, purpose, process, path (at each request)        status, text, delay (seconds)
-worker     host, name, purpose, process (at each look at the queue)    action: idle (leaves the job), delay (seconds)
-=========  ==========================================================  ==============================================
+migrate
+    Facts: host, name, purpose, database, migration. ``action``: fail, hang, kill (itself).
+ansible
+    Facts: host, name, purpose, codename. ``action``: fail, unreachable, hang, kill.
+process
+    At its start. Facts: host, name, purpose, process. ``action``: exit (FATAL in the end), hang (no
+    port).
+web
+    At each request. Facts: host, name, purpose, process, path. ``status``, ``text``, ``delay``
+    (seconds).
+worker
+    At each look at the queue. Facts: host, name, purpose, process. ``action``: idle (leaves the
+    job); ``delay`` (seconds).
 """
 
 import fcntl
@@ -23,7 +28,7 @@ KINDS = ("migrate", "ansible", "process", "web", "worker")
 
 
 def put(sandbox, kind, *faults):
-    """Set the faults of one kind (none = remove them); see the table above for what a fault is."""
+    """Set the faults of one kind (none = remove them); see above for what a fault is."""
     if kind not in KINDS:
         raise ValueError(f"unknown kind of fault {kind!r}, known: {', '.join(KINDS)}")
     with _locked(sandbox):
@@ -31,7 +36,10 @@ def put(sandbox, kind, *faults):
 
 
 def take(sandbox, kind, **facts):
-    """The first fault of this kind that matches the facts, or None. One use is counted off its ``times``."""
+    """
+    The first fault of this kind that matches the facts, or None. One use is counted off its
+    ``times``.
+    """
     path = _path(sandbox, kind)
     if not path.exists():
         return None

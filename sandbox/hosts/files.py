@@ -1,4 +1,7 @@
-"""What is written for the daemons of a host before it boots: the configuration of minion and supervisord, and the units."""
+"""
+What is written for the daemons of a host before it boots: the configuration of minion and
+supervisord, and the units.
+"""
 
 import os
 import pathlib
@@ -9,7 +12,14 @@ import shutil
 from sandbox.hosts import minion_site, record
 
 MINION_MODULES = pathlib.Path(__file__).resolve().parent / "minion_modules"
-TAGS_AS_GRAINS = ("environment", "purpose", "edx_codename", "release-version", "launch-date", "business_unit")
+TAGS_AS_GRAINS = (
+    "environment",
+    "purpose",
+    "edx_codename",
+    "release-version",
+    "launch-date",
+    "business_unit",
+)
 PROGRAMS = {
     "edx": {"lms": "openedx lms", "cms": "openedx cms", "nginx": "front"},
     "edx-worker": {"lms_worker": "worker lms_worker", "cms_worker": "worker cms_worker"},
@@ -49,7 +59,9 @@ stdout_logfile=edx/var/log/supervisor/{name}.log
 
 
 def minion(config, host, folder):
-    """The minion's configuration, as a dict: one process, no threads or timers that it can do without."""
+    """
+    The minion's configuration, as a dict: one process, no threads or timers that it can do without.
+    """
     run = host["run"]
     return {
         "id": host["name"],
@@ -75,7 +87,8 @@ def minion(config, host, folder):
         "enable_gpu_grains": False,
         "enable_fqdns_grains": False,
         "enable_legacy_startup_events": False,
-        # A second host of the same name is refused by the master. It asks again, and gets in once the first one is gone.
+        # A second host of the same name is refused by the master. It asks again, and gets in once
+        # the first one is gone.
         "rejected_retry": True,
         "acceptance_wait_time": 1,
         "acceptance_wait_time_max": 5,
@@ -92,7 +105,10 @@ def grains(tags):
 
 def supervisord(config, host, folder):
     """The text of supervisord.conf."""
-    words = {key: str(value).replace("%", "%%") for key, value in {"folder": folder, "run": host["run"]}.items()}
+    words = {
+        key: str(value).replace("%", "%%")
+        for key, value in {"folder": folder, "run": host["run"]}.items()
+    }
     # As root, supervisord warns unless told who it is; as anybody else it refuses to be told.
     user = f"user={_user()}\n" if os.getuid() == 0 else ""
     text = SUPERVISORD.format(user=user, **words)
@@ -108,16 +124,31 @@ def supervisord(config, host, folder):
 
 
 def units(config, host, folder):
-    """The units of a host. gitreload runs on web hosts; on a base instance it is there, but disabled."""
+    """
+    The units of a host. gitreload runs on web hosts; on a base instance it is there, but disabled.
+    """
     python = config["python"]
     salt_minion = shutil.which("salt-minion", path=os.path.dirname(python)) or "salt-minion"
-    found = {"supervisor": [python, "-m", "supervisor.supervisord", "-c", str(folder / "supervisord.conf"), "-n"]}
+    found = {
+        "supervisor": [
+            python,
+            "-m",
+            "supervisor.supervisord",
+            "-c",
+            str(folder / "supervisord.conf"),
+            "-n",
+        ]
+    }
     if host["role"] == "edx":
         found["gitreload"] = [python, "-s", "-S", "-m", "sandbox.hosts.openedx", "gitreload"]
-    # On a small machine a highstate of many hosts must not keep visitors waiting: on real ones it would not.
+    # On a small machine a highstate of many hosts must not keep visitors waiting: on real ones it
+    # would not.
     words = ["-c", str(folder / "minion"), "--disable-keepalive", "-l", "quiet"]
     found["salt-minion"] = ["nice", "-n", "10", python, "-S", salt_minion, *words]
-    environments = {"gitreload": {"SANDBOX_PROCESS": "gitreload"}, "salt-minion": {"PYTHONPATH": minion_site.path(config)}}
+    environments = {
+        "gitreload": {"SANDBOX_PROCESS": "gitreload"},
+        "salt-minion": {"PYTHONPATH": minion_site.path(config)},
+    }
     return {
         name: {
             "argv": argv,
@@ -130,8 +161,19 @@ def units(config, host, folder):
 
 
 def environment(config, sandbox, folder):
-    """The whole environment of a host's processes: nothing of the shell that started the sandbox gets in."""
-    bins = [f"{sandbox}/bin", os.path.dirname(config["python"]), "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
+    """
+    The whole environment of a host's processes: nothing of the shell that started the sandbox gets
+    in.
+    """
+    bins = [
+        f"{sandbox}/bin",
+        os.path.dirname(config["python"]),
+        "/usr/local/bin",
+        "/usr/bin",
+        "/bin",
+        "/usr/sbin",
+        "/sbin",
+    ]
     return {
         "HOME": str(folder / "root"),
         "USER": _user(),
@@ -143,13 +185,21 @@ def environment(config, sandbox, folder):
         "SANDBOX": str(sandbox),
         "SANDBOX_HOST": str(folder),
         "SANDBOX_INIT": str(folder),
-        "SPT_NOENV": "1",  # else setproctitle, which Salt calls, writes over the environment that tells whose process it is
+        "SPT_NOENV": (
+            "1"
+            # Else setproctitle, which Salt calls, writes over the environment that tells whose
+            # process
+            # it is
+        ),
         "MALLOC_ARENA_MAX": "2",
     }
 
 
 def write(config, host, sandbox, folder):
-    """Write all of it. What an earlier boot left changed from within stays: the grains, and which units are enabled."""
+    """
+    Write all of it. What an earlier boot left changed from within stays: the grains, and which
+    units are enabled.
+    """
     (folder / "minion").mkdir(parents=True, exist_ok=True)
     record.write(folder / "minion" / "minion", minion(config, host, folder))
     if not (folder / "minion" / "grains").exists():
@@ -157,7 +207,10 @@ def write(config, host, sandbox, folder):
     (folder / "supervisord.conf").write_text(supervisord(config, host, folder))
     known = record.read(folder / "units.json") or {}
     said = units(config, host, folder)
-    record.write(folder / "units.json", {name: {**unit, **_kept(known.get(name, {}))} for name, unit in said.items()})
+    record.write(
+        folder / "units.json",
+        {name: {**unit, **_kept(known.get(name, {}))} for name, unit in said.items()},
+    )
 
 
 def _kept(unit):

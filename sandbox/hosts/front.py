@@ -1,8 +1,10 @@
-"""The ``nginx`` of a web host: TLS on the host's address, and each request to the process its hostname belongs to.
+"""
+The ``nginx`` of a web host: TLS on the host's address, and each request to the process that its
+hostname belongs to.
 
-``studio*`` goes to cms, ``gr.*``, ``gr-*`` and ``gitreload*`` to gitreload, everything else to lms. A heartbeat asked of no
-name in particular (or of the LMS's) is good when lms or cms answers. 502 when the process is not there, 504 when it does
-not answer.
+``studio*`` goes to cms, ``gr.*``, ``gr-*`` and ``gitreload*`` to gitreload, everything else to lms.
+A heartbeat asked of no name in particular (or of the LMS's) is good when lms or cms answers. 502
+when the process is not there, 504 when it does not answer.
 
 Run by supervisord: ``python -s -S -m sandbox.hosts.front``.
 """
@@ -44,19 +46,29 @@ class Front(web.Handler):
         return ["lms", "cms"] if self.path.startswith("/heartbeat") else ["lms"]
 
     def ask(self, connection, body):
-        """What to send of a process's answer. OSError (TimeoutError among them) or HTTPException when there is none."""
+        """
+        What to send of a process's answer. OSError (TimeoutError among them) or HTTPException when
+        there is none.
+        """
         try:
-            connection.request(self.command, self.path, body, {"Host": self.headers.get("Host") or "localhost"})
+            connection.request(
+                self.command, self.path, body, {"Host": self.headers.get("Host") or "localhost"}
+            )
             response = connection.getresponse()
             data = response.read()
         finally:
             connection.close()
-        named = [(key, value) for key, value in response.getheaders() if key.startswith("X-Open-edX")]
+        named = [
+            (key, value) for key, value in response.getheaders() if key.startswith("X-Open-edX")
+        ]
         return response.status, data, response.getheader("Content-Type"), named
 
 
 class TlsServer(web.Server):
-    """Each client's handshake happens in the thread of its own request, so that a slow one keeps nobody waiting."""
+    """
+    Each client's handshake happens in the thread of its own request, so that a slow one keeps
+    nobody waiting.
+    """
 
     def finish_request(self, request, client_address):
         """Shake hands, then handle."""

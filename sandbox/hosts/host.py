@@ -30,7 +30,8 @@ class Host:
         return bool(self.facts) and proc.alive(self.facts.get("init"))
 
     def boot(self, instance):
-        """Bring it up: disk, files, init. instance: as :func:`sandbox.hosts.aws.instances` gives it.
+        """
+        Bring it up: disk, files, init. instance: as :func:`sandbox.hosts.aws.instances` gives it.
 
         Whatever a killed watcher left half-made is made again.
         """
@@ -55,8 +56,8 @@ class Host:
     def end(self, rows):
         """Bring it down, a step at each call; True when nothing of it is left.
 
-        rows: its live processes now, of :func:`sandbox.hosts.proc.of_hosts`. Everything is asked to end at once (init asks
-        its units), and killed by pid after ``END_SECONDS``.
+        rows: its live processes now, of :func:`sandbox.hosts.proc.of_hosts`. Everything is asked to
+        end at once (init asks its units), and killed by pid after ``END_SECONDS``.
         """
         if not rows:
             return self._gone()
@@ -72,7 +73,10 @@ class Host:
 
     def _gone(self):
         for line in self._unfinished():
-            for path in (self.sandbox / "logs" / "processes.jsonl", self.folder / "root" / process.LOG):
+            for path in (
+                self.sandbox / "logs" / "processes.jsonl",
+                self.folder / "root" / process.LOG,
+            ):
                 record.append(path, **{**line, "event": "stopped", "by": "watcher"})
         shutil.rmtree(self.facts["run"], ignore_errors=True)
         self.facts.update(state="gone", init=None)
@@ -91,7 +95,10 @@ class Host:
         return list(begun.values())
 
     def _make_disk(self, image):
-        """The image's disk, whole or not at all; an image without one is an empty disk. What a boot resets is reset."""
+        """
+        The image's disk, whole or not at all; an image without one is an empty disk. What a boot
+        resets is reset.
+        """
         root, source = self.folder / "root", self.sandbox / "images" / image / "root"
         if not root.exists():
             part = self.folder / "root.part"
@@ -117,7 +124,9 @@ class Host:
             "environment": tags.get("environment"),
             "purpose": tags.get("purpose"),
             "codename": tags.get("edx_codename"),
-            "release": int(tags["release-version"]) if tags.get("release-version", "").isdigit() else None,
+            "release": (
+                int(tags["release-version"]) if tags.get("release-version", "").isdigit() else None
+            ),
             "base": tags.get("Name", "").endswith("-base"),
             "address": address,
             "port": port,
@@ -128,18 +137,26 @@ class Host:
         }
 
     def _run(self):
-        """The folder of its sockets, by as short a path as can be: a minion's have names of 32 characters, of 107 at most."""
+        """
+        The folder of its sockets, by as short a path as can be: a minion's have names of 32
+        characters, of 107 at most.
+        """
         folder = pathlib.Path(self.config["paths"]["short"]) / "s" / self.identity
         folder.mkdir(parents=True, exist_ok=True)
         return str(folder)
 
     def _place(self):
-        """A loopback address of its own, and a port that is free there; those of an earlier boot where there was one."""
+        """
+        A loopback address of its own, and a port that is free there; those of an earlier boot where
+        there was one.
+        """
         if self.facts:
             return self.facts["address"], self.facts["port"]
         hosts = filter(None, (record.read(path) for path in self.folder.parent.glob("*/host.json")))
         taken = {host["address"] for host in hosts}
-        network = 20 + zlib.crc32(str(self.sandbox).encode()) % 200  # two sandboxes on a machine keep out of each other's way
+        network = (
+            20 + zlib.crc32(str(self.sandbox).encode()) % 200
+        )  # two sandboxes on a machine keep out of each other's way
         wanted = self.config["ports"].get("host", PORT)
         for number in range(len(taken) + 1, 255 * 255):
             address = f"127.{network}.{number // 254}.{number % 254 + 1}"

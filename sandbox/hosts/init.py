@@ -1,9 +1,10 @@
 """``init``: the first process of a host, and its stand-in for systemd.
 
-It runs the units of ``units.json`` (``{name: {argv, environment, enabled, stop_seconds}}``), each in a session of its own. It
-restarts what ends (``Restart=always``, sooner the longer it had lived) unless it was stopped through here, and answers on its
-socket: one JSON line in, ``{"do": "start|stop|restart|enable|disable|list", "unit": name}``; one out once it is so,
-``{"units": {name: {"running", "enabled", "pid"}}}`` or ``{"error": text}``. SIGTERM ends the units, and then init.
+It runs the units of ``units.json`` (``{name: {argv, environment, enabled, stop_seconds}}``), each
+in a session of its own. It restarts what ends (``Restart=always``, sooner the longer it had lived)
+unless it was stopped through here, and answers on its socket: one JSON line in, ``{"do":
+"start|stop|restart|enable|disable|list", "unit": name}``; one out once it is so, ``{"units": {name:
+{"running", "enabled", "pid"}}}`` or ``{"error": text}``. SIGTERM ends the units, and then init.
 
 Run by the watcher: ``python -s -S -m sandbox.hosts.init``, with the host's folder in SANDBOX_INIT.
 """
@@ -46,7 +47,9 @@ class Unit:
             self.process.terminate()
 
     def step(self):
-        """Bring what is nearer to what is wanted; returns seconds until there is more to do, or None."""
+        """
+        Bring what is nearer to what is wanted; returns seconds until there is more to do, or None.
+        """
         if self.process and self.process.poll() is not None:
             self._ended()
         left = self.due - time.monotonic()
@@ -79,7 +82,10 @@ class Unit:
         self.started = time.monotonic()
 
     def _ended(self):
-        """Its session goes with it, as a cgroup does: no second supervisord beside orphans of the first."""
+        """
+        Its session goes with it, as a cgroup does: no second supervisord beside orphans of the
+        first.
+        """
         proc.kill(proc.session(self.process.pid, self.folder))
         self.process = None
         steady = time.monotonic() - self.started > STEADY_SECONDS
@@ -92,18 +98,27 @@ class Init:
 
     def __init__(self, folder):
         self.folder = folder
-        self.units = {name: Unit(folder, name, said) for name, said in record.read(folder / "units.json").items()}
+        self.units = {
+            name: Unit(folder, name, said)
+            for name, said in record.read(folder / "units.json").items()
+        }
         self.ending = False
         self.waiting = []  # (connection, units that must settle before it is answered)
         self.selector = selectors.DefaultSelector()
-        self.server = self._listen(os.path.join(record.read(folder / "host.json")["run"], "init.sock"))
+        self.server = self._listen(
+            os.path.join(record.read(folder / "host.json")["run"], "init.sock")
+        )
         self.selector.register(self.server, selectors.EVENT_READ)
         self.selector.register(self._signals(), selectors.EVENT_READ)
 
     def run(self):
         """Until SIGTERM, and everything has ended."""
         while True:
-            pauses = [pause for pause in (unit.step() for unit in self.units.values()) if pause is not None]
+            pauses = [
+                pause
+                for pause in (unit.step() for unit in self.units.values())
+                if pause is not None
+            ]
             self._answer_settled()
             if self.ending and all(unit.settled() for unit in self.units.values()):
                 return
@@ -117,7 +132,10 @@ class Init:
             unit.stop()
 
     def do(self, what, name=None):
-        """Begin what a request asks; returns the units that must settle. LookupError for what is not known."""
+        """
+        Begin what a request asks; returns the units that must settle. LookupError for what is not
+        known.
+        """
         units = [] if what == "list" else [self.units[name]]
         if what in ("start", "stop"):
             getattr(units[0], what)()
@@ -127,7 +145,9 @@ class Init:
             units[0].start()
         elif what in ("enable", "disable"):
             units[0].enabled = units[0].said["enabled"] = what == "enable"
-            record.write(self.folder / "units.json", {unit.name: unit.said for unit in self.units.values()})
+            record.write(
+                self.folder / "units.json", {unit.name: unit.said for unit in self.units.values()}
+            )
         elif what != "list":
             raise LookupError(what)
         return units if what in ("start", "stop", "restart") else []
@@ -149,7 +169,9 @@ class Init:
     def _answer_settled(self):
         for one in [one for one in self.waiting if all(unit.settled() for unit in one[1])]:
             self.waiting.remove(one)
-            self._answer(one[0], {"units": {name: unit.state() for name, unit in self.units.items()}})
+            self._answer(
+                one[0], {"units": {name: unit.state() for name, unit in self.units.items()}}
+            )
 
     def _answer(self, connection, said):
         with contextlib.suppress(OSError), connection:

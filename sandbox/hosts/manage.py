@@ -1,13 +1,17 @@
-"""``manage.py`` of the Open edX stand-in, as Django's speaks: what a host's ``…/venvs/edxapp/bin/python manage.py`` runs.
+"""
+``manage.py`` of the Open edX stand-in, as Django's speaks: what a host's
+``…/venvs/edxapp/bin/python manage.py`` runs.
 
 ::
 
-    manage.py <lms|cms> migrate --noinput --fake-initial --settings=production [--database student_module_history]
+    manage.py <lms|cms> migrate --noinput --fake-initial --settings=production [--database
+    student_module_history]
     manage.py <lms|cms> showmigrations [--list|--plan] --settings=production [--database …]
 
-Each migration applied is a line in ``logs/migrations.jsonl``: ``{time, host, name, purpose, release, database, migration,
-alive}``. ``alive`` lists every process of the purpose that lived at that moment, on whatever host:
-``[{host, name, process, pid}]``; in an upgrade worth the name it is empty.
+Each migration applied is a line in ``logs/migrations.jsonl``: ``{time, host, name, purpose,
+release, database, migration, alive}``. ``alive`` lists every process of the purpose that lived at
+that moment, on whatever host: ``[{host, name, process, pid}]``; in an upgrade worth the name it is
+empty.
 """
 
 import argparse
@@ -32,7 +36,10 @@ def main(argv=None):
     try:
         return command(folder.parent.parent, host, code, options).run()
     except databases.Missing as err:
-        print(f"django.db.utils.OperationalError: unable to open database file: {err}", file=sys.stderr)
+        print(
+            f"django.db.utils.OperationalError: unable to open database file: {err}",
+            file=sys.stderr,
+        )
         return 1
 
 
@@ -44,14 +51,22 @@ class Command:
         self.database = options.database
         self.applied = databases.applied(sandbox, host["purpose"], self.database)
         self.known = code["migrations"][self.database]
-        self.facts = {"host": host["id"], "name": host["name"], "purpose": host["purpose"], "database": self.database}
+        self.facts = {
+            "host": host["id"],
+            "name": host["name"],
+            "purpose": host["purpose"],
+            "database": self.database,
+        }
 
 
 class ShowMigrations(Command):
     """``showmigrations``."""
 
     def run(self):
-        """Print what is applied (``[X]``) and what is not (``[ ]``): ``[ ]  app.name``, or in a list `` [ ] name`` by app."""
+        """
+        Print what is applied (``[X]``) and what is not (``[ ]``): ``[ ]  app.name``, or in a list
+        `` [ ] name`` by app.
+        """
         heading = None
         for migration in self.known:
             app, _, name = migration.partition(".")
@@ -68,9 +83,15 @@ class Migrate(Command):
     """``migrate``."""
 
     def run(self):
-        """Apply what is not applied, one by one. Exit status 1 when one fails; those before it stay applied."""
+        """
+        Apply what is not applied, one by one. Exit status 1 when one fails; those before it stay
+        applied.
+        """
         print("Operations to perform:")
-        print(f"  Apply all migrations: {', '.join(sorted({name.partition('.')[0] for name in self.known}))}")
+        print(
+            "  Apply all migrations:"
+            f" {', '.join(sorted({name.partition('.')[0] for name in self.known}))}"
+        )
         print("Running migrations:")
         pending = [name for name in self.known if name not in self.applied]
         if not pending:
@@ -95,7 +116,9 @@ class Migrate(Command):
 
     def survive(self, name):
         """Suffer the fault injected for this migration; False when it fails by it."""
-        action = (faults.take(self.sandbox, "migrate", **self.facts, migration=name) or {}).get("action")
+        action = (faults.take(self.sandbox, "migrate", **self.facts, migration=name) or {}).get(
+            "action"
+        )
         if action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         while action == "hang":
@@ -105,12 +128,18 @@ class Migrate(Command):
         return action != "fail"
 
     def alive(self):
-        """Every process of this purpose that is alive anywhere: ``[{host, name, process, pid}]``."""
+        """
+        Every process of this purpose that is alive anywhere: ``[{host, name, process, pid}]``.
+        """
         found = []
         for identity, rows in sorted(proc.of_hosts(self.sandbox / "hosts").items()):
             host = record.read(self.sandbox / "hosts" / identity / "host.json") or {}
             if host.get("purpose") == self.host["purpose"]:
-                found += [{"host": identity, "name": host["name"], **row} for row in rows if row["process"]]
+                found += [
+                    {"host": identity, "name": host["name"], **row}
+                    for row in rows
+                    if row["process"]
+                ]
         return found
 
 

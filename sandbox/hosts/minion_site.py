@@ -1,8 +1,10 @@
-"""What the hosts' minions import: Salt as it is installed here, and not much else, as on a real host.
+"""
+What the hosts' minions import: Salt as it is installed here, and not much else, as on a real host.
 
-For every job a minion makes ten loaders. Each lists Salt's folders file by file, byte code too, and looks through the metadata of all that
-is installed: here a virtual environment of some hundred packages, sixty times over. So: links to Salt's own files, without the byte code of
-what is loaded by name, links to the packages beside it, and no metadata.
+For every job a minion makes ten loaders. Each lists Salt's folders file by file, byte code too, and
+looks through the metadata of all that is installed: here a virtual environment of some hundred
+packages, sixty times over. So: links to Salt's own files, without the byte code of what is loaded
+by name, links to the packages beside it, and no metadata.
 """
 
 import importlib.util
@@ -10,7 +12,17 @@ import os
 import pathlib
 import shutil
 
-LOADED_BY_NAME = {"modules", "states", "returners", "proxy", "serializers", "renderers", "matchers", "executors", "utils"}
+LOADED_BY_NAME = {
+    "modules",
+    "states",
+    "returners",
+    "proxy",
+    "serializers",
+    "renderers",
+    "matchers",
+    "executors",
+    "utils",
+}
 METADATA = (".dist-info", ".egg-info", ".pth")
 
 
@@ -21,7 +33,10 @@ def path(config):
 
 def install(config):
     """Make it, once."""
-    target, salt = pathlib.Path(path(config)), pathlib.Path(importlib.util.find_spec("salt").submodule_search_locations[0])
+    target, salt = (
+        pathlib.Path(path(config)),
+        pathlib.Path(importlib.util.find_spec("salt").submodule_search_locations[0]),
+    )
     if target.exists():
         return
     scratch = target.with_name(f".site.{os.getpid()}")

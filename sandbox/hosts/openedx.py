@@ -1,9 +1,13 @@
-"""The Open edX stand-in: ``lms``, ``cms`` and ``gitreload``, each a web process on a unix socket behind ``nginx``.
+"""
+The Open edX stand-in: ``lms``, ``cms`` and ``gitreload``, each a web process on a unix socket
+behind ``nginx``.
 
-``/heartbeat`` answers 200 (JSON) whatever the schema, 503 when a database is missing. Every other path is a page: 500 with
-a plain sentence when the code's migrations are not exactly those of the purpose's databases, else 200. Every answer names
-the code that the process runs (``X-Open-edX-Release: <codename>@<commit>``), its host and when that was last configured.
-lms and cms push a job to the purpose's queue every two seconds, as visitors' doings would, while their pages work.
+``/heartbeat`` answers 200 (JSON) whatever the schema, 503 when a database is missing. Every other
+path is a page: 500 with a plain sentence when the code's migrations are not exactly those of the
+purpose's databases, else 200. Every answer names the code that the process runs
+(``X-Open-edX-Release: <codename>@<commit>``), its host and when that was last configured. lms and
+cms push a job to the purpose's queue every two seconds, as visitors' doings would, while their
+pages work.
 
 Run by supervisord (gitreload by init): ``python -s -S -m sandbox.hosts.openedx lms``.
 """
@@ -45,7 +49,10 @@ class Page(web.Handler):
             status, said = 200, "OK"
         except databases.Missing as err:
             status, said = 503, str(err)
-        body = {"modulestore": {"status": True, "message": "OK"}, "sql": {"status": status == 200, "message": said}}
+        body = {
+            "modulestore": {"status": True, "message": "OK"},
+            "sql": {"status": status == 200, "message": said},
+        }
         body["release"] = self.server.process.facts["release"]
         self.reply(status, json.dumps(body), "application/json")
 
@@ -58,21 +65,31 @@ class Page(web.Handler):
             problem = str(err)
         facts = {**me.host, "title": TITLES[me.facts["process"]], "release": me.facts["release"]}
         if problem:
-            self.reply(500, f"{me.facts['process']} with {me.facts['release']}: {problem}\n", "text/plain")
+            self.reply(
+                500, f"{me.facts['process']} with {me.facts['release']}: {problem}\n", "text/plain"
+            )
         else:
-            self.reply(200, PAGE.format(**{key: html.escape(str(value)) for key, value in facts.items()}))
+            self.reply(
+                200, PAGE.format(**{key: html.escape(str(value)) for key, value in facts.items()})
+            )
 
     def reply(self, status, body, content_type="text/html; charset=utf-8"):
         """Send an answer that says who gave it."""
         me = self.server.process
-        headers = [("X-Open-edX-Release", me.facts["release"]), ("X-Open-edX-Host", me.facts["name"])]
+        headers = [
+            ("X-Open-edX-Release", me.facts["release"]),
+            ("X-Open-edX-Host", me.facts["name"]),
+        ]
         headers += [("X-Open-edX-Process", me.facts["process"])]
         headers += [("X-Open-edX-Configured", me.configured)] if me.configured else []
         self.send(status, body, content_type, headers)
 
 
 def mismatch(me):
-    """What keeps a process's code from working on its purpose's databases, or None. Missing when one is not there."""
+    """
+    What keeps a process's code from working on its purpose's databases, or None. Missing when one
+    is not there.
+    """
     return databases.mismatch(me.sandbox, me.host["purpose"], me.release["migrations"])
 
 
@@ -80,7 +97,9 @@ def push_job(me):
     """One job, if visitors can do anything at all."""
     try:
         if me.facts["process"] != "gitreload" and not mismatch(me):
-            queue.push(me.sandbox, me.host["purpose"], by=f"{me.facts['name']} {me.facts['process']}")
+            queue.push(
+                me.sandbox, me.host["purpose"], by=f"{me.facts['name']} {me.facts['process']}"
+            )
     except databases.Missing:
         pass
 

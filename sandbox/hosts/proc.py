@@ -1,8 +1,9 @@
 """Processes as the kernel knows them (/proc): who is alive, and which belong to which host.
 
-A process is known by pid *and* start time, since pids are given out again. It belongs to the host whose folder its
-environment names in ``SANDBOX_INIT``: every process of a host inherits that from ``init``, and nothing else carries it
-(an operator may well export ``SANDBOX_HOST`` to use a host's ``supervisorctl``; that makes no shell part of a host).
+A process is known by pid *and* start time, since pids are given out again. It belongs to the host
+whose folder its environment names in ``SANDBOX_INIT``: every process of a host inherits that from
+``init``, and nothing else carries it (an operator may well export ``SANDBOX_HOST`` to use a host's
+``supervisorctl``; that makes no shell part of a host).
 """
 
 import contextlib
@@ -26,7 +27,8 @@ def alive(known):
 
 
 def of_hosts(hosts):
-    """Every live process of the hosts under the folder ``hosts``: ``{instance id: [{pid, process}]}``.
+    """
+    Every live process of the hosts under the folder ``hosts``: ``{instance id: [{pid, process}]}``.
 
     process: the Open edX stand-in's name (``lms``, ``cms_worker``, …), None for anything else.
     """
@@ -45,7 +47,11 @@ def of_hosts(hosts):
 def session(leader, owner):
     """Pids of the session led by ``leader`` that belong to the host folder ``owner``."""
     wanted = OWNER + os.fsencode(owner)
-    return [pid for pid in _pids() if _session(pid) == leader and _stat(pid) and wanted in _environment(pid)]
+    return [
+        pid
+        for pid in _pids()
+        if _session(pid) == leader and _stat(pid) and wanted in _environment(pid)
+    ]
 
 
 def kill(pids, number=signal.SIGKILL):

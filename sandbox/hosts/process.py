@@ -1,8 +1,9 @@
 """What every process of the Open edX stand-in does: know its host, log its life, end when told to.
 
-Each writes ``{time, host, name, role, purpose, process, release, pid, event: started|stopped}`` to ``logs/processes.jsonl``
-of the sandbox and to ``edx/var/log/processes.jsonl`` on its host's disk, so that the order of things can be proven.
-``release`` is ``<codename>@<commit>`` of the code as it lay on disk **when the process started**.
+Each writes ``{time, host, name, role, purpose, process, release, pid, event: started|stopped}`` to
+``logs/processes.jsonl`` of the sandbox and to ``edx/var/log/processes.jsonl`` on its host's disk,
+so that the order of things can be proven. ``release`` is ``<codename>@<commit>`` of the code as it
+lay on disk **when the process started**.
 """
 
 import contextlib
@@ -21,14 +22,19 @@ CONFIGURATION = "edx/etc/edxapp.json"
 
 
 class Process:
-    """A running process: ``facts`` (what it logs), ``host`` (host.json), ``sandbox``, ``folder``, ``release``."""
+    """
+    A running process: ``facts`` (what it logs), ``host`` (host.json), ``sandbox``, ``folder``,
+    ``release``.
+    """
 
     def __init__(self, name):
         self.folder = here()
         self.sandbox = self.folder.parent.parent
         self.host = record.read(self.folder / "host.json")
         self.release = releases.read(self.folder / "root" / releases.CHECKOUT)
-        self.configured = (record.read(self.folder / "root" / CONFIGURATION) or {}).get("configured")
+        self.configured = (record.read(self.folder / "root" / CONFIGURATION) or {}).get(
+            "configured"
+        )
         self.facts = {
             **{key: self.host[key] for key in ("name", "role", "purpose")},
             "host": self.host["id"],
@@ -42,7 +48,10 @@ class Process:
             signal.signal(number, lambda *_: None)
 
     def stopping(self, seconds, *readable):
-        """Wait: True when told to end; False after ``seconds``, or once one of ``readable`` has something to read."""
+        """
+        Wait: True when told to end; False after ``seconds``, or once one of ``readable`` has
+        something to read.
+        """
         ready, _, _ = select.select([self._wake, *readable], [], [], max(seconds, 0))
         return self._wake in ready
 
@@ -63,7 +72,10 @@ class Process:
 
 @contextlib.contextmanager
 def life(name, needs_code=True):
-    """The life of a process, logged; exits with a message where there is no code to run, or a fault says so."""
+    """
+    The life of a process, logged; exits with a message where there is no code to run, or a fault
+    says so.
+    """
     process = Process(name)
     if needs_code and not process.release:
         sys.exit(f"{name}: no code in {releases.CHECKOUT}")
@@ -85,5 +97,8 @@ def here():
     named = os.environ.get("SANDBOX_HOST")
     folder = pathlib.Path(named) if named else pathlib.Path(os.environ.get("HOME", "/")).parent
     if not (folder / "host.json").exists():
-        sys.exit(f"not on a host of the sandbox: {folder} has no host.json (SANDBOX_HOST and HOME say which host)")
+        sys.exit(
+            f"not on a host of the sandbox: {folder} has no host.json (SANDBOX_HOST and HOME say"
+            " which host)"
+        )
     return folder

@@ -1,8 +1,8 @@
 """The job queue of a purpose (Celery's place): ``$SANDBOX/queues/<purpose>.sqlite3``.
 
-``python -m sandbox.hosts.queue [--dir $SANDBOX] push PURPOSE [N] | depth [PURPOSE]``: ``depth`` prints one number, jobs that
-wait or are being worked. On a host, folder and purpose are by default the host's. A purpose that has neither queue nor
-database is an error, not an empty queue.
+``python -m sandbox.hosts.queue [--dir $SANDBOX] push PURPOSE [N] | depth [PURPOSE]``: ``depth``
+prints one number, jobs that wait or are being worked. On a host, folder and purpose are by default
+the host's. A purpose that has neither queue nor database is an error, not an empty queue.
 """
 
 import argparse
@@ -35,7 +35,9 @@ def depth(directory, purpose):
 
 
 def work(directory, purpose, do):
-    """Let ``do(job id)`` work the oldest job; it is taken off the queue when ``do`` returned. False when there is none.
+    """
+    Let ``do(job id)`` work the oldest job; it is taken off the queue when ``do`` returned. False
+    when there is none.
 
     The job stays on the queue when the worker dies half-way: whoever comes next works it again.
     """
@@ -53,7 +55,9 @@ def work(directory, purpose, do):
 
 def main(argv=None):
     """The command line above."""
-    parser = argparse.ArgumentParser(prog="sandbox.hosts.queue", description="The sandbox's job queues.")
+    parser = argparse.ArgumentParser(
+        prog="sandbox.hosts.queue", description="The sandbox's job queues."
+    )
     parser.add_argument("--dir", default=os.environ.get("SANDBOX"), help="the sandbox's folder")
     commands = parser.add_subparsers(dest="command", required=True)
     pushing = commands.add_parser("push", help="add jobs to a purpose's queue")
@@ -81,7 +85,9 @@ def _connected(directory, purpose):
     file = _path(directory, purpose)
     file.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(file, timeout=10, isolation_level=None)) as connection:
-        connection.execute("PRAGMA synchronous = OFF")  # a queue that outlives a power cut is not what is tested
+        connection.execute(
+            "PRAGMA synchronous = OFF"
+        )  # a queue that outlives a power cut is not what is tested
         connection.execute(TABLE)
         yield connection
 

@@ -12,7 +12,10 @@ def now():
 
 
 def append(path, **fields):
-    """Append one line ``{time, **fields}``: a single write, so that lines of several processes never mix."""
+    """
+    Append one line ``{time, **fields}``: a single write, so that lines of several processes never
+    mix.
+    """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps({"time": now(), **fields}) + "\n"
@@ -24,7 +27,10 @@ def append(path, **fields):
 
 
 def lines(path):
-    """Every line of a log as a dict; ``[]`` where there is none. A last line cut short by a kill is left out."""
+    """
+    Every line of a log as a dict; ``[]`` where there is none. A last line cut short by a kill is
+    left out.
+    """
     try:
         text = pathlib.Path(path).read_text()
     except FileNotFoundError:

@@ -1,15 +1,17 @@
-"""Commands under ``$SANDBOX/bin`` that find their host by ``SANDBOX_HOST``, else by HOME, and links to them on its disk.
+"""
+Commands under ``$SANDBOX/bin`` that find their host by ``SANDBOX_HOST``, else by HOME, and links to
+them on its disk.
 
-==============================================  =======================================================================
-on the host                                     is
-==============================================  =======================================================================
-``~/edx/bin/supervisorctl``                     ``bin/supervisorctl``: the real one (:mod:`sandbox.hosts.supervisorctl`), of this host's supervisord
-``~/edx/bin/ansible-playbook``                  ``bin/ansible-playbook``: :mod:`sandbox.hosts.ansible`
-``~/edx/app/edxapp/venvs/edxapp/bin/python``    ``bin/edxapp-python``: given ``manage.py``, :mod:`sandbox.hosts.manage`
-==============================================  =======================================================================
+``~/edx/bin/supervisorctl``
+    ``bin/supervisorctl``: the real one (:mod:`sandbox.hosts.supervisorctl`), of this host's
+    supervisord.
+``~/edx/bin/ansible-playbook``
+    ``bin/ansible-playbook``: :mod:`sandbox.hosts.ansible`.
+``~/edx/app/edxapp/venvs/edxapp/bin/python``
+    ``bin/edxapp-python``: given ``manage.py``, :mod:`sandbox.hosts.manage`.
 
-``bin/manage.py`` is the last one's second half by itself; ``bin/queue-depth`` prints the depth of the queue of its host's
-purpose.
+``bin/manage.py`` is the last one's second half by itself; ``bin/queue-depth`` prints the depth of
+the queue of its host's purpose.
 """
 
 import os
@@ -22,7 +24,8 @@ LINKS = {
     "edx/app/edxapp/venvs/edxapp/bin/python": "edxapp-python",
 }
 SUPERVISORCTL = """#!/bin/sh
-exec {python} -I -S {here}/supervisorctl.py {socket} -c "${{SANDBOX_HOST:-${{HOME%/root}}}}/supervisord.conf" "$@"
+host="${{SANDBOX_HOST:-${{HOME%/root}}}}"
+exec {python} -I -S {here}/supervisorctl.py {socket} -c "$host/supervisord.conf" "$@"
 """
 MODULE = """#!/bin/sh
 PYTHONPATH={repository}
@@ -41,13 +44,24 @@ def install(sandbox, config):
     """Write the commands into ``$SANDBOX/bin``."""
     bin_dir = pathlib.Path(sandbox) / "bin"
     bin_dir.mkdir(parents=True, exist_ok=True)
-    words = {"python": shlex.quote(config["python"]), "repository": shlex.quote(config["repository"])}
+    words = {
+        "python": shlex.quote(config["python"]),
+        "repository": shlex.quote(config["repository"]),
+    }
     here = shlex.quote(str(pathlib.Path(config["repository"]) / "sandbox" / "hosts"))
-    _script(bin_dir / "supervisorctl", SUPERVISORCTL.format(here=here, socket=shlex.quote(ctl_socket(config)), **words))
+    _script(
+        bin_dir / "supervisorctl",
+        SUPERVISORCTL.format(here=here, socket=shlex.quote(ctl_socket(config)), **words),
+    )
     _script(bin_dir / "ansible-playbook", MODULE.format(module="ansible", **words))
     _script(bin_dir / "manage.py", MODULE.format(module="manage", **words))
-    _script(bin_dir / "queue-depth", MODULE.format(module="queue", **words).replace('"$@"', "depth"))
-    _script(bin_dir / "edxapp-python", EDXAPP_PYTHON.format(manage=shlex.quote(str(bin_dir / "manage.py")), **words))
+    _script(
+        bin_dir / "queue-depth", MODULE.format(module="queue", **words).replace('"$@"', "depth")
+    )
+    _script(
+        bin_dir / "edxapp-python",
+        EDXAPP_PYTHON.format(manage=shlex.quote(str(bin_dir / "manage.py")), **words),
+    )
 
 
 def ctl_socket(config):

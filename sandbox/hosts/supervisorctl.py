@@ -1,14 +1,18 @@
-"""The real supervisorctl of every host without its start-up: 0.2 s of CPU each time, which sixty hosts on one machine do not have.
+"""
+The real supervisorctl of every host without its start-up: 0.2 s of CPU each time, which sixty hosts
+on one machine do not have.
 
-A server has it imported already and forks at each call; the client hands over its arguments and its three standard files, and ends
-with its exit status. When the client is killed, so is what it asked for. Where there is no server, the client becomes supervisorctl
-itself::
+A server has it imported already and forks at each call; the client hands over its arguments and its
+three standard files, and ends with its exit status. When the client is killed, so is what it asked
+for. Where there is no server, the client becomes supervisorctl itself::
 
     python -m sandbox.hosts.supervisorctl SOCKET                       # the server
-    python -I -S sandbox/hosts/supervisorctl.py SOCKET arguments…  # the client; imports nothing of ours, nor anything installed
+    python -I -S sandbox/hosts/supervisorctl.py SOCKET arguments…  # the client; imports nothing of
+    ours, nor anything installed
 """
 
-# The client's start-up is what it costs: only what is built in. The server imports the rest where it needs it.
+# The client's start-up is what it costs: only what is built in. The server imports the rest where
+# it needs it.
 import _socket
 import os
 import sys
@@ -38,7 +42,10 @@ def serve(path):
 
 
 def _attend(connection, main):
-    """One call, in a process of its own: a child does it, this one looks whether anybody still waits for it."""
+    """
+    One call, in a process of its own: a child does it, this one looks whether anybody still waits
+    for it.
+    """
     import select
     import signal
     import socket

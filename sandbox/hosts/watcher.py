@@ -1,7 +1,8 @@
 """The watcher: makes the hosts what the instances say, again and again.
 
-It keeps nothing in memory that matters: hosts live on when it is killed, and the next watcher takes them over by what
-host.json and /proc say. Only one watcher runs in a sandbox (a lock held by its process).
+It keeps nothing in memory that matters: hosts live on when it is killed, and the next watcher takes
+them over by what host.json and /proc say. Only one watcher runs in a sandbox (a lock held by its
+process).
 """
 
 import contextlib
@@ -25,7 +26,10 @@ class Busy(Exception):
 
 
 class Watcher:
-    """``source()`` gives the running instances (see :func:`sandbox.hosts.aws.instances`); ``config`` is config.json."""
+    """
+    ``source()`` gives the running instances (see :func:`sandbox.hosts.aws.instances`); ``config``
+    is config.json.
+    """
 
     def __init__(self, sandbox, config, source):
         self.sandbox = pathlib.Path(sandbox).resolve()
@@ -41,12 +45,16 @@ class Watcher:
         while not self.stopping:
             started = time.monotonic()
             self.tick()
-            # A look at many instances on a busy machine takes long: leave nearly all of the time to others.
+            # A look at many instances on a busy machine takes long: leave nearly all of the time to
+            # others.
             time.sleep(max(POLL_SECONDS, 8 * (time.monotonic() - started)))
         self.end_all()
 
     def tick(self):
-        """One look at the instances, and one step towards them. Without an answer from AWS nothing is touched."""
+        """
+        One look at the instances, and one step towards them. Without an answer from AWS nothing is
+        touched.
+        """
         try:
             instances = self.source()
         except Exception as err:  # noqa: BLE001 - whatever keeps AWS from answering, the hosts live on
@@ -56,10 +64,15 @@ class Watcher:
             self.reconcile({one["id"]: one for one in instances})
 
     def reconcile(self, instances):
-        """Boot what should run and does not, end what runs and should not. instances: by id. True when all is so."""
+        """
+        Boot what should run and does not, end what runs and should not. instances: by id. True when
+        all is so.
+        """
         _reap()
         there = folders(self.sandbox)
-        ending = [one for one, facts in there.items() if one not in instances and facts["state"] != "gone"]
+        ending = [
+            one for one, facts in there.items() if one not in instances and facts["state"] != "gone"
+        ]
         booting = [one for one in instances if not self._host(one).alive()]
         processes = proc.of_hosts(self.sandbox / "hosts") if ending or booting else {}
         ended = [self._attempt(self._host(one).end, one, processes.get(one, [])) for one in ending]
@@ -68,15 +81,22 @@ class Watcher:
         return all(ended) and not booting
 
     def end_all(self, seconds=END_SECONDS):
-        """End every host; TimeoutError naming those of which something is left after ``seconds``."""
+        """
+        End every host; TimeoutError naming those of which something is left after ``seconds``.
+        """
         deadline = time.monotonic() + seconds
         while not self.reconcile({}):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"still there after {seconds} s: {proc.of_hosts(self.sandbox / 'hosts')}")
+                raise TimeoutError(
+                    f"still there after {seconds} s: {proc.of_hosts(self.sandbox / 'hosts')}"
+                )
             time.sleep(0.1)
 
     def _boot(self, instance, rows):
-        """Boot a host once nothing of an earlier life is left of it; one whose init dies at once, not again and again."""
+        """
+        Boot a host once nothing of an earlier life is left of it; one whose init dies at once, not
+        again and again.
+        """
         host = self._host(instance["id"])
         if rows:
             proc.kill(row["pid"] for row in rows)
@@ -90,7 +110,10 @@ class Watcher:
         return self.hosts[identity]
 
     def _attempt(self, do, identity, *arguments):
-        """Do something to one host: whatever goes wrong with it is said once, tried again, and keeps no other waiting."""
+        """
+        Do something to one host: whatever goes wrong with it is said once, tried again, and keeps
+        no other waiting.
+        """
         try:
             done = do(*arguments)
             self._say(identity, None)
@@ -106,7 +129,9 @@ class Watcher:
 
 
 def watch(sandbox, config, source):
-    """Be the sandbox's watcher until SIGTERM or SIGINT, then end all hosts. Busy when there is one."""
+    """
+    Be the sandbox's watcher until SIGTERM or SIGINT, then end all hosts. Busy when there is one.
+    """
     with _lock(sandbox):
         watcher = Watcher(sandbox, config, source)
 
@@ -119,7 +144,10 @@ def watch(sandbox, config, source):
 
 
 def stop(sandbox, config):
-    """End the watcher, if there is one, and every host. Returns when nothing of them is left; TimeoutError if it is."""
+    """
+    End the watcher, if there is one, and every host. Returns when nothing of them is left;
+    TimeoutError if it is.
+    """
     deadline = time.monotonic() + END_SECONDS
     while True:
         with contextlib.suppress(Busy), _lock(sandbox):

@@ -1,4 +1,6 @@
-"""HTTP servers that a process can serve from its main loop and leave without cutting anybody off."""
+"""
+HTTP servers that a process can serve from its main loop and leave without cutting anybody off.
+"""
 
 import contextlib
 import http.client
@@ -28,7 +30,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Send a whole answer: status, text or bytes, headers as pairs. HEAD gets no body."""
         data = body.encode() if isinstance(body, str) else body
         self.send_response(status)
-        for key, value in (("Content-Type", content_type), ("Content-Length", str(len(data))), *headers):
+        for key, value in (
+            ("Content-Type", content_type),
+            ("Content-Length", str(len(data))),
+            *headers,
+        ):
             self.send_header(key, value)
         self.end_headers()
         if self.command != "HEAD":
@@ -43,7 +49,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """A threading server that is polled by its process (``serve``) and knows how many requests it is answering."""
+    """
+    A threading server that is polled by its process (``serve``) and knows how many requests it is
+    answering.
+    """
 
     allow_reuse_address = True
     daemon_threads = True
@@ -58,7 +67,10 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.socket.setblocking(False)
 
     def serve(self, interval=60, each=lambda: None):
-        """Serve until told to end, calling ``each`` every ``interval`` seconds; then finish what is being answered."""
+        """
+        Serve until told to end, calling ``each`` every ``interval`` seconds; then finish what is
+        being answered.
+        """
         due = time.monotonic() + interval
         while not self.process.stopping(due - time.monotonic(), self.socket):
             self.handle_request()

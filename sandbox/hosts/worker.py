@@ -1,9 +1,13 @@
-"""A queue worker, ``lms_worker`` or ``cms_worker``: works its purpose's jobs and logs each to ``logs/jobs.jsonl``.
+"""
+A queue worker, ``lms_worker`` or ``cms_worker``: works its purpose's jobs and logs each to
+``logs/jobs.jsonl``.
 
-A line: ``{time, host, name, role, purpose, process, release, job, evidence}``. ``evidence`` is None, or the sentence that says
-why this code had no business working on this database; such a line goes to ``logs/evidence.jsonl`` too.
+A line: ``{time, host, name, role, purpose, process, release, job, evidence}``. ``evidence`` is
+None, or the sentence that says why this code had no business working on this database; such a line
+goes to ``logs/evidence.jsonl`` too.
 
-Celery needs a while to load Open edX before it takes its first job: ``times.worker_start`` in config.json, seconds (default 0).
+Celery needs a while to load Open edX before it takes its first job: ``times.worker_start`` in
+config.json, seconds (default 0).
 
 Run by supervisord: ``python -s -S -m sandbox.hosts.worker lms_worker``.
 """
@@ -40,7 +44,9 @@ def step(me):
     if fault.get("action") == "idle":
         return False
     try:
-        return queue.work(me.sandbox, me.host["purpose"], lambda job: work(me, job, fault.get("delay", 0)))
+        return queue.work(
+            me.sandbox, me.host["purpose"], lambda job: work(me, job, fault.get("delay", 0))
+        )
     except sqlite3.OperationalError:  # the queue is locked for long, or being put in place
         return False
 

@@ -1,4 +1,7 @@
-"""Pillar of the sandbox, in the shape of MITx's own: ``environments`` (all purposes) and ``mitx`` (what we added)."""
+"""
+Pillar of the sandbox, in the shape of MITx's own: ``environments`` (all purposes) and ``mitx``
+(what we added).
+"""
 
 import pathlib
 
@@ -8,7 +11,10 @@ from sandbox.pillar import environments, mitx
 
 
 def write(config):
-    """Write the pillar tree, and the settings file that the existing orchestrations fetch, into the sandbox."""
+    """
+    Write the pillar tree, and the settings file that the existing orchestrations fetch, into the
+    sandbox.
+    """
     directory = pathlib.Path(config["directory"])
     folder = directory / "pillar"
     folder.mkdir(parents=True, exist_ok=True)
@@ -17,7 +23,10 @@ def write(config):
     _write(folder / "environments.sls", settings)
     _write(folder / "mitx.sls", mitx.pillar(config))
     _write(folder / "edx_worker.sls", {"schedule": restart_schedule(config)})
-    _write(folder / "top.sls", {"base": {"*master-operations*": ["environments", "mitx"], "edx-worker-*": ["edx_worker"]}})
+    _write(
+        folder / "top.sls",
+        {"base": {"*master-operations*": ["environments", "mitx"], "edx-worker-*": ["edx_worker"]}},
+    )
 
 
 def restart_schedule(config):

@@ -1,4 +1,7 @@
-"""``environments``: what MITx's ``environment_settings.yml`` says, foreign purposes and their odd shapes included."""
+"""
+``environments``: what MITx's ``environment_settings.yml`` says, foreign purposes and their odd
+shapes included.
+"""
 
 REPOSITORY = "https://github.com/mitodl/edx-platform"
 QA_SIZES = {"live": (2, 1), "draft": (1, 1)}
@@ -26,10 +29,13 @@ def qa(origin=REPOSITORY):
     purposes = {}
     for family, codename in (("current", "juniper"), ("next", "koa")):
         for kind, sizes in QA_SIZES.items():
-            # The sandbox's current-residential stands there to be left alone: one host of each role is enough.
+            # The sandbox's current-residential stands there to be left alone: one host of each role
+            # is enough.
             edx, workers = sizes if family == "next" else (1, 1)
             domains = qa_domains(family, kind)
-            purposes[f"{family}-residential-{kind}"] = purpose(domains, codename, origin, edx, workers)
+            purposes[f"{family}-residential-{kind}"] = purpose(
+                domains, codename, origin, edx, workers
+            )
     return {
         "business_unit": "residential",
         "vpc_name": "MITx QA",
@@ -41,7 +47,9 @@ def qa(origin=REPOSITORY):
 def production(origin=REPOSITORY):
     """MITx production: 18 + 6 hosts live, 3 + 3 draft."""
     purposes = {
-        f"residential-{kind}": purpose(production_domains(kind), "koa", origin, *PRODUCTION_SIZES[kind])
+        f"residential-{kind}": purpose(
+            production_domains(kind), "koa", origin, *PRODUCTION_SIZES[kind]
+        )
         for kind in ("draft", "live")
     }
     return {
@@ -75,7 +83,12 @@ def qa_domains(family, kind):
     """Host names of a QA purpose by kind."""
     draft = "staging-" if kind == "draft" else ""
     suffix = f"{draft}{family}-qa.mitx.mit.edu"
-    return {"lms": f"lms-{suffix}", "cms": f"studio-{suffix}", "preview": f"preview-{suffix}", "gitreload": f"gr-{suffix}"}
+    return {
+        "lms": f"lms-{suffix}",
+        "cms": f"studio-{suffix}",
+        "preview": f"preview-{suffix}",
+        "gitreload": f"gr-{suffix}",
+    }
 
 
 def production_domains(kind):
@@ -83,18 +96,29 @@ def production_domains(kind):
     if kind == "live":
         names = {"lms": "lms", "cms": "studio", "preview": "preview", "gitreload": "gr"}
     else:
-        names = {"lms": "staging", "cms": "studio-staging", "preview": "preview-staging", "gitreload": "gr-staging"}
+        names = {
+            "lms": "staging",
+            "cms": "studio-staging",
+            "preview": "preview-staging",
+            "gitreload": "gr-staging",
+        }
     return {domain: f"{name}.mitx.mit.edu" for domain, name in names.items()}
 
 
 def foreign(environment, origin):
     """Purposes of the same map that no run may touch: two of another shape, two of exactly ours."""
     return {
-        "xqwatcher": {"business_unit": "residential", "instances": [{"course": "686", "number": 1}]},
+        "xqwatcher": {
+            "business_unit": "residential",
+            "instances": [{"course": "686", "number": 1}],
+        },
         "mitx-cas": {"domains": [f"cas-{environment}.mitx.mit.edu"], "versions": {"cas": "v1.2"}},
         **{
             name: purpose(
-                {kind: f"{kind}-{name}-{environment}.mitx.mit.edu" for kind in ("lms", "cms", "preview", "gitreload")},
+                {
+                    kind: f"{kind}-{name}-{environment}.mitx.mit.edu"
+                    for kind in ("lms", "cms", "preview", "gitreload")
+                },
                 "juniper",
                 origin,
                 1,

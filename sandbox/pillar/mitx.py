@@ -54,7 +54,11 @@ def defaults(config):
         "release": release(config),
         "images": {"timeout": 120, "interval": 1},
         "services": services(config),
-        "drain": {"command": f"{config['paths']['bin']}/queue-depth", "timeout": 60, "interval": 0.5},
+        "drain": {
+            "command": f"{config['paths']['bin']}/queue-depth",
+            "timeout": 60,
+            "interval": 0.5,
+        },
         "migrate": migrate(config),
         "checks": checks(config),
         "elb": {"polls": 3, "interval": 0.5, "timeout": 60},
@@ -91,7 +95,9 @@ def services(config):
 
 def migrate(config):
     """Migration commands as the runbook has them, with the second database."""
-    manage = "cd ~/edx/app/edxapp/edx-platform && ~/edx/app/edxapp/venvs/edxapp/bin/python manage.py"
+    manage = (
+        "cd ~/edx/app/edxapp/edx-platform && ~/edx/app/edxapp/venvs/edxapp/bin/python manage.py"
+    )
     flags = "--noinput --fake-initial --settings=production"
     history = "--database student_module_history"
     return {
@@ -99,7 +105,10 @@ def migrate(config):
         "commands": [
             {"name": "lms", "command": f"{manage} lms migrate {flags}"},
             {"name": "cms", "command": f"{manage} cms migrate {flags}"},
-            {"name": "student_module_history", "command": f"{manage} lms migrate {history} {flags}"},
+            {
+                "name": "student_module_history",
+                "command": f"{manage} lms migrate {history} {flags}",
+            },
         ],
         "timeout": 120,
     }
@@ -112,7 +121,9 @@ def pending(manage, which=""):
 
 
 def checks(config):
-    """How a visitor gets to the sandbox's site: its own resolver, its own edge, its own authority."""
+    """
+    How a visitor gets to the sandbox's site: its own resolver, its own edge, its own authority.
+    """
     return {
         "paths": [{"path": "/", "status": 200}],
         "port": config["ports"]["edge"],

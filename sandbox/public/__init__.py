@@ -1,1 +1,4 @@
-"""The public side of the sandbox: names (:mod:`dns`), what answers behind them (:mod:`edge`), and who asks (:mod:`visitor`)."""
+"""
+The public side of the sandbox: names (:mod:`dns`), what answers behind them (:mod:`edge`), and who
+asks (:mod:`visitor`).
+"""

@@ -10,11 +10,18 @@ import botocore.parsers
 
 import sandbox.config
 
-ERRORS = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, botocore.parsers.ResponseParserError)
+ERRORS = (
+    botocore.exceptions.BotoCoreError,
+    botocore.exceptions.ClientError,
+    botocore.parsers.ResponseParserError,
+)
 
 
 def client(config, service, agent="sandbox-internal"):
-    """A boto3 client; the fake AWS knows it by its user agent, and tells ``sandbox-dns`` only of what is in sync."""
+    """
+    A boto3 client; the fake AWS knows it by its user agent, and tells ``sandbox-dns`` only of what
+    is in sync.
+    """
     return boto3.client(
         service,
         endpoint_url=sandbox.config.environment(config)["AWS_ENDPOINT_URL"],
@@ -32,8 +39,9 @@ def client(config, service, agent="sandbox-internal"):
 
 class Recent:
     """
-    What ``fetch()`` returned, at most ``seconds`` old. While AWS does not answer it is what was known last: names and
-    load balancers go on working when AWS's interface does not. Safe to use from several threads.
+    What ``fetch()`` returned, at most ``seconds`` old. While AWS does not answer it is what was
+    known last: names and load balancers go on working when AWS's interface does not. Safe to use
+    from several threads.
     """
 
     def __init__(self, fetch, seconds):

@@ -1,9 +1,11 @@
 """
-What CloudFront would answer: only for a distribution's aliases, and there the maintenance page from its S3 origin.
+What CloudFront would answer: only for a distribution's aliases, and there the maintenance page from
+its S3 origin.
 
-A viewer-request function cannot be run here; what it does is: every path and method is answered with the status of
-the distribution's custom error response (503), and ``Retry-After``. The page is cached as CloudFront caches an error
-page, until an invalidation is ``Completed``: a forgotten one shows.
+A viewer-request function cannot be run here; what it does is: every path and method is answered
+with the status of the distribution's custom error response (503), and ``Retry-After``. The page is
+cached as CloudFront caches an error page, until an invalidation is ``Completed``: a forgotten one
+shows.
 """
 
 import dataclasses
@@ -16,7 +18,10 @@ from sandbox.public import aws, http
 DISTRIBUTIONS_SECONDS = 1.0
 INVALIDATIONS_SECONDS = 0.5
 RETRY_AFTER = "300"
-DENIED = b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'
+DENIED = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code><Message>Access'
+    b" Denied</Message></Error>"
+)
 
 
 @dataclasses.dataclass
@@ -43,19 +48,28 @@ class CloudFront:
         distribution = self._distribution(request.host)
         head = request.start[0] == "HEAD"
         if distribution is None:
-            text = f"The request could not be satisfied. No distribution serves {request.host}.\n".encode()
+            text = "The request could not be satisfied. No distribution serves"
+            text = f"{text} {request.host}.\n".encode()
             return http.response(403, [("X-Cache", "Error from cloudfront")], text, head)
         rule = _error_rule(distribution)
         page = self._page(distribution, rule) if rule else None
         if page is None:
-            return http.response(403, [("Content-Type", "application/xml"), ("Server", "AmazonS3")], DENIED, head)
-        headers = [*page.headers, ("Retry-After", RETRY_AFTER), ("X-Cache", "Error from cloudfront")]
+            return http.response(
+                403, [("Content-Type", "application/xml"), ("Server", "AmazonS3")], DENIED, head
+            )
+        headers = [
+            *page.headers,
+            ("Retry-After", RETRY_AFTER),
+            ("X-Cache", "Error from cloudfront"),
+        ]
         return http.response(int(rule["ResponseCode"]), headers, page.body, head)
 
     def _distribution(self, host):
         for distribution in self._distributions.get():
             aliases = distribution["Aliases"].get("Items", [])
-            if distribution["Enabled"] and any(fnmatch.fnmatchcase(host, alias.lower()) for alias in aliases):
+            if distribution["Enabled"] and any(
+                fnmatch.fnmatchcase(host, alias.lower()) for alias in aliases
+            ):
                 return distribution
         return None
 
@@ -75,7 +89,9 @@ class CloudFront:
 
     def _fetch(self, distribution, rule, stale):
         try:
-            found = self._s3.get_object(Bucket=_bucket(distribution), Key=rule["ResponsePagePath"].lstrip("/"))
+            found = self._s3.get_object(
+                Bucket=_bucket(distribution), Key=rule["ResponsePagePath"].lstrip("/")
+            )
             body = found["Body"].read()
         except self._s3.exceptions.ClientError as err:
             if err.response["ResponseMetadata"]["HTTPStatusCode"] < 500:
@@ -83,10 +99,15 @@ class CloudFront:
             return stale
         except aws.ERRORS:
             return stale
-        headers = [("Content-Type", found.get("ContentType", "binary/octet-stream")), ("ETag", found["ETag"])]
+        headers = [
+            ("Content-Type", found.get("ContentType", "binary/octet-stream")),
+            ("ETag", found["ETag"]),
+        ]
         if found.get("CacheControl"):
             headers.append(("Cache-Control", found["CacheControl"]))
-        age = max(_shared_age(found.get("CacheControl", "")), int(rule.get("ErrorCachingMinTTL", 10)))
+        age = max(
+            _shared_age(found.get("CacheControl", "")), int(rule.get("ErrorCachingMinTTL", 10))
+        )
         return Page(body, headers, time.monotonic() + age)
 
     def _invalidated(self, distribution, path):
@@ -97,23 +118,34 @@ class CloudFront:
         completed = recent.get()
         done = self._done.setdefault((distribution, path), set())
         new, self._done[distribution, path] = completed.keys() - done, completed.keys() | done
-        return any(fnmatch.fnmatchcase(path, pattern) for each in new for pattern in completed[each])
+        return any(
+            fnmatch.fnmatchcase(path, pattern) for each in new for pattern in completed[each]
+        )
 
     def _completed(self, distribution):
         """``{id: [paths]}`` of every completed invalidation."""
         known = dict(self._invalidations[distribution].last or {})
-        listed = self._cloudfront.list_invalidations(DistributionId=distribution)["InvalidationList"].get("Items", [])
+        listed = self._cloudfront.list_invalidations(DistributionId=distribution)[
+            "InvalidationList"
+        ].get("Items", [])
         for each in listed:
             if each["Status"].lower() == "completed" and each["Id"] not in known:
-                found = self._cloudfront.get_invalidation(DistributionId=distribution, Id=each["Id"])["Invalidation"]
+                found = self._cloudfront.get_invalidation(
+                    DistributionId=distribution, Id=each["Id"]
+                )["Invalidation"]
                 known[each["Id"]] = found["InvalidationBatch"]["Paths"]["Items"]
         return known
 
 
 def _error_rule(distribution):
-    """What the distribution answers for an object that S3 denies, or None if it passes S3's own answer on."""
+    """
+    What the distribution answers for an object that S3 denies, or None if it passes S3's own answer
+    on.
+    """
     rules = distribution["CustomErrorResponses"].get("Items", [])
-    return next((rule for rule in rules if rule["ErrorCode"] == 403 and rule.get("ResponsePagePath")), None)
+    return next(
+        (rule for rule in rules if rule["ErrorCode"] == 403 and rule.get("ResponsePagePath")), None
+    )
 
 
 def _bucket(distribution):

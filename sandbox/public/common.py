@@ -12,7 +12,9 @@ ELB_ZONE = "elb.amazonaws.com"
 def arguments(description):
     """An argument parser with what every daemon of the public side takes."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--dir", default=str(sandbox.config.default_directory()), help="the sandbox's folder")
+    parser.add_argument(
+        "--dir", default=str(sandbox.config.default_directory()), help="the sandbox's folder"
+    )
     return parser
 
 
@@ -36,8 +38,9 @@ def is_aws_name(name):
 
 def address_of(name):
     """
-    The loopback address behind a name of AWS's own. Every ELB has one of its own; CloudFront has one for all
-    distributions, which tells them apart by the hostname that is asked for, as the real one does.
+    The loopback address behind a name of AWS's own. Every ELB has one of its own; CloudFront has
+    one for all distributions, which tells them apart by the hostname that is asked for, as the real
+    one does.
     """
     name = normal(name)
     if name.endswith(CLOUDFRONT_ZONE):

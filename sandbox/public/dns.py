@@ -1,4 +1,7 @@
-"""The name server of the sandbox's public names, over UDP and TCP: what Route 53 says, a moment old at most."""
+"""
+The name server of the sandbox's public names, over UDP and TCP: what Route 53 says, a moment old at
+most.
+"""
 
 import contextlib
 import signal
@@ -17,7 +20,10 @@ UDP_BYTES = 512
 
 
 class UdpServer(socketserver.UDPServer):
-    """Answers one after the other: what takes time is asking AWS, and the next question would only wait for the same."""
+    """
+    Answers one after the other: what takes time is asking AWS, and the next question would only
+    wait for the same.
+    """
 
     allow_reuse_address = True
 
@@ -64,7 +70,9 @@ def serve(config):
     servers = [UdpServer(where, _Udp), TcpServer(where, _Tcp)]
     for server in servers:
         server.zone = zone
-        threading.Thread(target=server.serve_forever, name=type(server).__name__, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, name=type(server).__name__, daemon=True
+        ).start()
     return servers
 
 

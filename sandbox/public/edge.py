@@ -1,8 +1,9 @@
 """
-Where the sandbox's public names lead: CloudFront on one loopback address, each load balancer on its own.
+Where the sandbox's public names lead: CloudFront on one loopback address, each load balancer on its
+own.
 
-All of them listen on the same TLS port (``ports.edge``) and, if there is one, plain port (``ports.edge_http``). A load
-balancer that is made later gets its listener within a second.
+All of them listen on the same TLS port (``ports.edge``) and, if there is one, plain port
+(``ports.edge_http``). A load balancer that is made later gets its listener within a second.
 """
 
 import asyncio
@@ -28,7 +29,11 @@ class Edge:
 
     def __init__(self, config):
         self._ports = config["ports"]
-        self._balancers, self._forwarder, self._cloudfront = Balancers(config), Forwarder(config), CloudFront(config)
+        self._balancers, self._forwarder, self._cloudfront = (
+            Balancers(config),
+            Forwarder(config),
+            CloudFront(config),
+        )
         self._threads = concurrent.futures.ThreadPoolExecutor(8, "aws")
         self._tls = _server_context(pathlib.Path(config["paths"]["pki"]))
         self._listeners = {}
@@ -56,10 +61,16 @@ class Edge:
     async def _listen(self, address, respond):
         serve = functools.partial(self._serve, respond)
         servers = [
-            await asyncio.start_server(serve, address, self._ports["edge"], ssl=self._tls, limit=LARGEST_HEAD, backlog=512)
+            await asyncio.start_server(
+                serve, address, self._ports["edge"], ssl=self._tls, limit=LARGEST_HEAD, backlog=512
+            )
         ]
         if self._ports.get("edge_http"):
-            servers.append(await asyncio.start_server(serve, address, self._ports["edge_http"], limit=LARGEST_HEAD))
+            servers.append(
+                await asyncio.start_server(
+                    serve, address, self._ports["edge_http"], limit=LARGEST_HEAD
+                )
+            )
         self._listeners[address] = servers
 
     def _close(self, address):

@@ -1,4 +1,7 @@
-"""What a classic load balancer would answer: one of its instances in service, else 503 with an empty body."""
+"""
+What a classic load balancer would answer: one of its instances in service, else 503 with an empty
+body.
+"""
 
 import asyncio
 import json
@@ -16,7 +19,10 @@ ANSWER_SECONDS = 12
 
 
 class Balancers:
-    """All load balancers: which there are, and who is in service behind each. Blocks on the fake AWS; thread safe."""
+    """
+    All load balancers: which there are, and who is in service behind each. Blocks on the fake AWS;
+    thread safe.
+    """
 
     def __init__(self, config):
         self._hosts = pathlib.Path(config["paths"]["hosts"])
@@ -30,12 +36,17 @@ class Balancers:
         for name, dns_name in self._balancers.get().items():
             other = found.setdefault(common.address_of(dns_name), name)
             if other != name:
-                raise SystemExit(f"The load balancers {other} and {name} fall on the same loopback address; rename one")
+                raise SystemExit(
+                    f"The load balancers {other} and {name} fall on the same loopback address;"
+                    " rename one"
+                )
         return found
 
     def members(self, name):
         """``(address, port)`` of every instance that gets requests."""
-        return self._health.setdefault(name, aws.Recent(lambda: self._in_service(name), HEALTH_SECONDS)).get()
+        return self._health.setdefault(
+            name, aws.Recent(lambda: self._in_service(name), HEALTH_SECONDS)
+        ).get()
 
     def recent_members(self, name):
         """The same without asking AWS, or None if that is what it takes."""
@@ -43,12 +54,19 @@ class Balancers:
 
     def _list(self):
         found = self._elb.get_paginator("describe_load_balancers").paginate().build_full_result()
-        return {balancer["LoadBalancerName"]: balancer["DNSName"] for balancer in found["LoadBalancerDescriptions"]}
+        return {
+            balancer["LoadBalancerName"]: balancer["DNSName"]
+            for balancer in found["LoadBalancerDescriptions"]
+        }
 
     def _in_service(self, name):
         states = self._elb.describe_instance_health(LoadBalancerName=name)["InstanceStates"]
         # One that is being deregistered still reads InService, but only finishes what it has.
-        serving = [state for state in states if state["State"] == "InService" and "deregistration" not in state["Description"]]
+        serving = [
+            state
+            for state in states
+            if state["State"] == "InService" and "deregistration" not in state["Description"]
+        ]
         return [place for state in serving if (place := self._place(state["InstanceId"]))]
 
     def _place(self, instance):
@@ -69,8 +87,9 @@ class Forwarder:
 
     async def respond(self, request, members):
         """
-        The answer of one of ``members`` to the request, as bytes. Which one is chance: dealt in turn, across all load
-        balancers, the requests for one name would all meet the same instance, and nobody a sick one beside it.
+        The answer of one of ``members`` to the request, as bytes. Which one is chance: dealt in
+        turn, across all load balancers, the requests for one name would all meet the same instance,
+        and nobody a sick one beside it.
         """
         if not members:
             return http.response(503)
@@ -81,12 +100,16 @@ class Forwarder:
             return http.response(504)
         except (OSError, http.Broken, asyncio.LimitOverrunError):
             return http.response(502)
-        answer.headers = [pair for pair in answer.headers if pair[0].lower() not in ("connection", "keep-alive")]
+        answer.headers = [
+            pair for pair in answer.headers if pair[0].lower() not in ("connection", "keep-alive")
+        ]
         answer.headers.append(("Connection", "close"))
         return answer.encode()
 
     async def _ask(self, request, address, port):
-        connecting = asyncio.open_connection(address, port, ssl=self._tls, server_hostname=request.host or None)
+        connecting = asyncio.open_connection(
+            address, port, ssl=self._tls, server_hostname=request.host or None
+        )
         reader, writer = await asyncio.wait_for(connecting, CONNECT_SECONDS)
         try:
             writer.write(_forwarded(request).encode())
@@ -98,5 +121,9 @@ class Forwarder:
 def _forwarded(request):
     drop = ("connection", "keep-alive", "x-forwarded-proto", "x-forwarded-port")
     headers = [pair for pair in request.headers if pair[0].lower() not in drop]
-    headers += [("Connection", "close"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Port", "443")]
+    headers += [
+        ("Connection", "close"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Port", "443"),
+    ]
     return http.Message(request.start, headers, request.body)

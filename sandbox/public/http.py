@@ -1,4 +1,6 @@
-"""As much HTTP/1.1 as the edge and the visitor need: one message a connection, over asyncio's streams."""
+"""
+As much HTTP/1.1 as the edge and the visitor need: one message a connection, over asyncio's streams.
+"""
 
 import asyncio
 import dataclasses
@@ -36,7 +38,10 @@ class Message:
 
 
 def response(status, headers=(), body=b"", head=False):
-    """A whole response that ends its connection, as bytes; ``head`` leaves out the body but not its length."""
+    """
+    A whole response that ends its connection, as bytes; ``head`` leaves out the body but not its
+    length.
+    """
     try:
         reason = http.HTTPStatus(status).phrase
     except ValueError:
@@ -65,12 +70,16 @@ async def read_response(reader, method="GET"):
     try:
         message = _head(await reader.readuntil(b"\r\n\r\n"))
     except asyncio.IncompleteReadError as err:
-        raise Broken("closed before an answer" if not err.partial else "closed in the head of the answer") from err
+        raise Broken(
+            "closed before an answer" if not err.partial else "closed in the head of the answer"
+        ) from err
     if method == "HEAD" or message.start[1] in ("204", "304"):
         return message
     if (message.header("transfer-encoding") or "").lower() == "chunked":
         message.body = await _chunks(reader)
-        message.headers = [pair for pair in message.headers if pair[0].lower() != "transfer-encoding"]
+        message.headers = [
+            pair for pair in message.headers if pair[0].lower() != "transfer-encoding"
+        ]
         message.headers.append(("Content-Length", str(len(message.body))))
     elif message.header("content-length") is not None:
         message.body = await _exactly(reader, message.header("content-length"))

@@ -1,4 +1,7 @@
-"""The resolver of a visitor's machine: asks the sandbox's name server, and remembers for as long as the TTL says."""
+"""
+The resolver of a visitor's machine: asks the sandbox's name server, and remembers for as long as
+the TTL says.
+"""
 
 import asyncio
 import dataclasses
@@ -23,7 +26,10 @@ class NoAnswer(Exception):
 
 @dataclasses.dataclass
 class Place:
-    """Where a name leads: what kind of thing (``cloudfront``, ``elb:<name>``, ``other``) and its address."""
+    """
+    Where a name leads: what kind of thing (``cloudfront``, ``elb:<name>``, ``other``) and its
+    address.
+    """
 
     kind: str
     address: str
@@ -38,7 +44,10 @@ class Stub:
         self._known, self._locks = {}, {}
 
     async def resolve(self, name):
-        """The Place of ``name``; raises :class:`NoAnswer`. Whoever asks for the same name meanwhile waits for one answer."""
+        """
+        The Place of ``name``; raises :class:`NoAnswer`. Whoever asks for the same name meanwhile
+        waits for one answer.
+        """
         async with self._locks.setdefault(name, asyncio.Lock()):
             place = self._known.get(name)
             if place is None or time.monotonic() >= place.until:
@@ -50,7 +59,9 @@ class Stub:
         query = dns.message.make_query(name, "A")
         for _ in range(ATTEMPTS):
             try:
-                answer = await dns.asyncquery.udp(query, self._address, timeout=ATTEMPT_SECONDS, port=self._port)
+                answer = await dns.asyncquery.udp(
+                    query, self._address, timeout=ATTEMPT_SECONDS, port=self._port
+                )
             except dns.exception.Timeout:
                 continue
             except (dns.exception.DNSException, OSError) as err:
@@ -64,7 +75,9 @@ def _place(name, answer):
     if not addresses:
         raise NoAnswer(f"{name} has no address: {dns.rcode.to_text(answer.rcode())}")
     ttl = min(rrset.ttl for rrset in answer.answer)
-    return Place(_kind(common.normal(addresses[0].name)), addresses[0][0].address, time.monotonic() + ttl)
+    return Place(
+        _kind(common.normal(addresses[0].name)), addresses[0][0].address, time.monotonic() + ttl
+    )
 
 
 def _kind(name):

@@ -9,8 +9,8 @@ FIRST_VIOLATIONS = 20
 
 class Summary:
     """
-    Adds up answers in the order in which they came. ``rollback``: going back to an earlier release is right, if the
-    maintenance page was seen in between.
+    Adds up answers in the order in which they came. ``rollback``: going back to an earlier release
+    is right, if the maintenance page was seen in between.
     """
 
     def __init__(self, hostnames, started, rollback=False):
@@ -23,8 +23,9 @@ class Summary:
 
     def add(self, answer):
         """
-        Count one answer, a dict with ``host, target, verdict, release, reason, sent, received`` (seconds since 1970).
-        What is only wrong beside earlier answers becomes a violation here: ``verdict`` and ``reason`` are changed.
+        Count one answer, a dict with ``host, target, verdict, release, reason, sent, received``
+        (seconds since 1970). What is only wrong beside earlier answers becomes a violation here:
+        ``verdict`` and ``reason`` are changed.
         """
         host = self._hosts[answer["host"]]
         if answer["verdict"] == "site":
@@ -42,7 +43,9 @@ class Summary:
         if answer["target"].startswith("elb:"):
             host.balancer = answer["target"]
             orders.append(self._balancers.setdefault(answer["target"], Order(self._rollback)))
-        problems = [order.site(answer["release"], answer["sent"], answer["received"]) for order in orders]
+        problems = [
+            order.site(answer["release"], answer["sent"], answer["received"]) for order in orders
+        ]
         reason = next(filter(None, problems), None)
         if reason:
             answer.update(verdict="violation", reason=reason)
@@ -58,7 +61,11 @@ class Summary:
         elapsed = max(self._last - self._started, 0.001)
         asked = sum(self._counts.values())
         windows = [host.window for host in self._hosts.values() if host.window]
-        whole = (min(first for first, _ in windows), max(last for _, last in windows)) if windows else None
+        whole = (
+            (min(first for first, _ in windows), max(last for _, last in windows))
+            if windows
+            else None
+        )
         return {
             "started": utc(self._started),
             "last": utc(self._last),
@@ -71,7 +78,9 @@ class Summary:
             "first_violations": [written(answer) for answer in self._violations],
             "window": _window(whole),
             "hostnames": {name: host.as_dict() for name, host in self._hosts.items()},
-            "balancers": {name.partition(":")[2]: _releases(order) for name, order in self._balancers.items()},
+            "balancers": {
+                name.partition(":")[2]: _releases(order) for name, order in self._balancers.items()
+            },
         }
 
 
@@ -117,12 +126,16 @@ def written(answer):
 def utc(seconds):
     """Seconds since 1970 as ISO 8601."""
     return (
-        datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
     )
 
 
 def _releases(order):
-    return [{**each, "first": utc(each["first"]), "last": utc(each["last"])} for each in order.releases]
+    return [
+        {**each, "first": utc(each["first"]), "last": utc(each["last"])} for each in order.releases
+    ]
 
 
 def _window(times):

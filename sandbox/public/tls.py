@@ -22,11 +22,15 @@ DAYS = 365
 
 def make(directory, zone="mitx.mit.edu", names=()):
     """
-    Make what is missing of the CA and the server's certificate, which is for ``*.<zone>``, ``<zone>``, ``localhost``,
-    127.0.0.1 and ``names``. Returns ``{ca, key, certificate}``: paths.
+    Make what is missing of the CA and the server's certificate, which is for ``*.<zone>``,
+    ``<zone>``, ``localhost``, 127.0.0.1 and ``names``. Returns ``{ca, key, certificate}``: paths.
     """
     pki = pathlib.Path(directory) / "pki"
-    paths = {"ca": pathlib.Path(directory) / "ca.pem", "key": pki / "server.key", "certificate": pki / "server.crt"}
+    paths = {
+        "ca": pathlib.Path(directory) / "ca.pem",
+        "key": pki / "server.key",
+        "certificate": pki / "server.crt",
+    }
     if not all(path.exists() for path in paths.values()):
         pki.mkdir(parents=True, exist_ok=True)
         authority_key, authority = _authority()
@@ -49,14 +53,21 @@ def _subjects(zone, names):
 def _authority():
     key = ec.generate_private_key(ec.SECP256R1())
     usage = x509.KeyUsage(
-        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
+        digital_signature=True,
+        key_cert_sign=True,
+        crl_sign=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
     name = _name("sandbox CA")
     builder = _builder(name, name, key.public_key())
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).add_extension(
-        usage, critical=True
-    )
+    builder = builder.add_extension(
+        x509.BasicConstraints(ca=True, path_length=0), critical=True
+    ).add_extension(usage, critical=True)
     return key, builder.sign(key, hashes.SHA256())
 
 
@@ -97,7 +108,9 @@ def _pem(certificate):
 
 
 def _write_key(path, key):
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     _write(path, pem, 0o600)
 
 

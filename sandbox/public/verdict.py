@@ -1,5 +1,6 @@
 """
-What a visitor may see: the site on one consistent release, or the maintenance page. Everything else is a violation.
+What a visitor may see: the site on one consistent release, or the maintenance page. Everything else
+is a violation.
 """
 
 import re
@@ -12,9 +13,9 @@ def judge(status, header, body, marker):
     """
     Judge one answer.
 
-    status: int; header: function from a header's name to its value or None; body: str; marker: what the maintenance
-    page has in it. Returns ``(verdict, release, reason)``: verdict ``site`` (with its release), ``page``, or
-    ``violation`` (with the reason, one line).
+    status: int; header: function from a header's name to its value or None; body: str; marker: what
+    the maintenance page has in it. Returns ``(verdict, release, reason)``: verdict ``site`` (with
+    its release), ``page``, or ``violation`` (with the reason, one line).
     """
     release = header(RELEASE_HEADER)
     if marker in body:
@@ -51,8 +52,9 @@ def _first_line(body):
 
 class Order:
     """
-    The releases that one hostname, or one load balancer, has served. A release may follow another; it may not come
-    back, be it only for one answer. Only what was asked for *after* the newer one was seen counts as coming back.
+    The releases that one hostname, or one load balancer, has served. A release may follow another;
+    it may not come back, be it only for one answer. Only what was asked for *after* the newer one
+    was seen counts as coming back.
     """
 
     def __init__(self, rollback=False):
@@ -77,7 +79,13 @@ class Order:
         if back and not (self._rollback and self._page_since):
             return f"{release} again, after {newest['release']} had been served"
         self.releases.append(
-            {"release": release, "first": received, "last": received, "answers": 1, "after_page": self._page_since}
+            {
+                "release": release,
+                "first": received,
+                "last": received,
+                "answers": 1,
+                "after_page": self._page_since,
+            }
         )
         self._page_since = False
         return None

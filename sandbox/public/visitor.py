@@ -1,8 +1,9 @@
 """
-A visitor who never sleeps: asks for every public hostname, many times a second, and judges every answer.
+A visitor who never sleeps: asks for every public hostname, many times a second, and judges every
+answer.
 
-``visitor.jsonl`` holds each answer, ``visitor-summary.json`` what they add up to, renewed every two seconds and when
-it is told to stop. Nothing is asked twice: one refused connection is a violation.
+``visitor.jsonl`` holds each answer, ``visitor-summary.json`` what they add up to, renewed every two
+seconds and when it is told to stop. Nothing is asked twice: one refused connection is a violation.
 """
 
 import asyncio
@@ -23,18 +24,25 @@ RATE = 25.0
 ANSWER_SECONDS = 15
 SUMMARY_SECONDS = 2
 LAST_ANSWERS_SECONDS = 3
-# After a stall (a machine of two cores has them) at most this much of the schedule is caught up with.
+# After a stall (a machine of two cores has them) at most this much of the schedule is caught up
+# with.
 CATCH_UP_SECONDS = 5
 PUBLIC_KINDS = ("lms", "cms", "preview")
 MARKER = "data-mitx-maintenance"
 
 
 class Visitor:
-    """Visits ``hostnames``, ``rate`` times a second in all: each once in a round, every round in an order of its own."""
+    """
+    Visits ``hostnames``, ``rate`` times a second in all: each once in a round, every round in an
+    order of its own.
+    """
 
     def __init__(self, config, hostnames, rate=RATE, rollback=False):
         directory = pathlib.Path(config["directory"])
-        self._log_path, self._summary_path = directory / "visitor.jsonl", directory / "visitor-summary.json"
+        self._log_path, self._summary_path = (
+            directory / "visitor.jsonl",
+            directory / "visitor-summary.json",
+        )
         self._hostnames, self._period = hostnames, 1 / rate
         self._port, self._marker = config["ports"]["edge"], config.get("marker", MARKER)
         self._stub = stub.Stub(config["addresses"]["dns"], config["ports"]["dns"])
@@ -43,7 +51,10 @@ class Visitor:
         self._visits = set()
 
     async def run(self, stop):
-        """Visit until ``stop`` (an ``asyncio.Event``) is set; then wait a moment for the answers still due."""
+        """
+        Visit until ``stop`` (an ``asyncio.Event``) is set; then wait a moment for the answers still
+        due.
+        """
         with open(self._log_path, "a", encoding="utf-8") as self._log:
             reports = asyncio.ensure_future(self._report())
             await self._ask_in_rounds(stop)
@@ -66,7 +77,13 @@ class Visitor:
                 await asyncio.wait_for(stop.wait(), max(0.0, due - time.monotonic()))
 
     async def _visit(self, host):
-        answer = {"host": host, "target": None, "status": None, "release": None, "sent": time.time()}
+        answer = {
+            "host": host,
+            "target": None,
+            "status": None,
+            "release": None,
+            "sent": time.time(),
+        }
         try:
             place = await self._stub.resolve(host)
             answer["target"] = place.kind
@@ -74,7 +91,7 @@ class Visitor:
             answer["status"] = int(message.start[1])
             body = message.body.decode("utf-8", "replace")
             found = verdict.judge(answer["status"], message.header, body, self._marker)
-        except Exception as err:  # noqa: BLE001: whatever goes wrong is what a visitor would have met with
+        except Exception as err:  # Whatever a visitor would have met with.
             found = ("violation", None, _describe(err))
         answer["verdict"], answer["release"], answer["reason"] = found
         answer["received"] = time.time()
@@ -84,9 +101,16 @@ class Visitor:
         self._log.flush()
 
     async def _fetch(self, host, address):
-        reader, writer = await asyncio.open_connection(address, self._port, ssl=self._tls, server_hostname=host)
+        reader, writer = await asyncio.open_connection(
+            address, self._port, ssl=self._tls, server_hostname=host
+        )
         try:
-            headers = [("Host", host), ("User-Agent", "sandbox-visitor"), ("Accept", "text/html"), ("Connection", "close")]
+            headers = [
+                ("Host", host),
+                ("User-Agent", "sandbox-visitor"),
+                ("Accept", "text/html"),
+                ("Connection", "close"),
+            ]
             writer.write(http.Message(["GET", "/", "HTTP/1.1"], headers).encode())
             return await http.read_response(reader)
         finally:
@@ -102,15 +126,18 @@ class Visitor:
 
 
 def rounds_of(hostnames):
-    """Each of ``hostnames`` once, in any order, again and again: no name waits for long, and none always follows another."""
+    """
+    Each of ``hostnames`` once, in any order, again and again: no name waits for long, and none
+    always follows another.
+    """
     while True:
         yield from random.sample(hostnames, len(hostnames))
 
 
 def public_hostnames(config):
     """
-    The sandbox's public hostnames: those of LMS, Studio and preview in the environment's settings that exist in DNS.
-    gitreload's names are no visitor's business.
+    The sandbox's public hostnames: those of LMS, Studio and preview in the environment's settings
+    that exist in DNS. gitreload's names are no visitor's business.
     """
     from sandbox.pillar import environments
     from sandbox.public import aws
@@ -122,8 +149,12 @@ def public_hostnames(config):
         found = pages.paginate(HostedZoneId=zone["Id"]).build_full_result()["ResourceRecordSets"]
         known |= {common.normal(record["Name"]) for record in found if record["Type"] == "CNAME"}
     purposes = environments.settings_of(config, config["environment"])["purposes"].values()
-    domains = [purpose["domains"] for purpose in purposes if isinstance(purpose.get("domains"), dict)]
-    return sorted({names[kind] for names in domains for kind in PUBLIC_KINDS if names.get(kind)} & known)
+    domains = [
+        purpose["domains"] for purpose in purposes if isinstance(purpose.get("domains"), dict)
+    ]
+    return sorted(
+        {names[kind] for names in domains for kind in PUBLIC_KINDS if names.get(kind)} & known
+    )
 
 
 def _describe(err):
@@ -142,14 +173,24 @@ async def _visit_until_told(config, hostnames, rate, rollback):
 def main(argv=None):
     """``python -m sandbox.public.visitor --dir $SANDBOX``: visits until it is told to stop."""
     parser = common.arguments(__doc__.strip().splitlines()[0])
-    parser.add_argument("--rate", type=float, default=RATE, help="answers asked for, a second (%(default)s)")
-    parser.add_argument("--host", action="append", default=[], help="only this hostname; may be repeated")
-    parser.add_argument("--rollback", action="store_true", help="an earlier release may come back after the maintenance page")
+    parser.add_argument(
+        "--rate", type=float, default=RATE, help="answers asked for, a second (%(default)s)"
+    )
+    parser.add_argument(
+        "--host", action="append", default=[], help="only this hostname; may be repeated"
+    )
+    parser.add_argument(
+        "--rollback",
+        action="store_true",
+        help="an earlier release may come back after the maintenance page",
+    )
     options = parser.parse_args(argv)
     config = common.read_config(options.dir)
     hostnames = options.host or public_hostnames(config)
     if not hostnames:
-        raise SystemExit("No public hostname has a record in the sandbox's Route 53 yet: nothing to visit")
+        raise SystemExit(
+            "No public hostname has a record in the sandbox's Route 53 yet: nothing to visit"
+        )
     asyncio.run(_visit_until_told(config, hostnames, options.rate, options.rollback))
 
 

@@ -16,11 +16,16 @@ LONGEST_CHAIN = 8
 
 
 class Zone:
-    """Answers questions about every hosted zone, and about the names of load balancers and distributions."""
+    """
+    Answers questions about every hosted zone, and about the names of load balancers and
+    distributions.
+    """
 
     def __init__(self, config):
         services = ("route53", "elb", "cloudfront")
-        self._route53, self._elb, self._cloudfront = (aws.client(config, name, "sandbox-dns") for name in services)
+        self._route53, self._elb, self._cloudfront = (
+            aws.client(config, name, "sandbox-dns") for name in services
+        )
         self._negative_ttl = config["times"]["dns_ttl"]
         self._zones = aws.Recent(self._list_zones, NAMES_SECONDS)
         self._records = aws.Recent(self._list_records, RECORDS_SECONDS)
@@ -43,7 +48,8 @@ class Zone:
         for _ in range(LONGEST_CHAIN):
             zone = self._zone_of(name)
             if zone is None and not common.is_aws_name(name):
-                # The end of a chain that leads elsewhere is for a resolver to follow; to be asked it is a mistake.
+                # The end of a chain that leads elsewhere is for a resolver to follow; to be asked
+                # it is a mistake.
                 if not response.answer:
                     response.set_rcode(dns.rcode.REFUSED)
                 return
@@ -65,17 +71,29 @@ class Zone:
         plain = common.normal(name)
         if common.is_aws_name(plain):
             exists = plain in self._aws_names.get()
-            return {dns.rdatatype.A: dns.rrset.from_text(name, AWS_TTL, "IN", "A", common.address_of(plain))} if exists else {}
+            return (
+                {
+                    dns.rdatatype.A: dns.rrset.from_text(
+                        name, AWS_TTL, "IN", "A", common.address_of(plain)
+                    )
+                }
+                if exists
+                else {}
+            )
         sets = {}
         for kind, ttl, values in self._records.get().get(plain, ()):
-            sets[dns.rdatatype.from_text(kind)] = dns.rrset.from_text(name, ttl, "IN", kind, *values)
+            sets[dns.rdatatype.from_text(kind)] = dns.rrset.from_text(
+                name, ttl, "IN", kind, *values
+            )
         return sets
 
     def _negative(self, response, zone, known):
         if not known:
             response.set_rcode(dns.rcode.NXDOMAIN)
         soa = f"ns.{zone}. hostmaster.{zone}. 1 7200 900 1209600 {self._negative_ttl}"
-        response.authority.append(dns.rrset.from_text(f"{zone}.", self._negative_ttl, "IN", "SOA", soa))
+        response.authority.append(
+            dns.rrset.from_text(f"{zone}.", self._negative_ttl, "IN", "SOA", soa)
+        )
 
     def _zone_of(self, name):
         plain = common.normal(name)
@@ -90,22 +108,31 @@ class Zone:
         records = {}
         pages = self._route53.get_paginator("list_resource_record_sets")
         for zone_id in self._zones.get().values():
-            for record in pages.paginate(HostedZoneId=zone_id).build_full_result()["ResourceRecordSets"]:
+            for record in pages.paginate(HostedZoneId=zone_id).build_full_result()[
+                "ResourceRecordSets"
+            ]:
                 # Moto's SOA is not one; _negative() makes its own.
                 if record["Type"] != "SOA":
                     records.setdefault(common.normal(record["Name"]), []).append(_plain(record))
         return records
 
     def _list_aws_names(self):
-        balancers = self._elb.get_paginator("describe_load_balancers").paginate().build_full_result()
+        balancers = (
+            self._elb.get_paginator("describe_load_balancers").paginate().build_full_result()
+        )
         distributions = self._cloudfront.list_distributions()["DistributionList"].get("Items", [])
         names = [balancer["DNSName"] for balancer in balancers["LoadBalancerDescriptions"]]
-        names += [distribution["DomainName"] for distribution in distributions if distribution["Enabled"]]
+        names += [
+            distribution["DomainName"] for distribution in distributions if distribution["Enabled"]
+        ]
         return set(map(common.normal, names))
 
 
 def _plain(record):
-    """A record set as ``(type, ttl, [values])``; an alias as the address that Route 53 would answer with."""
+    """
+    A record set as ``(type, ttl, [values])``; an alias as the address that Route 53 would answer
+    with.
+    """
     if "AliasTarget" in record:
         return record["Type"], AWS_TTL, [common.address_of(record["AliasTarget"]["DNSName"])]
     values = [value["Value"] for value in record["ResourceRecords"]]

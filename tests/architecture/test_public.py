@@ -17,14 +17,24 @@ EXAMPLE = re.compile(r"CLI Example:\n+\s+\.\. code-block:: bash\n+((?:\s{8}.+\n?
 def functions(path):
     """{name: definition} of what Salt exposes of a file."""
     tree = ast.parse(path.read_text())
-    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+    return {
+        node.name: node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
 
 
 MODULES = {
-    f"{path.parent.name}.{name}": node for path in ROOT.glob("_modules/*/__init__.py") for name, node in functions(path).items()
+    f"{path.parent.name}.{name}": node
+    for path in ROOT.glob("_modules/*/__init__.py")
+    for name, node in functions(path).items()
 }
 RUNNERS = {f"mitx.{name}": node for name, node in functions(ROOT / "_runners/mitx.py").items()}
-STATES = {f"{path.stem}.{name}": node for path in ROOT.glob("_states/*.py") for name, node in functions(path).items()}
+STATES = {
+    f"{path.stem}.{name}": node
+    for path in ROOT.glob("_states/*.py")
+    for name, node in functions(path).items()
+}
 CALLED = {"salt.cmd": MODULES, "state.single": STATES}
 
 
@@ -33,7 +43,9 @@ def signature(node):
     kinds = inspect.Parameter
     needed = len(node.args.args) - len(node.args.defaults)
     parameters = [
-        kinds(arg.arg, kinds.POSITIONAL_OR_KEYWORD, default=kinds.empty if number < needed else None)
+        kinds(
+            arg.arg, kinds.POSITIONAL_OR_KEYWORD, default=kinds.empty if number < needed else None
+        )
         for number, arg in enumerate(node.args.args)
     ]
     more = [kinds(node.args.kwarg.arg, kinds.VAR_KEYWORD)] if node.args.kwarg else []
@@ -64,7 +76,9 @@ def test_each_has_an_example_that_salt_would_take(name):
         signature(known[called]).bind(*positional, **keywords)
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("_modules/*/*.py")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("_modules/*/*.py")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 def test_nothing_else_says_that_it_can_be_called(path):
     if path.name != "__init__.py":
         assert "CLI Example" not in path.read_text()

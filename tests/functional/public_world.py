@@ -1,4 +1,7 @@
-"""What the tests of the sandbox's public side stand on: a small MITx in the fake AWS, and web hosts as small as can be."""
+"""
+What the tests of the sandbox's public side stand on: a small MITx in the fake AWS, and web hosts as
+small as can be.
+"""
 
 import contextlib
 import http.client
@@ -43,7 +46,10 @@ class Host(http.server.BaseHTTPRequestHandler):
     def answer(self):
         time.sleep(self.server.delay)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        text = f"<html>{self.command} {self.path} {self.headers['Host']} {self.server.release} {body.decode()}</html>"
+        text = (
+            f"<html>{self.command} {self.path} {self.headers['Host']} {self.server.release}"
+            f" {body.decode()}</html>"
+        )
         if self.path == "/cut":
             self.send_response(200)
             self.send_header("Content-Length", "1000")
@@ -78,9 +84,14 @@ class World:
 
     def seed(self):
         """Everything that the edge leads to: one old host behind both load balancers."""
-        self.elbs = {name: self.elb(name) for name in ("edx-next-residential-live-mitx-q", "edx-next-residential-studio")}
+        self.elbs = {
+            name: self.elb(name)
+            for name in ("edx-next-residential-live-mitx-q", "edx-next-residential-studio")
+        }
         self._distribution()
-        zone = self.aws.client("route53").create_hosted_zone(Name="mitx.mit.edu.", CallerReference="test")
+        zone = self.aws.client("route53").create_hosted_zone(
+            Name="mitx.mit.edu.", CallerReference="test"
+        )
         self.zone_id = zone["HostedZone"]["Id"]
         self.homes = dict(zip((LMS, CMS), self.elbs.values(), strict=True))
         self.point(self.homes)
@@ -92,8 +103,16 @@ class World:
         """Make a load balancer; returns its DNS name."""
         elb = self.aws.client("elb")
         listener = {"Protocol": "TCP", "LoadBalancerPort": 443, "InstancePort": 443}
-        made = elb.create_load_balancer(LoadBalancerName=name, Listeners=[listener], AvailabilityZones=["us-east-1a"])
-        check = {"Target": "HTTPS:443/heartbeat", "Interval": 5, "Timeout": 2, "UnhealthyThreshold": 2, "HealthyThreshold": 2}
+        made = elb.create_load_balancer(
+            LoadBalancerName=name, Listeners=[listener], AvailabilityZones=["us-east-1a"]
+        )
+        check = {
+            "Target": "HTTPS:443/heartbeat",
+            "Interval": 5,
+            "Timeout": 2,
+            "UnhealthyThreshold": 2,
+            "HealthyThreshold": 2,
+        }
         elb.configure_health_check(LoadBalancerName=name, HealthCheck=check)
         return made["DNSName"]
 
@@ -105,9 +124,18 @@ class World:
             "DomainName": "upgrading.mitx.mit.edu.s3.us-east-1.amazonaws.com",
             "S3OriginConfig": {"OriginAccessIdentity": ""},
         }
-        behaviour = {"TargetOriginId": "s3", "ViewerProtocolPolicy": "redirect-to-https", "MinTTL": 0}
+        behaviour = {
+            "TargetOriginId": "s3",
+            "ViewerProtocolPolicy": "redirect-to-https",
+            "MinTTL": 0,
+        }
         behaviour["ForwardedValues"] = {"QueryString": False, "Cookies": {"Forward": "none"}}
-        rule = {"ErrorCode": 403, "ResponsePagePath": "/index.html", "ResponseCode": "503", "ErrorCachingMinTTL": 300}
+        rule = {
+            "ErrorCode": 403,
+            "ResponsePagePath": "/index.html",
+            "ResponseCode": "503",
+            "ErrorCachingMinTTL": 300,
+        }
         made = self.aws.client("cloudfront").create_distribution(
             DistributionConfig={
                 "CallerReference": "test",
@@ -124,33 +152,50 @@ class World:
     def publish(self, body):
         """Put the page into its bucket, and no more."""
         kind = {"ContentType": "text/html", "CacheControl": "no-cache, max-age=0"}
-        self.aws.client("s3").put_object(Bucket="upgrading.mitx.mit.edu", Key="index.html", Body=body, **kind)
+        self.aws.client("s3").put_object(
+            Bucket="upgrading.mitx.mit.edu", Key="index.html", Body=body, **kind
+        )
 
     def invalidate(self):
         """Tell CloudFront to forget everything."""
         batch = {"Paths": {"Quantity": 1, "Items": ["/*"]}, "CallerReference": str(time.time())}
-        self.aws.client("cloudfront").create_invalidation(DistributionId=self.distribution["Id"], InvalidationBatch=batch)
+        self.aws.client("cloudfront").create_invalidation(
+            DistributionId=self.distribution["Id"], InvalidationBatch=batch
+        )
 
     def point(self, targets):
         """Point names at targets in one batch."""
         changes = [
             {
                 "Action": "UPSERT",
-                "ResourceRecordSet": {"Name": name, "Type": "CNAME", "TTL": 1, "ResourceRecords": [{"Value": target}]},
+                "ResourceRecordSet": {
+                    "Name": name,
+                    "Type": "CNAME",
+                    "TTL": 1,
+                    "ResourceRecords": [{"Value": target}],
+                },
             }
             for name, target in targets.items()
         ]
-        self.aws.client("route53").change_resource_record_sets(HostedZoneId=self.zone_id, ChangeBatch={"Changes": changes})
+        self.aws.client("route53").change_resource_record_sets(
+            HostedZoneId=self.zone_id, ChangeBatch={"Changes": changes}
+        )
 
     def host(self, release):
         """Start a web host of a release; returns its instance id."""
         ec2 = self.aws.client("ec2")
         image = ec2.register_image(Name=f"edxapp-{len(self.servers)}")["ImageId"]
-        instance = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+        instance = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"][0][
+            "InstanceId"
+        ]
         server = http.server.ThreadingHTTPServer((f"127.82.0.{len(self.servers) + 1}", 0), Host)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.directory / "pki" / "server.crt", self.directory / "pki" / "server.key")
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        context.load_cert_chain(
+            self.directory / "pki" / "server.crt", self.directory / "pki" / "server.key"
+        )
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
         server.release, server.delay = release, 0
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         self.servers.append(server)
@@ -163,24 +208,39 @@ class World:
         """Put instances into both load balancers."""
         wanted = [{"InstanceId": instance} for instance in instances]
         for name in self.elbs:
-            self.aws.client("elb").register_instances_with_load_balancer(LoadBalancerName=name, Instances=wanted)
+            self.aws.client("elb").register_instances_with_load_balancer(
+                LoadBalancerName=name, Instances=wanted
+            )
 
     def deregister(self, *instances):
         """Take instances out of both load balancers."""
         wanted = [{"InstanceId": instance} for instance in instances]
         for name in self.elbs:
-            self.aws.client("elb").deregister_instances_from_load_balancer(LoadBalancerName=name, Instances=wanted)
+            self.aws.client("elb").deregister_instances_from_load_balancer(
+                LoadBalancerName=name, Instances=wanted
+            )
 
     def start(self, name, *arguments):
         """Start a daemon of the public side as the sandbox does."""
-        command = [sys.executable, "-m", f"sandbox.public.{name}", "--dir", str(self.directory), *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            f"sandbox.public.{name}",
+            "--dir",
+            str(self.directory),
+            *arguments,
+        ]
         self.processes.append(subprocess.Popen(command, cwd=sandbox.config.REPOSITORY))
         return self.processes[-1]
 
     def ask(self, target, host=LMS, method="GET", path="/", body=None):
         """One request to the address behind a name of AWS's, for ``host``."""
-        connection = http.client.HTTPSConnection(host, self.config["ports"]["edge"], timeout=10, context=self.trust)
-        plain = socket.create_connection((common.address_of(target), self.config["ports"]["edge"]), 10)
+        connection = http.client.HTTPSConnection(
+            host, self.config["ports"]["edge"], timeout=10, context=self.trust
+        )
+        plain = socket.create_connection(
+            (common.address_of(target), self.config["ports"]["edge"]), 10
+        )
         connection.sock = self.trust.wrap_socket(plain, server_hostname=host)
         connection.request(method, path, body, {"Host": host})
         answer = connection.getresponse()
@@ -192,12 +252,19 @@ class World:
         """Start the edge and wait until every listener of it answers."""
         self.start("edge")
         for target in (self.distribution["DomainName"], *self.elbs.values()):
-            until(lambda target=target: self.ask(target).status in (200, 503), f"the edge answers for {target}")
+            until(
+                lambda target=target: self.ask(target).status in (200, 503),
+                f"the edge answers for {target}",
+            )
         until(lambda: self.ask(self.homes[LMS]).status == 200, "the old host is in service")
 
     def query(self, name, kind="A", protocol=dns.query.udp):
         """Ask the name server one question."""
-        where = {"where": self.config["addresses"]["dns"], "port": self.config["ports"]["dns"], "timeout": 10}
+        where = {
+            "where": self.config["addresses"]["dns"],
+            "port": self.config["ports"]["dns"],
+            "timeout": 10,
+        }
         return protocol(dns.message.make_query(name, kind), **where)
 
     def summary(self):

@@ -1,6 +1,7 @@
 """
-`maintenance on` and `off` as visitors live through it: the sandbox's name server, edge and visitor, our own states and
-checks. Every answer is the site or the page, and the page comes with 503 and Retry-After.
+`maintenance on` and `off` as visitors live through it: the sandbox's name server, edge and visitor,
+our own states and checks. Every answer is the site or the page, and the page comes with 503 and
+Retry-After.
 """
 
 import datetime
@@ -38,7 +39,10 @@ class Host(public_world.Host):
 
 
 class World(public_world.World):
-    """The names, load balancers and distribution that the settings describe, as ``docs/maintenance.md`` has them made."""
+    """
+    The names, load balancers and distribution that the settings describe, as
+    ``docs/maintenance.md`` has them made.
+    """
 
     def seed_for(self, settings):
         """Everything that the edge leads to: one host behind every load balancer."""
@@ -46,9 +50,9 @@ class World(public_world.World):
         self.homes = {record["name"]: self.elbs[record["elb"]] for record in settings["records"]}
         self.aws.client("s3").create_bucket(Bucket="upgrading.mitx.mit.edu")
         self._distribution()
-        self.zone_id = self.aws.client("route53").create_hosted_zone(Name="mitx.mit.edu.", CallerReference="x")["HostedZone"][
-            "Id"
-        ]
+        self.zone_id = self.aws.client("route53").create_hosted_zone(
+            Name="mitx.mit.edu.", CallerReference="x"
+        )["HostedZone"]["Id"]
         self.point(self.homes)
         self.old = self.host(OLD)
         self.servers[-1].RequestHandlerClass = Host
@@ -63,7 +67,12 @@ class World(public_world.World):
             "S3OriginConfig": {"OriginAccessIdentity": ""},
         }
         rules = [
-            {"ErrorCode": code, "ResponsePagePath": "/index.html", "ResponseCode": "503", "ErrorCachingMinTTL": 0}
+            {
+                "ErrorCode": code,
+                "ResponsePagePath": "/index.html",
+                "ResponseCode": "503",
+                "ErrorCachingMinTTL": 0,
+            }
             for code in (403, 404, 405)
         ]
         config = {
@@ -72,18 +81,31 @@ class World(public_world.World):
             "Enabled": True,
             "Aliases": {"Quantity": len(self.homes), "Items": list(self.homes)},
             "Origins": {"Quantity": 1, "Items": [origin]},
-            "DefaultCacheBehavior": {"TargetOriginId": "s3", "ViewerProtocolPolicy": "redirect-to-https"},
+            "DefaultCacheBehavior": {
+                "TargetOriginId": "s3",
+                "ViewerProtocolPolicy": "redirect-to-https",
+            },
             "CustomErrorResponses": {"Quantity": len(rules), "Items": rules},
         }
-        self.distribution = self.aws.client("cloudfront").create_distribution(DistributionConfig=config)["Distribution"]
+        self.distribution = self.aws.client("cloudfront").create_distribution(
+            DistributionConfig=config
+        )["Distribution"]
 
     def overrides(self):
         """What the settings must say to mean this world; the window is tomorrow's."""
         where = f"{self.config['addresses']['dns']}:{self.config['ports']['dns']}"
         soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
-        distribution = {"id": self.distribution["Id"], "domain_name": self.distribution["DomainName"]}
+        distribution = {
+            "id": self.distribution["Id"],
+            "domain_name": self.distribution["DomainName"],
+        }
         return {
-            "dns": {"zone_id": self.zone_id.rpartition("/")[2], "interval": 0.1, "timeout": 30, "public_timeout": 60},
+            "dns": {
+                "zone_id": self.zone_id.rpartition("/")[2],
+                "interval": 0.1,
+                "timeout": 30,
+                "public_timeout": 60,
+            },
             "maintenance": {"distribution": distribution, "invalidation_timeout": 30},
             "checks": {
                 "port": self.config["ports"]["edge"],
@@ -99,7 +121,10 @@ class World(public_world.World):
         """Start the edge; wait until every name is served by the old host."""
         self.start("edge")
         for name, target in self.homes.items():
-            until(lambda name=name, target=target: self.ask(target, host=name).status == 200, f"{name} is served")
+            until(
+                lambda name=name, target=target: self.ask(target, host=name).status == 200,
+                f"{name} is served",
+            )
 
     def visitor(self):
         """Start the visitor on every name; returns once it has seen something."""
@@ -116,8 +141,13 @@ def world(aws, mitx, tmp_path):
     try:
         made.seed_for(mitx(purposes=["next-residential-live"]).settings)
         servers += name_server.serve(made.config)
-        until(lambda: all(made.query(name).answer for name in made.homes), "the first records are in sync")
-        made.load = lambda test=False: mitx(test=test, purposes=["next-residential-live"], **made.overrides())
+        until(
+            lambda: all(made.query(name).answer for name in made.homes),
+            "the first records are in sync",
+        )
+        made.load = lambda test=False: mitx(
+            test=test, purposes=["next-residential-live"], **made.overrides()
+        )
         yield made
     finally:
         made.stop()
@@ -144,15 +174,22 @@ def test_on_and_off_under_load_leave_no_visitor_without_an_answer(world):
     on = pointed(world, "maintenance")
     assert on["result"] is True, on
     assert set(on["changes"]) == {"page", *world.homes}
-    page_seen = {name: world.ask(world.distribution["DomainName"], host=name) for name in world.homes}
-    until(lambda: all(host["page"] for host in world.summary()["hostnames"].values()), "every name shows the page")
+    page_seen = {
+        name: world.ask(world.distribution["DomainName"], host=name) for name in world.homes
+    }
+    until(
+        lambda: all(host["page"] for host in world.summary()["hostnames"].values()),
+        "every name shows the page",
+    )
     again = pointed(world, "maintenance")
     assert (again["result"], again["changes"]) == (True, {}), again
     off = pointed(world, "site")
     assert off["result"] is True, off
     sites = {name: host["site"] for name, host in world.summary()["hostnames"].items()}
     until(
-        lambda: all(host["site"] > sites[name] for name, host in world.summary()["hostnames"].items()),
+        lambda: all(
+            host["site"] > sites[name] for name, host in world.summary()["hostnames"].items()
+        ),
         "every name shows the site",
     )
 
@@ -173,7 +210,9 @@ def test_the_page_comes_with_503_and_retry_after_on_every_path_and_method(world)
     for name in world.homes:
         for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
             for path in ("/", "/index.html", "/courses/x/about?a=b", "/api/user/v1/me"):
-                answer = world.ask(world.distribution["DomainName"], host=name, method=method, path=path)
+                answer = world.ask(
+                    world.distribution["DomainName"], host=name, method=method, path=path
+                )
                 assert (answer.status, method, path) == (503, method, path)
                 assert answer.headers["Retry-After"].isdigit()
                 assert method == "HEAD" or "data-mitx-maintenance" in answer.text
@@ -195,10 +234,17 @@ def test_a_resolver_that_still_answers_the_old_record_fails_the_step_and_is_name
     loaded, honest = world.load(), world.load().modules["mitx_site.probe.resolve"]
 
     def behind(names, servers=()):
-        """What the resolvers say, and a second one that keeps the old record for longer than its time to live."""
+        """
+        What the resolvers say, and a second one that keeps the old record for longer than its time
+        to live.
+        """
         found = honest(names, servers)
         for name in set(names) & set(world.homes):
-            found[name]["198.51.100.53"] = {"targets": [world.homes[name]], "addresses": [], "error": None}
+            found[name]["198.51.100.53"] = {
+                "targets": [world.homes[name]],
+                "addresses": [],
+                "error": None,
+            }
         return found
 
     loaded.settings["dns"]["public_timeout"] = 1

@@ -1,5 +1,6 @@
 """
-The checks against real name servers and real HTTPS servers on loopback: what they let pass, visitors will get.
+The checks against real name servers and real HTTPS servers on loopback: what they let pass,
+visitors will get.
 """
 
 import http.server
@@ -20,19 +21,29 @@ from salt.exceptions import CommandExecutionError
 
 from sandbox.public import tls
 
-GOOD = json.dumps({"sql": {"status": True, "message": "OK"}, "modulestore": {"status": True, "message": "OK"}})
+GOOD = json.dumps(
+    {"sql": {"status": True, "message": "OK"}, "modulestore": {"status": True, "message": "OK"}}
+)
 PAGE = "<html data-mitx-maintenance>back at six</html>"
 CLOUDFRONT, ELBS = "127.83.0.1", "127.83.0.2"
 
 
 class NameServer(socketserver.ThreadingUDPServer):
-    """Leads every name of a zone to one target, and what belongs to AWS to its address; ``targets`` may be changed."""
+    """
+    Leads every name of a zone to one target, and what belongs to AWS to its address; ``targets``
+    may be changed.
+    """
 
     daemon_threads = True
 
     def __init__(self, addresses, target):
         super().__init__(("127.0.0.1", 0), NameHandler)
-        self.addresses, self.target, self.rcode, self.asked = addresses, target, dns.rcode.NOERROR, 0
+        self.addresses, self.target, self.rcode, self.asked = (
+            addresses,
+            target,
+            dns.rcode.NOERROR,
+            0,
+        )
         self.where = f"127.0.0.1:{self.server_address[1]}"
 
 
@@ -50,12 +61,17 @@ class NameHandler(socketserver.BaseRequestHandler):
             if target != plain:
                 reply.answer.append(dns.rrset.from_text(name, 60, "IN", "CNAME", f"{target}."))
             if target in self.server.addresses:
-                reply.answer.append(dns.rrset.from_text(f"{target}.", 60, "IN", "A", self.server.addresses[target]))
+                reply.answer.append(
+                    dns.rrset.from_text(f"{target}.", 60, "IN", "A", self.server.addresses[target])
+                )
         sock.sendto(reply.to_wire(), self.client_address)
 
 
 class WebServer(http.server.ThreadingHTTPServer):
-    """Answers ``answers[path]`` or ``answers["*"]``: (status, text), or a function of hostname and path that gives it."""
+    """
+    Answers ``answers[path]`` or ``answers["*"]``: (status, text), or a function of hostname and
+    path that gives it.
+    """
 
     daemon_threads = True
 
@@ -65,7 +81,9 @@ class WebServer(http.server.ThreadingHTTPServer):
         context.load_cert_chain(pki / "server.crt", pki / "server.key")
         self.names = set()
         context.sni_callback = lambda _, name, __: self.names.add(name) if name else None
-        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.socket = context.wrap_socket(
+            self.socket, server_side=True, do_handshake_on_connect=False
+        )
         self.answers, self.asked = answers, []
 
     def handle_error(self, request, client_address):
@@ -88,7 +106,10 @@ class WebHandler(http.server.BaseHTTPRequestHandler):
 
 
 class Public:
-    """A distribution and a load balancer, an authoritative name server and a resolver; all of it shows the site."""
+    """
+    A distribution and a load balancer, an authoritative name server and a resolver; all of it shows
+    the site.
+    """
 
     def __init__(self, folder, mitx):
         self.pki = folder / "pki"
@@ -96,7 +117,9 @@ class Public:
         self.servers, self.mitx = [], mitx
         self.cloudfront = self.web((CLOUDFRONT, 0), {"*": (503, PAGE)})
         self.port = self.cloudfront.server_address[1]
-        self.elb = self.web((ELBS, self.port), {"/heartbeat": (200, GOOD), "*": (200, "<html>Welcome</html>")})
+        self.elb = self.web(
+            (ELBS, self.port), {"/heartbeat": (200, GOOD), "*": (200, "<html>Welcome</html>")}
+        )
         self.domain = "d111111abcdef8.cloudfront.net"
         self.elb_name = "edx.us-east-1.elb.amazonaws.com"
         self.addresses = {self.domain: CLOUDFRONT, self.elb_name: ELBS}
@@ -121,7 +144,9 @@ class Public:
             server.target = lambda _: self.domain
 
     def load(self, test=False, patience=0.5, **checks):
-        """Our modules, looking at all this for ``patience`` seconds; returns ``(loaded, settings)``."""
+        """
+        Our modules, looking at all this for ``patience`` seconds; returns ``(loaded, settings)``.
+        """
         quick = {
             "authoritative": [self.own.where],
             "timeout": patience,
@@ -160,12 +185,17 @@ def test_everybody_sees_the_page(site):
     found = loaded.modules["mitx_site.checks.public"](expect="maintenance")
     assert list(found) == site.hostnames
     assert found[site.hostnames[0]] == {
-        "resolvers": {site.resolver.where: site.domain, f"{site.own.where} (authoritative)": site.domain},
+        "resolvers": {
+            site.resolver.where: site.domain,
+            f"{site.own.where} (authoritative)": site.domain,
+        },
         "visitor": f"503, the maintenance page (from {CLOUDFRONT})",
         "status": 503,
         "shows": "maintenance",
     }
-    assert {host for host, _ in site.cloudfront.asked} == site.cloudfront.names == set(site.hostnames)
+    assert (
+        {host for host, _ in site.cloudfront.asked} == site.cloudfront.names == set(site.hostnames)
+    )
     assert not site.elb.asked
 
 
@@ -184,7 +214,10 @@ def test_one_server_that_still_answers_the_old_record_is_named(site, behind):
     with pytest.raises(CommandExecutionError) as failure:
         loaded.modules["mitx_site.checks.public"]("maintenance")
     message = str(failure.value)
-    assert f"{getattr(site, behind).where}{' (authoritative)' if behind == 'own' else ''} says {site.elb_name}" in message
+    assert (
+        f"{getattr(site, behind).where}{' (authoritative)' if behind == 'own' else ''} says"
+        f" {site.elb_name}" in message
+    )
     assert f"{ELBS} answers 200" in message
     assert told(failure) == set(site.hostnames)
     assert message.endswith("Look again: salt-run mitx.maintenance status")
@@ -194,7 +227,9 @@ def test_a_resolver_is_waited_for_until_it_lets_go_of_the_old_record(site):
     loaded, _ = site.load(patience=60)
     site.close(site.own)
     begun = time.monotonic()
-    site.resolver.target = lambda _: site.domain if time.monotonic() - begun > 0.5 else site.elb_name
+    site.resolver.target = lambda _: (
+        site.domain if time.monotonic() - begun > 0.5 else site.elb_name
+    )
     loaded.modules["mitx_site.checks.public"]("maintenance")
     assert time.monotonic() - begun > 0.5
 
@@ -204,7 +239,9 @@ def test_nothing_is_believed_before_the_old_time_to_live_is_over(site):
     begun = time.monotonic()
     loaded.modules["mitx_site.checks.public"]("site", not_before=0.7)
     assert time.monotonic() - begun >= 0.7
-    site.elb.answers["/heartbeat"] = lambda *_: (200, GOOD) if time.monotonic() - begun < 0.7 else (500, "gone")
+    site.elb.answers["/heartbeat"] = lambda *_: (
+        (200, GOOD) if time.monotonic() - begun < 0.7 else (500, "gone")
+    )
     begun = time.monotonic()
     with pytest.raises(CommandExecutionError, match="500: gone"):
         loaded.modules["mitx_site.checks.public"]("site", not_before=0.8)
@@ -213,7 +250,9 @@ def test_nothing_is_believed_before_the_old_time_to_live_is_over(site):
 def test_a_resolver_that_refuses_is_no_agreement(site):
     loaded, _ = site.load()
     site.resolver.rcode = dns.rcode.REFUSED
-    with pytest.raises(CommandExecutionError, match=rf"{site.resolver.where} says it refuses or fails"):
+    with pytest.raises(
+        CommandExecutionError, match=rf"{site.resolver.where} says it refuses or fails"
+    ):
         loaded.modules["mitx_site.checks.public"]("site")
 
 
@@ -224,7 +263,9 @@ def test_the_zone_s_own_name_servers_are_found_and_asked(site):
         ("mitx.mit.edu.", site.resolver.where): [site.own.where]
     }[zone, servers[0]]
     site.close(site.resolver)
-    with pytest.raises(CommandExecutionError, match=rf"{site.own.where} \(authoritative\) says {site.elb_name}"):
+    with pytest.raises(
+        CommandExecutionError, match=rf"{site.own.where} \(authoritative\) says {site.elb_name}"
+    ):
         loaded.modules["mitx_site.checks.public"]("maintenance")
 
 
@@ -247,7 +288,9 @@ def test_what_is_not_the_page_with_503_is_told(site, answer, reason):
 def test_one_name_of_many_that_is_wrong_is_enough(site):
     loaded, _ = site.load()
     bad = site.hostnames[-1]
-    site.elb.answers["/heartbeat"] = lambda host, _: (502, "Bad Gateway") if host == bad else (200, GOOD)
+    site.elb.answers["/heartbeat"] = lambda host, _: (
+        (502, "Bad Gateway") if host == bad else (200, GOOD)
+    )
     with pytest.raises(CommandExecutionError) as failure:
         loaded.modules["mitx_site.checks.public"]("site")
     assert f"{bad}: {ELBS} answers 502: Bad Gateway" in str(failure.value)
@@ -268,26 +311,37 @@ def test_seen_tells_a_name_without_address_and_one_without_server(site):
     loaded, _ = site.load()
     site.addresses["down.elb.amazonaws.com"] = "127.83.0.9"
     for server in (site.own, site.resolver):
-        server.target = lambda name: "down.elb.amazonaws.com" if name == site.hostnames[0] else "nowhere.example.org"
-    down, nowhere = (loaded.modules["mitx_site.checks.seen"](site.hostnames[:2])[name] for name in site.hostnames[:2])
+        server.target = lambda name: (
+            "down.elb.amazonaws.com" if name == site.hostnames[0] else "nowhere.example.org"
+        )
+    down, nowhere = (
+        loaded.modules["mitx_site.checks.seen"](site.hostnames[:2])[name]
+        for name in site.hostnames[:2]
+    )
     assert "Connection refused" in down["visitor"]
     assert (nowhere["visitor"], nowhere["shows"]) == ("no address", None)
 
 
 def test_backstage_asks_the_load_balancers_while_visitors_see_the_page(site):
-    loaded, settings = site.load(paths=[{"path": "/", "text": "Welcome"}, {"path": "/api", "kinds": ["cms"]}])
+    loaded, settings = site.load(
+        paths=[{"path": "/", "text": "Welcome"}, {"path": "/api", "kinds": ["cms"]}]
+    )
     site.close()
     found = loaded.modules["mitx_site.checks.backstage"]()
     assert set(found) == {record["elb"] for record in settings["records"]}
     wanted = {(name, path) for name in site.hostnames for path in ("/", "/heartbeat")}
-    wanted |= {(record["name"], "/api") for record in settings["records"] if record["kind"] == "cms"}
+    wanted |= {
+        (record["name"], "/api") for record in settings["records"] if record["kind"] == "cms"
+    }
     assert set(site.elb.asked) == wanted
     assert site.elb.names == set(site.hostnames)
 
 
 def test_backstage_fails_while_visitors_are_already_on_the_site(site):
     loaded, _ = site.load()
-    with pytest.raises(CommandExecutionError, match=f"visitors to {site.hostnames[0]}: .* says {site.elb_name}"):
+    with pytest.raises(
+        CommandExecutionError, match=f"visitors to {site.hostnames[0]}: .* says {site.elb_name}"
+    ):
         loaded.modules["mitx_site.checks.backstage"]()
     loaded.modules["mitx_site.checks.backstage"](still=None)
 
@@ -296,7 +350,11 @@ def test_backstage_fails_while_visitors_are_already_on_the_site(site):
     ("path", "answer", "reason"),
     [
         ("/heartbeat", (503, '{"sql": {"status": false}}'), "503: .*sql"),
-        ("/heartbeat", (200, '{"sql": {"status": false}, "memcache": true}'), "200, but sql is down"),
+        (
+            "/heartbeat",
+            (200, '{"sql": {"status": false}, "memcache": true}'),
+            "200, but sql is down",
+        ),
         ("/heartbeat", (200, "<html>hello</html>"), "200, but no heartbeat: <html>hello</html>"),
         ("/", (500, "lms with koa: no such table"), "500: lms with koa: no such table, not 200"),
         ("/", (200, "Bienvenue"), "200 without 'Welcome'"),
@@ -308,14 +366,23 @@ def test_backstage_names_what_is_wrong_and_where(site, path, answer, reason):
     site.close()
     site.elb.answers[path] = answer
     record = settings["records"][0]
-    with pytest.raises(CommandExecutionError, match=f"{record['elb']}, https://{record['name']}{path} at {ELBS}: {reason}"):
+    with pytest.raises(
+        CommandExecutionError,
+        match=f"{record['elb']}, https://{record['name']}{path} at {ELBS}: {reason}",
+    ):
         loaded.modules["mitx_site.checks.backstage"]()
 
 
 def fleet(settings, *addresses, role="edx"):
     """Instances of the first purpose at these addresses."""
     return [
-        {"id": f"i-{number}", "name": f"{role}-{number}", "role": role, "purpose": settings["purposes"][0], "address": address}
+        {
+            "id": f"i-{number}",
+            "name": f"{role}-{number}",
+            "role": role,
+            "purpose": settings["purposes"][0],
+            "address": address,
+        }
         for number, address in enumerate(addresses)
     ]
 
@@ -325,7 +392,9 @@ def test_smoke_asks_every_web_instance_for_lms_and_studio(site, tmp_path):
     settings["checks"]["instance"] = {"scheme": "https", "port": site.port}
     settings["checks"]["ca_bundle"] = tls.make(tmp_path / "another")["ca"]
     workers = fleet(settings, "127.83.0.7", role="edx-worker")
-    loaded.modules["mitx_fleet.fleets.recorded"] = lambda which: {"new": fleet(settings, ELBS) + workers}[which]
+    loaded.modules["mitx_fleet.fleets.recorded"] = lambda which: {
+        "new": fleet(settings, ELBS) + workers
+    }[which]
     found = loaded.modules["mitx_site.checks.smoke"]()
     domains = settings["hosts"][settings["purposes"][0]]["domains"]
     assert set(site.elb.asked) == {(domains["lms"], "/heartbeat"), (domains["cms"], "/heartbeat")}
@@ -358,19 +427,28 @@ def test_watch_does_not_forget_one_bad_answer_that_was_followed_by_good_ones(sit
     bad = site.hostnames[1]
     once = iter([(500, "no such column")])
     site.elb.answers["/"] = lambda host, _: next(once, (200, "x")) if host == bad else (200, "x")
-    with pytest.raises(CommandExecutionError, match=f"{bad}: 1 of .*, the first: /: 500: no such column") as failure:
+    with pytest.raises(
+        CommandExecutionError, match=f"{bad}: 1 of .*, the first: /: 500: no such column"
+    ) as failure:
         loaded.modules["mitx_site.checks.watch"](seconds=0.5)
     assert told(failure) == {bad}
 
 
 @pytest.mark.parametrize(
     ("check", "arguments"),
-    [("public", {"expect": "site"}), ("smoke", {"fleet": "old"}), ("watch", {"seconds": 0.1}), ("backstage", {})],
+    [
+        ("public", {"expect": "site"}),
+        ("smoke", {"fleet": "old"}),
+        ("watch", {"seconds": 0.1}),
+        ("backstage", {}),
+    ],
 )
 def test_a_passed_check_changes_nothing(site, check, arguments):
     loaded, settings = site.load()
     settings["checks"]["instance"] = {"scheme": "https", "port": site.port}
-    loaded.modules["mitx_fleet.fleets.recorded"] = lambda which: {"old": fleet(settings, ELBS)}[which]
+    loaded.modules["mitx_fleet.fleets.recorded"] = lambda which: {"old": fleet(settings, ELBS)}[
+        which
+    ]
     if check == "backstage":
         site.close()
     ret = loaded.states["mitx_site.checked"]("step", check=check, **arguments)

@@ -1,4 +1,7 @@
-"""The distribution, point by point: what would show visitors an error instead of the page is found days before, with its fix."""
+"""
+The distribution, point by point: what would show visitors an error instead of the page is found
+days before, with its fix.
+"""
 
 import datetime
 import http.server
@@ -17,7 +20,10 @@ PAGE = "<html data-mitx-maintenance='1'>Down</html>"
 
 
 class Edge(http.server.ThreadingHTTPServer):
-    """What CloudFront would answer, over TLS: ``status``, ``text``, ``headers``, and a list of what it was asked."""
+    """
+    What CloudFront would answer, over TLS: ``status``, ``text``, ``headers``, and a list of what it
+    was asked.
+    """
 
     daemon_threads = True
 
@@ -26,7 +32,9 @@ class Edge(http.server.ThreadingHTTPServer):
         self.status, self.text, self.headers, self.asked = 503, PAGE, {"Retry-After": "300"}, []
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pki["certificate"], pki["key"])
-        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.socket = context.wrap_socket(
+            self.socket, server_side=True, do_handshake_on_connect=False
+        )
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, request, client_address):
@@ -65,23 +73,36 @@ def edge(pki):
 
 @pytest.fixture
 def check(site, load, edge, pki):
-    """``check(**overrides)``: the points by name, the distribution being found at ``edge``; the window is tomorrow's."""
+    """
+    ``check(**overrides)``: the points by name, the distribution being found at ``edge``; the window
+    is tomorrow's.
+    """
     soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
 
     def points(**overrides):
-        checks = {"port": edge.server_address[1], "ca_bundle": pki["ca"], **overrides.pop("checks", {})}
+        checks = {
+            "port": edge.server_address[1],
+            "ca_bundle": pki["ca"],
+            **overrides.pop("checks", {}),
+        }
         window = {"start": f"{soon:%Y-%m-%d} 12:00", **overrides.pop("window", {})}
         mitx = load(checks=checks, window=window, **overrides)
         answer = {"addresses": ["127.0.0.1"], "targets": [], "error": None}
-        mitx.modules["mitx_site.probe.resolve"] = lambda names, servers=(): {name: {"192.0.2.53": answer} for name in names}
+        mitx.modules["mitx_site.probe.resolve"] = lambda names, servers=(): {
+            name: {"192.0.2.53": answer} for name in names
+        }
         points.mitx = mitx
-        return {one["point"]: one for one in mitx.modules["mitx_site.distribution.check"](mitx.settings)}
+        return {
+            one["point"]: one for one in mitx.modules["mitx_site.distribution.check"](mitx.settings)
+        }
 
     return points
 
 
 def publish(site, text=PAGE):
-    site.aws.client("s3").put_object(Bucket="upgrading.mitx.mit.edu", Key="index.html", Body=text.encode())
+    site.aws.client("s3").put_object(
+        Bucket="upgrading.mitx.mit.edu", Key="index.html", Body=text.encode()
+    )
 
 
 def bad(points):
@@ -118,12 +139,22 @@ def test_every_name_and_the_unusual_paths_and_methods_are_asked(site, check, edg
     publish(site)
     check()
     asked = {(method, path) for method, host, path in edge.asked}
-    assert {("GET", "/"), ("GET", "/courses/nowhere?x=1"), ("HEAD", "/"), ("POST", "/login")} == asked
+    assert {
+        ("GET", "/"),
+        ("GET", "/courses/nowhere?x=1"),
+        ("HEAD", "/"),
+        ("POST", "/login"),
+    } == asked
     assert {host for _, host, _ in edge.asked} == set(site.names)
 
 
 def test_a_missing_alias_is_named_with_its_fix(site, check):
-    site.edit_distribution(Aliases={"Quantity": len(site.names) - 1, "Items": [name for name in site.names if name != LMS]})
+    site.edit_distribution(
+        Aliases={
+            "Quantity": len(site.names) - 1,
+            "Items": [name for name in site.names if name != LMS],
+        }
+    )
     found = bad(check())
     assert set(found) == {"aliases"}
     assert LMS in found["aliases"]
@@ -149,17 +180,29 @@ def test_a_disabled_distribution_is_told(site, check):
 
 
 def test_pillar_with_another_domain_name_is_told(site, check):
-    points = check(maintenance={"distribution": {"id": site.distribution_id, "domain_name": "d0other.cloudfront.net"}})
+    points = check(
+        maintenance={
+            "distribution": {"id": site.distribution_id, "domain_name": "d0other.cloudfront.net"}
+        }
+    )
     assert site.domain_name in bad(points)["domain name"]
 
 
 def test_a_distribution_that_is_not_there_is_told(site, check):
-    found = bad(check(maintenance={"distribution": {"id": "EDFDVBD632BHDS", "domain_name": "d1.cloudfront.net"}}))
+    found = bad(
+        check(
+            maintenance={
+                "distribution": {"id": "EDFDVBD632BHDS", "domain_name": "d1.cloudfront.net"}
+            }
+        )
+    )
     assert "no distribution EDFDVBD632BHDS" in found["distribution"]
 
 
 def test_a_403_with_an_empty_code_is_told_as_missing_permission(site, check):
-    site.aws.fault(service="cloudfront", operation="get_distribution", error="", status=403, times=None)
+    site.aws.fault(
+        service="cloudfront", operation="get_distribution", error="", status=403, times=None
+    )
     found = bad(check())
     assert "credentials do not allow it" in found["distribution"]
     assert "cloudfront:GetDistribution" in found["distribution"]
@@ -171,9 +214,15 @@ ORIGIN = {"Id": "page", "S3OriginConfig": {"OriginAccessIdentity": ""}}
 @pytest.mark.parametrize(
     ("origin", "said"),
     [
-        ({"DomainName": "upgrading.mitx.mit.edu.s3-website-us-east-1.amazonaws.com"}, "REST endpoint"),
+        (
+            {"DomainName": "upgrading.mitx.mit.edu.s3-website-us-east-1.amazonaws.com"},
+            "REST endpoint",
+        ),
         ({"DomainName": "another-bucket.s3.us-east-1.amazonaws.com"}, "another-bucket"),
-        ({"DomainName": "upgrading.mitx.mit.edu.s3.us-east-1.amazonaws.com"}, "without an identity"),
+        (
+            {"DomainName": "upgrading.mitx.mit.edu.s3.us-east-1.amazonaws.com"},
+            "without an identity",
+        ),
     ],
 )
 def test_an_origin_that_is_not_private_is_told(site, check, origin, said):
@@ -185,7 +234,9 @@ def test_an_origin_access_identity_of_the_older_kind_will_do(site, check):
     origin = {
         "Id": "page",
         "DomainName": "upgrading.mitx.mit.edu.s3.amazonaws.com",
-        "S3OriginConfig": {"OriginAccessIdentity": "origin-access-identity/cloudfront/E74FTE3AEXAMPLE"},
+        "S3OriginConfig": {
+            "OriginAccessIdentity": "origin-access-identity/cloudfront/E74FTE3AEXAMPLE"
+        },
     }
     site.edit_distribution(Origins={"Quantity": 1, "Items": [origin]})
     assert bad(check()) == {}
@@ -193,7 +244,9 @@ def test_an_origin_access_identity_of_the_older_kind_will_do(site, check):
 
 def test_a_bucket_that_anybody_can_read_is_told(site, check):
     publish(site)
-    site.aws.client("s3").put_object_acl(Bucket="upgrading.mitx.mit.edu", Key="index.html", ACL="public-read")
+    site.aws.client("s3").put_object_acl(
+        Bucket="upgrading.mitx.mit.edu", Key="index.html", ACL="public-read"
+    )
     found = bad(check())
     assert "answers 200 to anybody" in found["private bucket"]
     assert "Block all public access" in found["private bucket"]
@@ -205,7 +258,13 @@ def test_a_default_root_object_is_told(site, check):
 
 
 def rule(code, **changes):
-    return {"ErrorCode": code, "ResponsePagePath": "/index.html", "ResponseCode": "503", "ErrorCachingMinTTL": 1, **changes}
+    return {
+        "ErrorCode": code,
+        "ResponsePagePath": "/index.html",
+        "ResponseCode": "503",
+        "ErrorCachingMinTTL": 1,
+        **changes,
+    }
 
 
 @pytest.mark.parametrize(
@@ -236,8 +295,13 @@ def test_a_certificate_that_does_not_cover_a_name_is_told(site, check, monkeypat
     domains = {"next-residential-live": {"lms": "lms.next.mitx.mit.edu"}}
     names = [name for purpose in domains.values() for name in purpose.values()]
     check()
-    settings = {**check.mitx.settings, "records": [{**check.mitx.settings["records"][0], "name": name} for name in names]}
-    points = {one["point"]: one for one in check.mitx.modules["mitx_site.distribution.check"](settings)}
+    settings = {
+        **check.mitx.settings,
+        "records": [{**check.mitx.settings["records"][0], "name": name} for name in names],
+    }
+    points = {
+        one["point"]: one for one in check.mitx.modules["mitx_site.distribution.check"](settings)
+    }
     assert "lms.next.mitx.mit.edu" in points["certificate"]["found"]
     assert "certificate verify failed" in points["certificate"]["found"]
     assert "ACM" in points["certificate"]["fix"]
@@ -256,8 +320,13 @@ def test_a_distribution_that_does_not_answer_is_told(site, check, edge):
 def test_a_distribution_without_an_address_is_told(site, check):
     check()
     nothing = {"addresses": [], "targets": [], "error": "no such name"}
-    check.mitx.modules["mitx_site.probe.resolve"] = lambda names, servers=(): {name: {"192.0.2.53": nothing} for name in names}
-    points = {one["point"]: one for one in check.mitx.modules["mitx_site.distribution.check"](check.mitx.settings)}
+    check.mitx.modules["mitx_site.probe.resolve"] = lambda names, servers=(): {
+        name: {"192.0.2.53": nothing} for name in names
+    }
+    points = {
+        one["point"]: one
+        for one in check.mitx.modules["mitx_site.distribution.check"](check.mitx.settings)
+    }
     assert "192.0.2.53 says no such name" in points["certificate"]["found"]
 
 
@@ -310,7 +379,11 @@ def test_on_publishes_the_page_first_and_then_moves_the_names(site, check):
     site.aws.clear_calls()
     ret = check.mitx.pointed("maintenance", guarded=True)
     assert ret["result"] is True, ret
-    assert site.writes() == ["s3.put_object", "cloudfront.create_invalidation", "route53.change_resource_record_sets"]
+    assert site.writes() == [
+        "s3.put_object",
+        "cloudfront.create_invalidation",
+        "route53.change_resource_record_sets",
+    ]
     assert set(ret["changes"]) == {"page", *site.names}
     site.aws.clear_calls()
     assert check.mitx.pointed("maintenance", guarded=True)["changes"] == {}

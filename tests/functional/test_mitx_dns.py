@@ -1,11 +1,18 @@
-"""The swap of the public names: what an operator is told, and what visitors are left with, however it goes."""
+"""
+The swap of the public names: what an operator is told, and what visitors are left with, however it
+goes.
+"""
 
 import pytest
 from salt.exceptions import CommandExecutionError
 
 pytest_plugins = ["tests.maintenance"]
 
-LIST, CHANGE, GET = "route53.list_resource_record_sets", "route53.change_resource_record_sets", "route53.get_change"
+LIST, CHANGE, GET = (
+    "route53.list_resource_record_sets",
+    "route53.change_resource_record_sets",
+    "route53.get_change",
+)
 DESCRIBE = "elb.describe_load_balancers"
 LMS = "lms-next-qa.mitx.mit.edu"
 
@@ -57,7 +64,10 @@ def test_a_hundred_names_are_as_many_calls_as_six(site, load):
     domains = {f"x{number}": f"x{number}-qa.mitx.mit.edu" for number in range(94)}
     mitx = load()
     elb = site.names[LMS]
-    extra = [{"name": name, "kind": kind, "purpose": "next-residential-live", "elb": elb} for kind, name in domains.items()]
+    extra = [
+        {"name": name, "kind": kind, "purpose": "next-residential-live", "elb": elb}
+        for kind, name in domains.items()
+    ]
     for record in extra:
         site.names[record["name"]] = elb
         site.put(record["name"], site.elbs[elb])
@@ -65,7 +75,9 @@ def test_a_hundred_names_are_as_many_calls_as_six(site, load):
     site.aws.clear_calls()
 
     planned = mitx.modules["mitx_site.dns.plan"](settings, "maintenance")
-    mitx.modules["mitx_site.dns.wait_insync"](settings, mitx.modules["mitx_site.dns.send"](settings, planned))
+    mitx.modules["mitx_site.dns.wait_insync"](
+        settings, mitx.modules["mitx_site.dns.send"](settings, planned)
+    )
 
     assert len(planned["changes"]) == 100
     assert site.targets() == {site.domain_name}
@@ -144,7 +156,10 @@ FOREIGN = {
         {"target": "edx-current-residential-live-mit-1.us-east-1.elb.amazonaws.com"},
         "edx-current-residential-live-mit-1",
     ),
-    "a domain that only begins like the distribution": ({"target": "{domain_name}.example.edu"}, ".example.edu"),
+    "a domain that only begins like the distribution": (
+        {"target": "{domain_name}.example.edu"},
+        ".example.edu",
+    ),
     "a weighted record": (
         {"target": "{domain_name}", "SetIdentifier": "blue", "Weight": 10},
         "routing policy",
@@ -153,7 +168,11 @@ FOREIGN = {
         {
             "target": "",
             "kind": "A",
-            "AliasTarget": {"HostedZoneId": "Z2FDTNDATAQYW2", "DNSName": "d1.cloudfront.net.", "EvaluateTargetHealth": False},
+            "AliasTarget": {
+                "HostedZoneId": "Z2FDTNDATAQYW2",
+                "DNSName": "d1.cloudfront.net.",
+                "EvaluateTargetHealth": False,
+            },
         },
         "alias of type A to d1.cloudfront.net.",
     ),
@@ -243,7 +262,8 @@ def test_a_public_that_does_not_follow_is_a_failure_that_keeps_its_changes(site,
 
     assert ret["result"] is False
     assert "192.0.2.53 still answers the old record" in ret["comment"]
-    # They were applied: an operator who reads "nothing changed" would believe that visitors see the site.
+    # They were applied: an operator who reads "nothing changed" would believe that visitors see the
+    # site.
     assert set(ret["changes"]) == set(site.names)
 
 

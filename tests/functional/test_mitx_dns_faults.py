@@ -1,4 +1,7 @@
-"""The swap of the public names when AWS or the network does not play along: each fault has its own right ending."""
+"""
+The swap of the public names when AWS or the network does not play along: each fault has its own
+right ending.
+"""
 
 import pytest
 
@@ -16,7 +19,13 @@ def impatient(load):
 
 def test_throttling_beyond_retries_is_outlasted(site, load):
     # botocore gives up after two tries here; the swap goes on asking until dns.timeout.
-    site.aws.fault(service="route53", operation="change_resource_record_sets", error="Throttling", status=400, times=3)
+    site.aws.fault(
+        service="route53",
+        operation="change_resource_record_sets",
+        error="Throttling",
+        status=400,
+        times=3,
+    )
     ret = load().pointed("maintenance")
     assert ret["result"] is True, ret
     assert site.targets() == {site.domain_name}
@@ -24,7 +33,13 @@ def test_throttling_beyond_retries_is_outlasted(site, load):
 
 @pytest.mark.parametrize("code", ["Throttling", "PriorRequestNotComplete"])
 def test_throttling_for_ever_ends_with_nothing_changed(site, impatient, code):
-    site.aws.fault(service="route53", operation="change_resource_record_sets", error=code, status=400, times=None)
+    site.aws.fault(
+        service="route53",
+        operation="change_resource_record_sets",
+        error=code,
+        status=400,
+        times=None,
+    )
     before = site.records()
 
     ret = impatient().pointed("maintenance")
@@ -53,14 +68,18 @@ def test_one_bad_name_in_the_batch_changes_no_record(site, load):
 
 
 def test_a_connection_dropped_after_the_change_is_mended_at_once(site, load):
-    site.aws.fault(service="route53", operation="change_resource_record_sets", reset="after", times=1)
+    site.aws.fault(
+        service="route53", operation="change_resource_record_sets", reset="after", times=1
+    )
     ret = load().pointed("maintenance")
     assert ret["result"] is True, ret
     assert site.targets() == {site.domain_name}
 
 
 def test_after_a_connection_dropped_for_good_the_same_command_converges(site, load, impatient):
-    site.aws.fault(service="route53", operation="change_resource_record_sets", reset="after", times=None)
+    site.aws.fault(
+        service="route53", operation="change_resource_record_sets", reset="after", times=None
+    )
     first = impatient().pointed("maintenance")
     assert first["result"] is False
     assert "not known whether the change was made" in first["comment"]
@@ -92,7 +111,9 @@ def test_pending_for_ever_ends_at_the_deadline_with_the_state_last_seen(site, im
 
 
 def test_after_a_pending_change_the_same_command_waits_for_that_very_change(site, load, impatient):
-    fault = site.aws.fault(service="route53", operation="change_resource_record_sets", outcome="pending")
+    fault = site.aws.fault(
+        service="route53", operation="change_resource_record_sets", outcome="pending"
+    )
     impatient().pointed("maintenance")
     site.aws.clear_calls()
 
@@ -108,7 +129,9 @@ def test_after_a_pending_change_the_same_command_waits_for_that_very_change(site
 
 
 def test_a_403_with_an_empty_code_is_told_as_missing_permission(site, load):
-    site.aws.fault(service="route53", operation="change_resource_record_sets", error="", status=403, times=None)
+    site.aws.fault(
+        service="route53", operation="change_resource_record_sets", error="", status=403, times=None
+    )
     before, mitx = site.records(), load()
 
     ret = mitx.pointed("maintenance")
@@ -123,7 +146,13 @@ def test_a_403_with_an_empty_code_is_told_as_missing_permission(site, load):
 
 
 def test_a_throttled_list_says_so_and_changes_nothing(site, load):
-    site.aws.fault(service="route53", operation="list_resource_record_sets", error="Throttling", status=400, times=None)
+    site.aws.fault(
+        service="route53",
+        operation="list_resource_record_sets",
+        error="Throttling",
+        status=400,
+        times=None,
+    )
     ret = load().pointed("maintenance")
     assert ret["result"] is False
     assert "Throttling" in ret["comment"]
@@ -131,13 +160,17 @@ def test_a_throttled_list_says_so_and_changes_nothing(site, load):
 
 
 def test_throttled_polls_do_not_fail_a_change_that_was_made(site, load):
-    site.aws.fault(service="route53", operation="get_change", error="Throttling", status=400, times=3)
+    site.aws.fault(
+        service="route53", operation="get_change", error="Throttling", status=400, times=3
+    )
     ret = load().pointed("maintenance")
     assert ret["result"] is True, ret
 
 
 def test_a_reset_before_the_change_is_sent_again(site, load):
-    site.aws.fault(service="route53", operation="change_resource_record_sets", reset="before", times=3)
+    site.aws.fault(
+        service="route53", operation="change_resource_record_sets", reset="before", times=3
+    )
     ret = load().pointed("maintenance")
     assert ret["result"] is True, ret
     assert site.targets() == {site.domain_name}

@@ -1,4 +1,6 @@
-"""What goes wrong during a swap, and how it ends: against the fake AWS, through Salt's real loader."""
+"""
+What goes wrong during a swap, and how it ends: against the fake AWS, through Salt's real loader.
+"""
 
 import pytest
 from fleets import DRAFT, LIVE, QUICK, STUDIO, recorded_upgrade
@@ -68,7 +70,12 @@ def test_never_healthy_and_the_undoing_fails_says_what_is_left(upgrade, bad):
 def test_flapping_for_ever_is_never_healthy(upgrade):
     # Every second answer says OutOfService: never three in a row.
     for spared in range(0, 400, 2):
-        _spoil_health(upgrade, {"<State>InService</State>": "<State>OutOfService</State>"}, after=spared, times=1)
+        _spoil_health(
+            upgrade,
+            {"<State>InService</State>": "<State>OutOfService</State>"},
+            after=spared,
+            times=1,
+        )
     ret = _swap(upgrade.impatient())
     assert ret["result"] is False
     assert LIVE in ret["comment"]
@@ -78,7 +85,9 @@ def test_flapping_for_ever_is_never_healthy(upgrade):
 
 def test_flapping_once_begins_to_count_again(upgrade):
     _settle(upgrade)
-    _spoil_health(upgrade, {"<State>InService</State>": "<State>OutOfService</State>"}, after=2, times=1)
+    _spoil_health(
+        upgrade, {"<State>InService</State>": "<State>OutOfService</State>"}, after=2, times=1
+    )
     assert _swap(upgrade, register=False)["result"] is True
     assert _polls_before_leaving(upgrade, LIVE) == 2 + 1 + 3
     assert upgrade.world.members() == upgrade.world.expected(upgrade.new)
@@ -102,7 +111,10 @@ def test_no_answer_is_not_health(upgrade, bad, kind, answer):
     ret = _swap(upgrade.impatient(), register=False)
     assert ret["result"] is False
     held = upgrade.world.members()
-    assert all(set(upgrade.world.web(upgrade.old, elb)) <= set(held[elb["name"]]) for elb in upgrade.settings["elbs"])
+    assert all(
+        set(upgrade.world.web(upgrade.old, elb)) <= set(held[elb["name"]])
+        for elb in upgrade.settings["elbs"]
+    )
     upgrade.world.aws.clear_faults(fault["id"])
     upgrade.world.aws.clear_calls()
     _health_fault(upgrade, times=2, **answer)
@@ -139,7 +151,9 @@ def test_registration_that_was_applied_without_an_answer_is_undone_too(upgrade):
     assert _swap(upgrade)["result"] is True
 
 
-def test_deregistration_that_was_applied_without_an_answer_is_told_and_the_same_command_goes_on(upgrade):
+def test_deregistration_that_was_applied_without_an_answer_is_told_and_the_same_command_goes_on(
+    upgrade,
+):
     upgrade.world.aws.fault(
         service="elb",
         operation="deregister_instances_from_load_balancer",
@@ -156,7 +170,12 @@ def test_deregistration_that_was_applied_without_an_answer_is_told_and_the_same_
 
 
 def test_drain_that_outlasts_its_timeout_is_told_and_does_not_hold_up_the_window(upgrade):
-    upgrade.world.aws.fault(service="elb", operation="deregister_instances_from_load_balancer", outcome="pending", times=None)
+    upgrade.world.aws.fault(
+        service="elb",
+        operation="deregister_instances_from_load_balancer",
+        outcome="pending",
+        times=None,
+    )
     ret = _swap(upgrade.reload(elb={**QUICK["elb"], "drain_timeout": 0.5}))
     assert ret["result"] is True, ret["comment"]
     assert "cut off" in ret["comment"]
@@ -171,8 +190,12 @@ def test_drain_is_waited_for(upgrade):
     assert "cut off" not in ret["comment"]
     for elb in upgrade.settings["elbs"]:
         asked = [{"InstanceId": id_} for id_ in upgrade.world.web(upgrade.old, elb)]
-        health = upgrade.world.elb.describe_instance_health(LoadBalancerName=elb["name"], Instances=asked)
-        assert all("not currently registered" in one["Description"] for one in health["InstanceStates"])
+        health = upgrade.world.elb.describe_instance_health(
+            LoadBalancerName=elb["name"], Instances=asked
+        )
+        assert all(
+            "not currently registered" in one["Description"] for one in health["InstanceStates"]
+        )
 
 
 def test_an_old_instance_that_is_stopped_but_registered_is_taken_out(upgrade):
@@ -183,7 +206,9 @@ def test_an_old_instance_that_is_stopped_but_registered_is_taken_out(upgrade):
 
 
 def test_a_stopped_instance_is_not_out_before_the_load_balancer_says_so(upgrade):
-    """Its health is OutOfService from the start, which botocore's own waiter takes for being out."""
+    """
+    Its health is OutOfService from the start, which botocore's own waiter takes for being out.
+    """
     stopped = upgrade.old["edx-mitx-qa-next-residential-live-1-v3"]
     upgrade.world.ec2.stop_instances(InstanceIds=[stopped])
     with pytest.raises(Exception, match=f"{LIVE} still holds {stopped}"):
@@ -200,8 +225,12 @@ def test_an_old_instance_that_was_terminated_does_not_keep_the_others_in(upgrade
 
 
 def test_an_unknown_instance_in_the_load_balancer_stops_the_swap_before_anything(upgrade):
-    foreign = upgrade.world.launch("edx-mitx-qa-next-residential-live-9-v2", purpose="next-residential-live", release=2)
-    upgrade.world.elb.register_instances_with_load_balancer(LoadBalancerName=STUDIO, Instances=[{"InstanceId": foreign}])
+    foreign = upgrade.world.launch(
+        "edx-mitx-qa-next-residential-live-9-v2", purpose="next-residential-live", release=2
+    )
+    upgrade.world.elb.register_instances_with_load_balancer(
+        LoadBalancerName=STUDIO, Instances=[{"InstanceId": foreign}]
+    )
     ret = _swap(upgrade)
     assert ret["result"] is False
     assert f"{STUDIO} holds edx-mitx-qa-next-residential-live-9-v2 ({foreign})" in ret["comment"]
@@ -210,9 +239,13 @@ def test_an_unknown_instance_in_the_load_balancer_stops_the_swap_before_anything
 
 def test_an_instance_that_a_colleague_registers_meanwhile_stops_the_detaching(upgrade):
     plan = upgrade.modules["mitx_fleet.swap.plan"]()
-    foreign = upgrade.world.launch("edx-mitx-qa-next-residential-live-9-v2", purpose="next-residential-live", release=2)
+    foreign = upgrade.world.launch(
+        "edx-mitx-qa-next-residential-live-9-v2", purpose="next-residential-live", release=2
+    )
     upgrade.world.register(upgrade.new)
-    upgrade.world.elb.register_instances_with_load_balancer(LoadBalancerName=LIVE, Instances=[{"InstanceId": foreign}])
+    upgrade.world.elb.register_instances_with_load_balancer(
+        LoadBalancerName=LIVE, Instances=[{"InstanceId": foreign}]
+    )
     with pytest.raises(Exception, match=f"{LIVE} also holds {foreign}"):
         upgrade.modules["mitx_fleet.swap.detach"](upgrade.settings, plan)
     assert upgrade.world.writes() == []
@@ -222,7 +255,9 @@ def test_an_instance_that_a_colleague_registers_meanwhile_stops_the_detaching(up
     ("change", "said"),
     [("stop_instances", "is stopped"), ("terminate_instances", "is no more")],
 )
-def test_a_new_instance_that_is_not_as_recorded_stops_the_swap_before_anything(upgrade, bad, change, said):
+def test_a_new_instance_that_is_not_as_recorded_stops_the_swap_before_anything(
+    upgrade, bad, change, said
+):
     getattr(upgrade.world.ec2, change)(InstanceIds=[bad])
     ret = _swap(upgrade)
     assert ret["result"] is False
@@ -239,7 +274,9 @@ def test_a_load_balancer_that_is_missing_is_named(upgrade):
 
 
 def test_a_load_balancer_of_another_environment_behind_the_cut_name_is_refused(upgrade):
-    upgrade.world.elb.add_tags(LoadBalancerNames=[STUDIO], Tags=[{"Key": "environment", "Value": "mitx-production"}])
+    upgrade.world.elb.add_tags(
+        LoadBalancerNames=[STUDIO], Tags=[{"Key": "environment", "Value": "mitx-production"}]
+    )
     ret = _swap(upgrade)
     assert ret["result"] is False
     assert f"{STUDIO} is tagged environment: mitx-production" in ret["comment"]
@@ -252,14 +289,19 @@ def _settle(salt):
     for elb in salt.settings["elbs"]:
         ids = [{"InstanceId": id_} for id_ in salt.world.web(salt.new, elb)]
         salt.world.elb.get_waiter("instance_in_service").wait(
-            LoadBalancerName=elb["name"], Instances=ids, WaiterConfig={"Delay": 0.05, "MaxAttempts": 200}
+            LoadBalancerName=elb["name"],
+            Instances=ids,
+            WaiterConfig={"Delay": 0.05, "MaxAttempts": 200},
         )
     salt.world.aws.clear_calls()
 
 
 def _health_fault(salt, **what):
     return salt.world.aws.fault(
-        service="elb", operation="describe_instance_health", parameters={"LoadBalancerName": LIVE}, **what
+        service="elb",
+        operation="describe_instance_health",
+        parameters={"LoadBalancerName": LIVE},
+        **what,
     )
 
 
@@ -268,10 +310,13 @@ def _spoil_health(salt, rewrite, **when):
 
 
 def _polls_before_leaving(salt, elb):
-    """How often the health of ``elb`` was asked before anything was taken out of any load balancer."""
+    """
+    How often the health of ``elb`` was asked before anything was taken out of any load balancer.
+    """
     calls = salt.world.aws.calls(agent="saltext-mitx")
     first = [call["operation"] for call in calls].index("deregister_instances_from_load_balancer")
     return sum(
-        call["operation"] == "describe_instance_health" and call["parameters"]["LoadBalancerName"] == elb
+        call["operation"] == "describe_instance_health"
+        and call["parameters"]["LoadBalancerName"] == elb
         for call in calls[:first]
     )

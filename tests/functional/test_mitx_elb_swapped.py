@@ -27,7 +27,9 @@ def test_swapped_ends_with_exactly_the_new_fleet(upgrade):
 def test_nothing_leaves_before_everything_is_healthy_everywhere(upgrade):
     assert _swap(upgrade)["result"] is True
     calls = upgrade.world.calls()
-    last_health = max(i for i, name in enumerate(calls) if name == "register_instances_with_load_balancer")
+    last_health = max(
+        i for i, name in enumerate(calls) if name == "register_instances_with_load_balancer"
+    )
     first_out = calls.index("deregister_instances_from_load_balancer")
     polls = calls[last_health:first_out].count("describe_instance_health")
     assert polls >= 3 * len(upgrade.settings["elbs"])
@@ -66,7 +68,9 @@ def test_attach_only_leaves_the_old_fleet_in(upgrade):
     assert ret["result"] is True, ret["comment"]
     held = upgrade.world.members()
     for elb in upgrade.settings["elbs"]:
-        assert set(held[elb["name"]]) == set(upgrade.world.web(upgrade.old, elb) + upgrade.world.web(upgrade.new, elb))
+        assert set(held[elb["name"]]) == set(
+            upgrade.world.web(upgrade.old, elb) + upgrade.world.web(upgrade.new, elb)
+        )
     assert "Left in: 5 registrations of others" in ret["comment"]
 
 
@@ -114,13 +118,19 @@ def test_a_load_balancer_without_a_tag_in_another_vpc_is_refused(mitx, aws):
     salt = mitx(**QUICK)
     world = World(aws, salt.settings)
     world.balancers(tag=False, subnet=world.network("MITx Production"))
-    with pytest.raises(CommandExecutionError, match=f"{DRAFT} has no tag environment and lies in vpc-.*; MITx QA is vpc-"):
+    with pytest.raises(
+        CommandExecutionError,
+        match=f"{DRAFT} has no tag environment and lies in vpc-.*; MITx QA is vpc-",
+    ):
         salt.modules["mitx_fleet.elb.describe"]()
 
 
 @pytest.fixture
 def production(mitx, aws, pillar):
-    """One purpose of 18 web instances behind two load balancers, the new fleet launched: mitx-production's live one."""
+    """
+    One purpose of 18 web instances behind two load balancers, the new fleet launched:
+    mitx-production's live one.
+    """
     pillar["mitx"]["environment"] = "mitx-production"
     mine = pillar["mitx"]["environments"]["mitx-production"]
     mine["purposes"] = ["residential-live"]

@@ -1,4 +1,7 @@
-"""Before and after MITx's own orchestrations: what they are about to read is this run's, and what they left behind is looked at."""
+"""
+Before and after MITx's own orchestrations: what they are about to read is this run's, and what they
+left behind is looked at.
+"""
 
 import pytest
 import salt.utils.yaml
@@ -10,7 +13,10 @@ NUMBER, CODENAME = "edxapp-mitx-qa-koa-release-version", "edx_codename"
 
 @pytest.fixture
 def built(mitx, pillar, aws, tmp_path):
-    """``built(number, codename)``: this run builds Koa v1, its AMIs are there, and SDB says what is given."""
+    """
+    ``built(number, codename)``: this run builds Koa v1, its AMIs are there, and SDB says what is
+    given.
+    """
     sdb = tmp_path / "sdb.yaml"
     pillar["consul"] = {"driver": "yaml", "files": [str(sdb)]}
 
@@ -37,7 +43,10 @@ def built(mitx, pillar, aws, tmp_path):
     ],
 )
 def test_it_is_not_run_on_somebody_elses_release(built, check, said, told):
-    """One key for every environment: update_edxapp_ami_sdb would destroy the other one's bases, deploy launch the other one's fleet."""
+    """
+    One key for every environment: update_edxapp_ami_sdb would destroy the other one's bases, deploy
+    launch the other one's fleet.
+    """
     with pytest.raises(CommandExecutionError, match="Somebody else has changed") as refused:
         built(**said).modules[f"mitx_upgrade.saltops.{check}"]()
     assert told in str(refused.value)
@@ -46,7 +55,9 @@ def test_it_is_not_run_on_somebody_elses_release(built, check, said, told):
 
 def test_deploy_takes_no_other_images_than_this_runs(built):
     loaded = built()
-    with pytest.raises(CommandExecutionError, match="edx_mitx-qa_koa_ami_id is None, this run's is 'ami-"):
+    with pytest.raises(
+        CommandExecutionError, match="edx_mitx-qa_koa_ami_id is None, this run's is 'ami-"
+    ):
         loaded.modules["mitx_upgrade.saltops.pending_deploy"]()
 
 
@@ -66,7 +77,9 @@ def test_a_deploy_after_which_ansible_had_failed_is_run_again(built, mitx):
 def test_a_plan_of_what_is_not_built_yet_is_no_obstacle(built):
     loaded = built(number="0", test=True, amis=False)
     assert loaded.modules["mitx_upgrade.saltops.pending_deploy"]()
-    assert loaded.modules["mitx_upgrade.saltops.pending_attach"]() == ["the new fleet is not deployed yet"]
+    assert loaded.modules["mitx_upgrade.saltops.pending_attach"]() == [
+        "the new fleet is not deployed yet"
+    ]
 
 
 def test_an_image_that_failed_is_not_taken_for_built_and_the_way_on_is_told(built, aws):
@@ -87,7 +100,9 @@ def test_images_that_were_thrown_away_are_built_again_under_the_same_number(buil
         "there is no AMI of edx",
         "there is no AMI of edx-worker",
     ]
-    assert loaded.modules["mitx_upgrade.saltops.pending_build"]() == ["there are no AMIs of koa release 1"]
+    assert loaded.modules["mitx_upgrade.saltops.pending_build"]() == [
+        "there are no AMIs of koa release 1"
+    ]
 
 
 def test_images_that_ec2_does_not_list_yet_are_not_built_a_second_time(built):
@@ -98,7 +113,9 @@ def test_images_that_ec2_does_not_list_yet_are_not_built_a_second_time(built):
 # ---- what was said on the command line
 
 
-def test_what_is_said_for_one_time_reaches_the_phases_and_what_may_not_be_written_down_does_not(mitx, pillar):
+def test_what_is_said_for_one_time_reaches_the_phases_and_what_may_not_be_written_down_does_not(
+    mitx, pillar
+):
     mine = pillar["mitx"]
     mine["drain"] = {"waive": True}
     mine["environments"]["mitx-qa"]["migrate"] = {"snapshot_id": "rds:1"}
@@ -140,11 +157,15 @@ def test_the_last_copy_serves_all_but_the_existing_orchestrations(mitx, source):
 
 def test_without_a_copy_it_is_one_more_problem_of_the_settings(mitx, source):
     source.unlink()
-    with pytest.raises(CommandExecutionError, match=r"\n  - mitx:environments_source: file:.* cannot be fetched"):
+    with pytest.raises(
+        CommandExecutionError, match=r"\n  - mitx:environments_source: file:.* cannot be fetched"
+    ):
         mitx(begin=False).modules["mitx_run.settings.get"]()
 
 
 def test_a_server_that_does_not_answer_is_told_and_not_a_traceback(mitx, pillar, source):
     pillar["mitx"]["environments_source"] = "http://127.0.0.1:1/environment_settings.yml"
-    with pytest.raises(CommandExecutionError, match="http://127.0.0.1:1/environment_settings.yml cannot be fetched"):
+    with pytest.raises(
+        CommandExecutionError, match="http://127.0.0.1:1/environment_settings.yml cannot be fetched"
+    ):
         mitx(begin=False).modules["mitx_run.settings.get"]()

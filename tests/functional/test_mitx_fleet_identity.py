@@ -17,9 +17,14 @@ def run(mitx, aws):
     salt.old = salt.world.fleet("juniper", 3)
     salt.world.register(salt.old)
     salt.world.launch(
-        "edx-mitx-qa-current-residential-live-0-v3", purpose="current-residential-live", codename="juniper", release=3
+        "edx-mitx-qa-current-residential-live-0-v3",
+        purpose="current-residential-live",
+        codename="juniper",
+        release=3,
     )
-    salt.world.launch(f"{NAME}-v3", purpose=PURPOSE, codename="juniper", release=3, environment="mitx-production")
+    salt.world.launch(
+        f"{NAME}-v3", purpose=PURPOSE, codename="juniper", release=3, environment="mitx-production"
+    )
     aws.clear_calls()
     return salt
 
@@ -44,12 +49,19 @@ def test_current_is_what_is_registered_and_the_workers_and_nobody_elses(run):
     assert _ids(current) == set(run.old.values())
     web = next(one for one in current if one["name"] == f"{NAME}-v3")
     assert web["elbs"] == [LIVE, STUDIO]
-    assert (web["role"], web["codename"], web["release"], web["state"]) == ("edx", "juniper", 3, "running")
+    assert (web["role"], web["codename"], web["release"], web["state"]) == (
+        "edx",
+        "juniper",
+        3,
+        "running",
+    )
     assert run.world.calls() == ["describe_instances", "describe_load_balancers", "describe_tags"]
 
 
 def test_current_knows_no_terminated_twin(run):
-    twin = run.world.launch("edx-worker-mitx-qa-next-residential-live-0-v3", "edx-worker", PURPOSE, "juniper", 3)
+    twin = run.world.launch(
+        "edx-worker-mitx-qa-next-residential-live-0-v3", "edx-worker", PURPOSE, "juniper", 3
+    )
     run.world.ec2.terminate_instances(InstanceIds=[twin])
     assert _ids(_current(run)) == set(run.old.values())
 
@@ -64,22 +76,33 @@ def test_current_leaves_out_the_new_fleet_even_when_it_is_registered(run):
 
 def test_current_takes_the_same_name_of_another_codename_for_what_it_is(run):
     """Koa v3 and Juniper v3 have the same names."""
-    koa = run.world.launch("edx-worker-mitx-qa-next-residential-live-0-v3", "edx-worker", PURPOSE, "koa", 3)
+    koa = run.world.launch(
+        "edx-worker-mitx-qa-next-residential-live-0-v3", "edx-worker", PURPOSE, "koa", 3
+    )
     assert koa not in _ids(_current(run, release=3))
-    assert run.old["edx-worker-mitx-qa-next-residential-live-0-v3"] in _ids(_current(run, release=3))
+    assert run.old["edx-worker-mitx-qa-next-residential-live-0-v3"] in _ids(
+        _current(run, release=3)
+    )
 
 
 def test_current_tells_leftovers_of_an_earlier_upgrade(run):
     """They are stopped with the rest, and must never be started again."""
-    left = run.world.launch("edx-worker-mitx-qa-next-residential-live-0-v2", "edx-worker", PURPOSE, "juniper", 2)
+    left = run.world.launch(
+        "edx-worker-mitx-qa-next-residential-live-0-v2", "edx-worker", PURPOSE, "juniper", 2
+    )
     serves = {one["id"]: one["serves"] for one in _current(run)}
     assert serves.pop(left) is False
     assert set(serves.values()) == {True}
 
 
 def test_the_analytics_host_has_the_tags_of_a_web_host_and_is_of_no_fleet(run):
-    """``analytics-mitx-production-residential-live``: stopped with the old fleet, its schedule would have been off for good."""
-    analytics = run.world.launch(f"analytics-mitx-qa-{PURPOSE}", purpose=PURPOSE, codename=None, release=None)
+    """
+    ``analytics-mitx-production-residential-live``: stopped with the old fleet, its schedule would
+    have been off for good.
+    """
+    analytics = run.world.launch(
+        f"analytics-mitx-qa-{PURPOSE}", purpose=PURPOSE, codename=None, release=None
+    )
     current = [one["id"] for one in run.modules["mitx_fleet.fleets.current"]()]
     assert analytics not in current
     assert [one["id"] for one in run.modules["mitx_fleet.fleets.left_alone"]()] == [analytics]
@@ -92,7 +115,9 @@ def test_recorded_once_and_for_all(run):
     ret = run.states["mitx_fleet.recorded"]("current", fleet="old")
     assert ret["result"] is True
     assert len(ret["changes"]["old_fleet"]["new"]) == 5
-    stray = run.world.launch("edx-worker-mitx-qa-next-residential-live-1-v3", "edx-worker", PURPOSE, "juniper", 3)
+    stray = run.world.launch(
+        "edx-worker-mitx-qa-next-residential-live-1-v3", "edx-worker", PURPOSE, "juniper", 3
+    )
     run.world.ec2.terminate_instances(InstanceIds=[run.old[f"{NAME}-v3"]])
     again = run.states["mitx_fleet.recorded"]("current", fleet="old")
     assert (again["result"], again["changes"]) == (True, {})
@@ -102,8 +127,12 @@ def test_recorded_once_and_for_all(run):
 
 
 def test_recording_refuses_a_stranger_in_the_load_balancer(run):
-    stranger = run.world.launch("edx-mitx-qa-current-residential-live-0-v9", purpose="current-residential-live")
-    run.world.elb.register_instances_with_load_balancer(LoadBalancerName=DRAFT, Instances=[{"InstanceId": stranger}])
+    stranger = run.world.launch(
+        "edx-mitx-qa-current-residential-live-0-v9", purpose="current-residential-live"
+    )
+    run.world.elb.register_instances_with_load_balancer(
+        LoadBalancerName=DRAFT, Instances=[{"InstanceId": stranger}]
+    )
     ret = run.states["mitx_fleet.recorded"]("current", fleet="old")
     assert ret["result"] is False
     assert f"{DRAFT} holds edx-mitx-qa-current-residential-live-0-v9 ({stranger})" in ret["comment"]
@@ -112,7 +141,9 @@ def test_recording_refuses_a_stranger_in_the_load_balancer(run):
 
 def test_recording_refuses_an_instance_of_another_environment_in_the_load_balancer(run):
     foreign = run.world.launch("edx-1", purpose=PURPOSE, environment="mitx-production")
-    run.world.elb.register_instances_with_load_balancer(LoadBalancerName=LIVE, Instances=[{"InstanceId": foreign}])
+    run.world.elb.register_instances_with_load_balancer(
+        LoadBalancerName=LIVE, Instances=[{"InstanceId": foreign}]
+    )
     ret = run.states["mitx_fleet.recorded"]("current", fleet="old")
     assert ret["result"] is False
     assert f"{LIVE} holds {foreign}, which is no existing instance of mitx-qa" in ret["comment"]
@@ -122,11 +153,16 @@ def test_recording_refuses_an_empty_fleet(mitx, aws):
     salt = mitx(**QUICK)
     World(aws, salt.settings).balancers()
     assert salt.states["mitx_fleet.recorded"]("current", fleet="old")["result"] is False
-    assert salt.states["mitx_fleet.recorded"]("current", fleet="old", allow_empty=True)["result"] is True
+    assert (
+        salt.states["mitx_fleet.recorded"]("current", fleet="old", allow_empty=True)["result"]
+        is True
+    )
 
 
 def test_what_was_not_recorded_is_an_error_with_the_next_command(run):
-    with pytest.raises(CommandExecutionError, match=r"salt-run state\.orchestrate orchestrate\.mitx\.prepare"):
+    with pytest.raises(
+        CommandExecutionError, match=r"salt-run state\.orchestrate orchestrate\.mitx\.prepare"
+    ):
         run.modules["mitx_fleet.fleets.recorded"]("old")
 
 
@@ -162,7 +198,10 @@ def test_new_knows_no_terminated_twin(run):
         ({"codename": "juniper"}, "its codename is juniper, not koa"),
         ({"release": 2}, "its release is 2, not 1"),
         ({"release": "first"}, "its release is None, not 1"),
-        ({"purpose": "next-residential-draft"}, "its purpose is next-residential-draft, not next-residential-live"),
+        (
+            {"purpose": "next-residential-draft"},
+            "its purpose is next-residential-draft, not next-residential-live",
+        ),
         ({"role": "edx-worker"}, "its role is edx-worker, not edx"),
     ],
 )
@@ -184,7 +223,9 @@ def test_new_takes_neither_of_two_of_the_same_name(run):
 def test_new_tells_an_instance_of_this_release_that_settings_do_not_name(run):
     run.world.fleet("koa", 1)
     extra = run.world.launch("edx-mitx-qa-next-residential-live-7-v1", purpose=PURPOSE)
-    assert _new(run)["problems"] == [f"edx-mitx-qa-next-residential-live-7-v1 ({extra}): not in settings"]
+    assert _new(run)["problems"] == [
+        f"edx-mitx-qa-next-residential-live-7-v1 ({extra}): not in settings"
+    ]
 
 
 # ---- names that are taken ----
@@ -199,10 +240,15 @@ def test_names_of_a_free_release_are_free(run):
 
 
 def test_a_colleagues_koa_v3_beside_juniper_v3_is_in_the_way(run):
-    """A deploy of Koa v3 would skip the names of Juniper v3 with a warning, and configure the old hosts."""
+    """
+    A deploy of Koa v3 would skip the names of Juniper v3 with a warning, and configure the old
+    hosts.
+    """
     taken = _taken(run, 3)["taken"]
     assert set(run.old.values()) <= _ids(taken)
-    assert "its codename is juniper, not koa" in next(one["why"] for one in taken if one["id"] == run.old[f"{NAME}-v3"])
+    assert "its codename is juniper, not koa" in next(
+        one["why"] for one in taken if one["id"] == run.old[f"{NAME}-v3"]
+    )
 
 
 def test_a_namesake_in_another_environment_is_in_the_way_too(run):
@@ -214,7 +260,11 @@ def test_a_namesake_in_another_environment_is_in_the_way_too(run):
 def test_what_this_runs_own_deploy_launched_is_not_in_its_way(run):
     run.modules["mitx_run.record.pin"]("images", run.world.build(1))
     mine = run.world.launch(f"{NAME}-v1", purpose=PURPOSE)
-    theirs = run.world.launch("edx-mitx-qa-next-residential-live-1-v1", purpose=PURPOSE, image=run.world.first_image_once())
+    theirs = run.world.launch(
+        "edx-mitx-qa-next-residential-live-1-v1",
+        purpose=PURPOSE,
+        image=run.world.first_image_once(),
+    )
     found = _taken(run, 1)
     assert _ids(found["ours"]) == {mine}
     assert _ids(found["taken"]) == {theirs}
@@ -270,7 +320,9 @@ def test_launched_records_nothing_that_is_half_launched(deployed, how):
     if how == "twice":
         deployed.world.launch(f"{NAME}-v1", purpose=PURPOSE)
     if how == "other image":
-        deployed.world.launch(f"{NAME}-v1", purpose=PURPOSE, image=deployed.world.first_image_once())
+        deployed.world.launch(
+            f"{NAME}-v1", purpose=PURPOSE, image=deployed.world.first_image_once()
+        )
     if how == "extra":
         deployed.world.launch("edx-mitx-qa-next-residential-live-7-v1", purpose=PURPOSE)
     said = {
@@ -303,7 +355,9 @@ def test_an_instance_that_is_lost_before_the_window_is_replaced_in_the_record(de
         "old": [f"{NAME}-v1 ({deployed.new[f'{NAME}-v1']})"],
         "new": [f"{NAME}-v1 ({replacement})"],
     }
-    assert replacement in {one["id"] for one in deployed.modules["mitx_run.record.pinned"]("new_fleet")}
+    assert replacement in {
+        one["id"] for one in deployed.modules["mitx_run.record.pinned"]("new_fleet")
+    }
 
 
 def test_in_the_window_nothing_else_than_what_was_recorded_is_ours(deployed):
@@ -326,7 +380,9 @@ def recorded(deployed):
     return deployed
 
 
-def test_a_colleagues_host_of_the_same_purpose_is_stopped_with_the_rest_and_never_started_or_retired(deployed):
+def test_a_colleagues_host_of_the_same_purpose_is_stopped_and_never_started_or_retired(
+    deployed,
+):
     """Koa v3 beside Juniper v3: of the same name, on the same databases."""
     worker = f"edx-worker-mitx-qa-{PURPOSE}-7-v3"
     koa = {
@@ -336,13 +392,17 @@ def test_a_colleagues_host_of_the_same_purpose_is_stopped_with_the_rest_and_neve
     ret = deployed.states["mitx_fleet.recorded"]("old fleet", fleet="old")
     assert ret["result"] is True
     assert "neither started again nor retired" in ret["comment"]
-    fleet = {one["id"]: one["serves"] for one in deployed.modules["mitx_fleet.fleets.recorded"]("old")}
+    fleet = {
+        one["id"]: one["serves"] for one in deployed.modules["mitx_fleet.fleets.recorded"]("old")
+    }
     assert {fleet[id_] for id_ in koa} == {False}
     assert {serves for id_, serves in fleet.items() if id_ not in koa} == {True}
 
 
 def test_a_host_that_was_added_since_stops_the_window_until_somebody_says_whose_it_is(recorded):
-    added = recorded.world.launch(f"edx-worker-mitx-qa-{PURPOSE}-9-v3", "edx-worker", PURPOSE, "juniper", 3)
+    added = recorded.world.launch(
+        f"edx-worker-mitx-qa-{PURPOSE}-9-v3", "edx-worker", PURPOSE, "juniper", 3
+    )
     ret = recorded.states["mitx_fleet.unchanged"]("u")
     assert ret["result"] is False
     assert f"({added}) runs, and is of neither fleet" in ret["comment"]
@@ -394,7 +454,9 @@ def test_both_images_cost_one_call_a_poll(run, aws):
 
 
 def test_an_image_that_failed_is_final(run, aws):
-    aws.fault(service="ec2", operation="create_image", agent="sandbox-internal", outcome="failed", times=1)
+    aws.fault(
+        service="ec2", operation="create_image", agent="sandbox-internal", outcome="failed", times=1
+    )
     run.world.build(1)
     ret = _images(run)
     assert ret["result"] is False

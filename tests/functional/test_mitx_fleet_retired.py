@@ -1,4 +1,7 @@
-"""Retirement destroys the recorded old fleet and nothing else: real Salt Cloud and real keys, against the fake AWS."""
+"""
+Retirement destroys the recorded old fleet and nothing else: real Salt Cloud and real keys, against
+the fake AWS.
+"""
 
 import pytest
 import salt.utils.event
@@ -11,13 +14,20 @@ NAME = "edx-mitx-qa-next-residential-live-0-v3"
 def retirement(mitx, aws, tmp_path, monkeypatch):
     """``retirement(**settings)``: the window is over, the new fleet serves; on the master."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    # No master runs here, and Salt waits a second for its event bus each time it has something to say.
-    monkeypatch.setattr(salt.utils.event.SaltEvent, "fire_event", lambda self, data, tag, timeout=1000: True)
+    # No master runs here, and Salt waits a second for its event bus each time it has something to
+    # say.
+    monkeypatch.setattr(
+        salt.utils.event.SaltEvent, "fire_event", lambda self, data, tag, timeout=1000: True
+    )
 
     def prepare(after=0, opened=True, **overrides):
-        run = recorded_upgrade(mitx, aws, **{"retire": {**QUICK["retire"], "after": after}, **overrides})
+        run = recorded_upgrade(
+            mitx, aws, **{"retire": {**QUICK["retire"], "after": after}, **overrides}
+        )
         if opened:
-            run.modules["mitx_run.journal.write"]("phase", phase="open", status="finished", seconds=1)
+            run.modules["mitx_run.journal.write"](
+                "phase", phase="open", status="finished", seconds=1
+            )
         for elb in run.settings["elbs"]:
             run.world.elb.deregister_instances_from_load_balancer(
                 LoadBalancerName=elb["name"],
@@ -42,10 +52,15 @@ def _standing(master):
 
 def test_the_old_fleet_goes_with_its_keys_and_nothing_else(retirement):
     master = retirement()
-    bystander = master.world.launch("edx-mitx-qa-current-residential-live-0-v3", purpose="current-residential-live")
+    bystander = master.world.launch(
+        "edx-mitx-qa-current-residential-live-0-v3", purpose="current-residential-live"
+    )
     ret = _retire(master)
     assert ret["result"] is True, ret["comment"]
-    assert set(master.world.states(*master.old.values()).values()) <= {"terminated", "shutting-down"}
+    assert set(master.world.states(*master.old.values()).values()) <= {
+        "terminated",
+        "shutting-down",
+    }
     assert set(master.world.states(*master.new.values(), bystander).values()) == {"running"}
     assert master.keys() == sorted(master.new)
     assert len(ret["changes"]["destroyed"]) == 5
@@ -82,7 +97,10 @@ def test_not_before_its_time_unless_forced(retirement):
 
 def test_what_did_not_serve_is_somebody_elses_and_stays(retirement):
     master = retirement()
-    fleet = [{**one, "serves": one["name"] != NAME} for one in master.modules["mitx_fleet.fleets.recorded"]("old")]
+    fleet = [
+        {**one, "serves": one["name"] != NAME}
+        for one in master.modules["mitx_fleet.fleets.recorded"]("old")
+    ]
     master.modules["mitx_run.record.pin"]("old_fleet", fleet, again=True)
     ret = _retire(master)
     assert ret["result"] is True, ret["comment"]
@@ -94,7 +112,10 @@ def test_what_did_not_serve_is_somebody_elses_and_stays(retirement):
 
 @pytest.mark.parametrize("force", [False, True])
 def test_never_in_the_window(retirement, force):
-    """``force`` shortens the time that the old fleet is kept, and that has not begun before the site was opened."""
+    """
+    ``force`` shortens the time that the old fleet is kept, and that has not begun before the site
+    was opened.
+    """
     master = retirement(opened=False)
     ret = _retire(master, force=force)
     assert ret["result"] is False
@@ -105,7 +126,10 @@ def test_never_in_the_window(retirement, force):
 def test_not_while_any_load_balancer_holds_one_of_it(retirement):
     """Also one that is none of this run's."""
     master = retirement()
-    elb = {"LoadBalancerName": "somebody-elses", "Listeners": [{"Protocol": "TCP", "LoadBalancerPort": 1, "InstancePort": 1}]}
+    elb = {
+        "LoadBalancerName": "somebody-elses",
+        "Listeners": [{"Protocol": "TCP", "LoadBalancerPort": 1, "InstancePort": 1}],
+    }
     master.world.elb.create_load_balancer(**elb, Subnets=[master.world.subnet])
     master.world.elb.register_instances_with_load_balancer(
         LoadBalancerName="somebody-elses", Instances=[{"InstanceId": master.old[NAME]}]
@@ -117,7 +141,10 @@ def test_not_while_any_load_balancer_holds_one_of_it(retirement):
 
 
 def test_not_while_the_new_fleet_does_not_serve(retirement):
-    """Workers are in no load balancer: that the new web instances are out means that the old workers may be needed."""
+    """
+    Workers are in no load balancer: that the new web instances are out means that the old workers
+    may be needed.
+    """
     master = retirement()
     for elb, ids in master.world.members().items():
         master.world.elb.deregister_instances_from_load_balancer(
@@ -131,7 +158,9 @@ def test_not_while_the_new_fleet_does_not_serve(retirement):
 
 def test_a_protected_instance_stops_it_before_anything_is_destroyed(retirement):
     master = retirement()
-    master.world.ec2.modify_instance_attribute(InstanceId=master.old[NAME], DisableApiTermination={"Value": True})
+    master.world.ec2.modify_instance_attribute(
+        InstanceId=master.old[NAME], DisableApiTermination={"Value": True}
+    )
     ret = _retire(master)
     assert ret["result"] is False
     assert f"{NAME} ({master.old[NAME]}) is protected from termination" in ret["comment"]
@@ -140,10 +169,14 @@ def test_a_protected_instance_stops_it_before_anything_is_destroyed(retirement):
 
 def test_a_renamed_instance_stops_it_before_anything_is_destroyed(retirement):
     master = retirement()
-    master.world.ec2.create_tags(Resources=[master.old[NAME]], Tags=[{"Key": "Name", "Value": "keep-this"}])
+    master.world.ec2.create_tags(
+        Resources=[master.old[NAME]], Tags=[{"Key": "Name", "Value": "keep-this"}]
+    )
     ret = _retire(master)
     assert ret["result"] is False
-    assert f"the name of {master.old[NAME]} was recorded as {NAME} and is keep-this" in ret["comment"]
+    assert (
+        f"the name of {master.old[NAME]} was recorded as {NAME} and is keep-this" in ret["comment"]
+    )
     assert _standing(master)
 
 
@@ -185,21 +218,29 @@ def test_a_terminated_twin_is_no_obstacle(retirement):
     master.world.ec2.terminate_instances(InstanceIds=[twin])
     ret = _retire(master)
     assert ret["result"] is True, ret["comment"]
-    assert master.world.states(master.old[NAME])[master.old[NAME]] in ("terminated", "shutting-down")
+    assert master.world.states(master.old[NAME])[master.old[NAME]] in (
+        "terminated",
+        "shutting-down",
+    )
 
 
 def test_what_cloud_destroy_left_standing_is_told(retirement, aws):
     """Salt Cloud answers as if all were well, and one instance runs on."""
     master = retirement()
     aws.fault(
-        service="ec2", operation="terminate_instances", parameters={"InstanceIds": f"*{master.old[NAME]}*"},
-        error="OperationNotPermitted", times=None,
-    )  # fmt: skip
+        service="ec2",
+        operation="terminate_instances",
+        parameters={"InstanceIds": f"*{master.old[NAME]}*"},
+        error="OperationNotPermitted",
+        times=None,
+    )
     ret = _retire(master)
     assert ret["result"] is False
     assert "cloud.destroy failed" in ret["comment"]
     assert f"{NAME} ({master.old[NAME]}) is running" in ret["comment"]
-    running = [name for name, id_ in master.old.items() if master.world.states(id_)[id_] == "running"]
+    running = [
+        name for name, id_ in master.old.items() if master.world.states(id_)[id_] == "running"
+    ]
     assert NAME in running
     assert len(ret["changes"].get("destroyed", [])) == len(master.old) - len(running)
     aws.clear_faults()
@@ -208,7 +249,10 @@ def test_what_cloud_destroy_left_standing_is_told(retirement, aws):
 
 
 def test_a_key_that_salt_cloud_would_ask_about_stops_it(retirement):
-    """With `name.domain` beside `name`, salt-cloud asks at the terminal, and the orchestration would hang."""
+    """
+    With `name.domain` beside `name`, salt-cloud asks at the terminal, and the orchestration would
+    hang.
+    """
     master = retirement()
     (master.accepted / f"{NAME}.mitx.mit.edu").touch()
     ret = _retire(master)
@@ -219,11 +263,16 @@ def test_a_key_that_salt_cloud_would_ask_about_stops_it(retirement):
 
 def test_a_bystander_that_goes_with_the_old_fleet_is_told(retirement):
     master = retirement()
-    bystander = master.world.launch("edx-mitx-qa-current-residential-live-0-v3", purpose="current-residential-live")
+    bystander = master.world.launch(
+        "edx-mitx-qa-current-residential-live-0-v3", purpose="current-residential-live"
+    )
     _replace_salt_cloud(master, {**master.old, "bystander": bystander})
     ret = _retire(master)
     assert ret["result"] is False
-    assert f"this went too, and is not of it: edx-mitx-qa-current-residential-live-0-v3 ({bystander})" in ret["comment"]
+    assert (
+        f"this went too, and is not of it: edx-mitx-qa-current-residential-live-0-v3 ({bystander})"
+        in ret["comment"]
+    )
     assert len(ret["changes"]["destroyed"]) == 5
 
 
@@ -238,7 +287,10 @@ def test_a_success_that_is_none_is_not_believed(retirement):
 
 
 def _replace_salt_cloud(master, really):
-    """A ``cloud.destroy`` that terminates the instances ``really`` and answers that it did what it was asked."""
+    """
+    A ``cloud.destroy`` that terminates the instances ``really`` and answers that it did what it was
+    asked.
+    """
 
     def destroy(names):
         master.world.ec2.terminate_instances(InstanceIds=list(really.values()))

@@ -1,26 +1,43 @@
-"""Students' tracking logs lie on the old hosts and nowhere else: saved and proven before any of these is destroyed."""
+"""
+Students' tracking logs lie on the old hosts and nowhere else: saved and proven before any of these
+is destroyed.
+"""
 
 import pytest
 import salt.utils.event
 from fleets import QUICK, on_the_master, recorded_upgrade
 
 BUCKET = "tracking"
-SAVED = {"before": "backups.backup_tracking", "proof": {"bucket": BUCKET, "key": "logs/{environment}/{name}/"}}
+SAVED = {
+    "before": "backups.backup_tracking",
+    "proof": {"bucket": BUCKET, "key": "logs/{environment}/{name}/"},
+}
 
 
 @pytest.fixture
 def retirement(mitx, aws, tmp_path, monkeypatch):
-    """``retirement(**retire)``: the window is over, the new fleet serves; ``made`` is what the hosts save: ``{name: bytes}``."""
+    """
+    ``retirement(**retire)``: the window is over, the new fleet serves; ``made`` is what the hosts
+    save: ``{name: bytes}``.
+    """
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setattr(salt.utils.event.SaltEvent, "fire_event", lambda self, data, tag, timeout=1000: True)
+    monkeypatch.setattr(
+        salt.utils.event.SaltEvent, "fire_event", lambda self, data, tag, timeout=1000: True
+    )
 
     def prepare(**retire):
-        run = recorded_upgrade(mitx, aws, retire={**QUICK["retire"], "after": 0, "nothing_to_save": False, **retire})
+        run = recorded_upgrade(
+            mitx, aws, retire={**QUICK["retire"], "after": 0, "nothing_to_save": False, **retire}
+        )
         for phase in ("stop", "open"):
-            run.modules["mitx_run.journal.write"]("phase", phase=phase, status="finished", seconds=1)
+            run.modules["mitx_run.journal.write"](
+                "phase", phase=phase, status="finished", seconds=1
+            )
         for elb in run.settings["elbs"]:
             members = [{"InstanceId": id_} for id_ in run.world.web(run.old, elb)]
-            run.world.elb.deregister_instances_from_load_balancer(LoadBalancerName=elb["name"], Instances=members)
+            run.world.elb.deregister_instances_from_load_balancer(
+                LoadBalancerName=elb["name"], Instances=members
+            )
         run.world.register(run.new)
         s3 = aws.client("s3")
         s3.create_bucket(Bucket=BUCKET)
@@ -31,14 +48,20 @@ def retirement(mitx, aws, tmp_path, monkeypatch):
             master.jobs.append((sorted(minions), fun, list(arg)))
             for name in minions:
                 if master.made.get(name) is not None:
-                    s3.put_object(Bucket=BUCKET, Key=f"logs/mitx-qa/{name}/tracking.log.gz", Body=master.made[name])
+                    s3.put_object(
+                        Bucket=BUCKET,
+                        Key=f"logs/mitx-qa/{name}/tracking.log.gz",
+                        Body=master.made[name],
+                    )
             return dict.fromkeys(minions, {})
 
         master.modules.monkeypatch = monkeypatch
         master.modules["mitx_hosts.jobs.execute"] = execute
         master.save = lambda: master.states["mitx_hosts.saved"]("tracking logs")
         master.retire = lambda: master.states["mitx_fleet.retired"]("retire")
-        master.standing = lambda: set(master.world.states(*master.old.values()).values()) == {"running"}
+        master.standing = lambda: (
+            set(master.world.states(*master.old.values()).values()) == {"running"}
+        )
         return master
 
     return prepare
@@ -69,7 +92,9 @@ def test_they_are_saved_on_exactly_the_old_hosts_proven_and_recorded(retirement)
     assert (master.save()["result"], master.retire()["result"], len(master.jobs)) == (True, True, 1)
 
 
-@pytest.mark.parametrize(("made", "told"), [(None, "no object below"), (b"", "only empty or older ones below")])
+@pytest.mark.parametrize(
+    ("made", "told"), [(None, "no object below"), (b"", "only empty or older ones below")]
+)
 def test_a_backup_that_succeeds_and_saves_nothing_of_one_host_is_none(retirement, made, told):
     master = retirement(**SAVED)
     name = sorted(master.old)[0]
@@ -82,7 +107,10 @@ def test_a_backup_that_succeeds_and_saves_nothing_of_one_host_is_none(retirement
 
 
 def test_what_was_saved_before_a_rollback_is_not_what_was_written_after_it(retirement):
-    """Within its hours of grace the old fleet served again, and its hosts wrote on; they were stopped a second time."""
+    """
+    Within its hours of grace the old fleet served again, and its hosts wrote on; they were stopped
+    a second time.
+    """
     master = retirement(**SAVED)
     assert master.save()["result"] is True
     for phase in ("stop", "open"):
@@ -105,6 +133,9 @@ def test_what_was_saved_before_a_rollback_is_not_what_was_written_after_it(retir
 def test_a_waiver_is_recorded(retirement):
     master = retirement(nothing_to_save=True)
     assert master.save()["result"] is True
-    assert [line["event"] for line in master.modules["mitx_run.journal.entries"](event="nothing_to_save")] == ["nothing_to_save"]
+    assert [
+        line["event"]
+        for line in master.modules["mitx_run.journal.entries"](event="nothing_to_save")
+    ] == ["nothing_to_save"]
     assert master.jobs == []
     assert master.retire()["result"] is True

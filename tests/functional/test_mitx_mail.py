@@ -1,4 +1,7 @@
-"""The announcement by mail, against a real SMTP server: delivered once, encrypted, and the password seen by nobody."""
+"""
+The announcement by mail, against a real SMTP server: delivered once, encrypted, and the password
+seen by nobody.
+"""
 
 import email
 import email.policy
@@ -37,7 +40,9 @@ def authenticate(server, session, envelope, mechanism, auth_data):
     if auth_data.password == PASSWORD.encode():
         return AuthResult(success=True)
     # A server that repeats what it was sent: exactly what must not get into an error or a journal.
-    return AuthResult(success=False, handled=False, message=f"535 5.7.8 {auth_data.password.decode()} is wrong")
+    return AuthResult(
+        success=False, handled=False, message=f"535 5.7.8 {auth_data.password.decode()} is wrong"
+    )
 
 
 class Server(Controller):
@@ -48,7 +53,9 @@ class Server(Controller):
         super().__init__(inbox, hostname="127.0.0.1", port=0)
 
     def factory(self):
-        options = {"tls_context": self.context, "authenticator": authenticate} if self.context else {}
+        options = (
+            {"tls_context": self.context, "authenticator": authenticate} if self.context else {}
+        )
         return SMTP(self.handler, hostname="localhost", **options, **self.smtp_options)
 
     def _trigger_server(self):
@@ -91,7 +98,14 @@ def announce(mitx, pki):
     """``announce(port, to=…, **smtp)``: the loaded package, which mails there."""
 
     def load(port, to=("3down@example.edu",), test=False, **smtp):
-        found = {"host": "localhost", "port": port, "user": "mitx", "password": PASSWORD, "ca_bundle": pki["ca"], **smtp}
+        found = {
+            "host": "localhost",
+            "port": port,
+            "user": "mitx",
+            "password": PASSWORD,
+            "ca_bundle": pki["ca"],
+            **smtp,
+        }
         wanted = {"smtp": found, "sender": "devops@example.edu", "to": list(to)}
         return mitx(test=test, announce=wanted)
 
@@ -112,13 +126,18 @@ def test_the_request_arrives_encrypted_and_logged_in(serve, inbox, announce):
     assert encrypted
     assert "lms-next-qa.mitx.mit.edu" in mail.get_content()
     assert "will be unavailable" in mail.get_content()
-    assert mail["Subject"] == "Residential MITx: scheduled downtime, 9:00 PM EST on Sunday, December 20, 2099"
+    assert (
+        mail["Subject"]
+        == "Residential MITx: scheduled downtime, 9:00 PM EST on Sunday, December 20, 2099"
+    )
     assert mail["Auto-Submitted"] == "auto-generated"
 
 
 def test_the_same_announcement_is_mailed_once(serve, inbox, announce):
     port = serve()
-    assert requested(announce(port))["changes"] == {"mailed": {"old": None, "new": ["3down@example.edu"]}}
+    assert requested(announce(port))["changes"] == {
+        "mailed": {"old": None, "new": ["3down@example.edu"]}
+    }
     assert requested(announce(port))["changes"] == {}
     assert len(inbox.mails) == 1
 
@@ -153,7 +172,9 @@ def test_a_wrong_password_is_told_and_shown_nowhere(serve, inbox, announce, capl
     for text in (ret["comment"], journal):
         assert wrong not in text
     assert wrong not in "\n".join(
-        record.getMessage() for record in caplog.records if record.name.startswith(("salt", "mitx", "smtp"))
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith(("salt", "mitx", "smtp"))
     )
 
 

@@ -41,8 +41,13 @@ def test_the_same_page_again_is_one_head(site, load):
 
 
 def test_a_page_whose_old_copies_were_not_invalidated_is_not_done(site, load):
-    """Killed, or denied, between the two: the bucket has the page, CloudFront shows the one before for as long as it likes."""
-    fault = site.aws.fault(operation="create_invalidation", error="AccessDenied", status=403, times=1)
+    """
+    Killed, or denied, between the two: the bucket has the page, CloudFront shows the one before for
+    as long as it likes.
+    """
+    fault = site.aws.fault(
+        operation="create_invalidation", error="AccessDenied", status=403, times=1
+    )
     assert published(load())["result"] is False
     assert fault
     site.aws.clear_calls()
@@ -80,7 +85,9 @@ def test_a_dry_run_says_what_would_change_and_writes_nothing(site, load):
 
 
 def test_a_page_that_somebody_else_put_there_is_replaced_and_kept(site, load):
-    site.aws.client("s3").put_object(Bucket="upgrading.mitx.mit.edu", Key="index.html", Body=b"<h1>Gone fishing</h1>")
+    site.aws.client("s3").put_object(
+        Bucket="upgrading.mitx.mit.edu", Key="index.html", Body=b"<h1>Gone fishing</h1>"
+    )
     mitx = load()
     assert published(mitx)["result"] is True
     [kept] = (mitx.run_dir / "mitx-qa" / "testrun" / "output" / "page").glob("*.html")
@@ -99,7 +106,8 @@ def test_an_announced_overrun_survives_the_next_publication(site, load):
     published(load())
     published(load(), until="02:30")
     site.aws.clear_calls()
-    # `close`, run again by an engineer who knows nothing of until=: the page must not promise 1 AM again.
+    # `close`, run again by an engineer who knows nothing of until=: the page must not promise 1 AM
+    # again.
     assert published(load())["changes"] == {}
     assert site.calls() == [HEAD]
     assert "2:30 AM EST" in body(site)
@@ -119,7 +127,11 @@ def test_an_overrun_that_is_past_by_now_is_still_shown(site, load, monkeypatch):
         Bucket="upgrading.mitx.mit.edu",
         Key="index.html",
         Body=planned["html"].encode(),
-        Metadata={"mitx-start": "2020-12-21T02:00:00Z", "mitx-end": "2020-12-21T06:00:00Z", "mitx-until": "2020-12-21T07:30:00Z"},
+        Metadata={
+            "mitx-start": "2020-12-21T02:00:00Z",
+            "mitx-end": "2020-12-21T06:00:00Z",
+            "mitx-until": "2020-12-21T07:30:00Z",
+        },
     )
     assert published(mitx)["result"] is True
     assert "2:30 AM EST on Monday, December 21, 2020" in body(site)
@@ -157,7 +169,9 @@ def test_a_stuck_invalidation_is_told_and_fails_nothing(site, load):
 
 @pytest.mark.parametrize("code", ["Throttling", "TooManyInvalidationsInProgress"])
 def test_a_refused_invalidation_is_told_and_fails_nothing(site, load, code):
-    site.aws.fault(service="cloudfront", operation="create_invalidation", error=code, status=400, times=None)
+    site.aws.fault(
+        service="cloudfront", operation="create_invalidation", error=code, status=400, times=None
+    )
     ret = published(load())
     assert ret["result"] is True, ret
     assert code in ret["comment"]
@@ -165,7 +179,9 @@ def test_a_refused_invalidation_is_told_and_fails_nothing(site, load, code):
 
 
 def test_a_403_with_an_empty_code_on_invalidating_is_told_as_missing_permission(site, load):
-    site.aws.fault(service="cloudfront", operation="create_invalidation", error="", status=403, times=None)
+    site.aws.fault(
+        service="cloudfront", operation="create_invalidation", error="", status=403, times=None
+    )
     ret = published(load())
     assert ret["result"] is False
     assert "The page is published" in ret["comment"]
@@ -180,7 +196,9 @@ def test_s3_slowdown_is_outlasted(site, load):
 def test_s3_slowdown_beyond_retries_leaves_the_page_and_the_next_try_succeeds(site, load):
     published(load())
     before = body(site)
-    fault = site.aws.fault(service="s3", operation="put_object", error="SlowDown", status=503, times=None)
+    fault = site.aws.fault(
+        service="s3", operation="put_object", error="SlowDown", status=503, times=None
+    )
     site.aws.clear_calls()
 
     ret = published(load(window={"reason": "we move to Koa"}))
@@ -201,7 +219,10 @@ BAD_TEMPLATES = {
     "no marker": ("<html><h1>Down</h1>", "does not carry data-mitx-maintenance"),
     "marker only in the text": ("<html>data-mitx-maintenance=", "does not carry"),
     "too large": ("<html {{ marker }}='1'>{{ 'x' * 31000 }}", "must not have more than 30000"),
-    "reaches out": ("<html {{ marker }}='1'>{{ ''.__class__.__mro__[1].__subclasses__() }}", "SecurityError"),
+    "reaches out": (
+        "<html {{ marker }}='1'>{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "SecurityError",
+    ),
     "fails": ("<html {{ marker }}='1'>{{ 1 / 0 }}", "ZeroDivisionError"),
     "for ever": ("<html {{ marker }}='1'>{% for x in range(10**9) %}{% endfor %}", "OverflowError"),
 }
@@ -234,9 +255,15 @@ def test_a_template_that_is_not_there_is_named(load):
 def test_an_environment_can_bring_its_own_page(site, load, tmp_path):
     template = tmp_path / "mine.jinja"
     template.write_text(
-        "<!doctype html><html {{ marker }}='{{ version }}'><p>{{ reason }} until {{ window.end_text }}</p></html>"
+        "<!doctype html><html {{ marker }}='{{ version }}'><p>{{ reason }} until {{ window.end_text"
+        " }}</p></html>"
     )
-    assert published(load(maintenance={"template": str(template)}, window={"reason": "<b>x</b>"}))["result"] is True
+    assert (
+        published(load(maintenance={"template": str(template)}, window={"reason": "<b>x</b>"}))[
+            "result"
+        ]
+        is True
+    )
     assert "we perform &lt;b&gt;x&lt;/b&gt; until 1:00 AM EST" in body(site)
 
 

@@ -1,4 +1,7 @@
-"""The maintenance page in a real browser: readable for everybody, harmless, and gone when the site is back."""
+"""
+The maintenance page in a real browser: readable for everybody, harmless, and gone when the site is
+back.
+"""
 
 import contextlib
 import http.server
@@ -13,7 +16,9 @@ from playwright.sync_api import TimeoutError, sync_playwright
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium-headless-shell")
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason="no Chromium: apt-get install chromium-headless-shell"
+)
 
 FUNCTION = pathlib.Path(__file__).resolve().parents[2] / "docs" / "maintenance_function.js"
 SIZES = {"phone": (320, 568), "tablet": (768, 1024), "desktop": (1440, 900)}
@@ -54,7 +59,9 @@ def show(chromium):
 
     def load(html, size="desktop", scheme="light", **options):
         width, height = SIZES[size]
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **options)
+        context = chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, **options
+        )
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)
@@ -78,7 +85,10 @@ class Web(threading.Thread):
             def do_GET(self):  # noqa: N802 the library's name
                 web.paths.append(self.path)
                 self.send_response(web.status)
-                for name, value in {"Content-Type": "text/html; charset=utf-8", **web.headers}.items():
+                for name, value in {
+                    "Content-Type": "text/html; charset=utf-8",
+                    **web.headers,
+                }.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(web.text.encode())
@@ -121,11 +131,16 @@ def test_axe_finds_no_violation_at_any_size(render, show, scheme):
         for size in SIZES:
             page = show(html, size, scheme)
             # Shown too late to be seen by axe otherwise.
-            page.evaluate("() => { const late = document.getElementById('late'); if (late) late.hidden = false; }")
+            page.evaluate(
+                "() => { const late = document.getElementById('late'); if (late) late.hidden ="
+                " false; }"
+            )
             result = Axe().run(page)
             assert len(result.response["passes"]) > 10
             if result.violations_count:
-                found[variant, size] = [f"{one['id']}: {one['help']}" for one in result.response["violations"]]
+                found[variant, size] = [
+                    f"{one['id']}: {one['help']}" for one in result.response["violations"]
+                ]
     assert found == {}
 
 
@@ -133,7 +148,9 @@ def test_axe_finds_no_violation_at_any_size(render, show, scheme):
 def test_nothing_is_cut_off_or_needs_sideways_scrolling(render, show, size):
     for variant, html in variants(render).items():
         page = show(html, size)
-        wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        wide = page.evaluate(
+            "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
         assert wide == 0, variant
         left = page.locator("main").bounding_box()
         assert left["x"] >= 0, variant
@@ -144,11 +161,19 @@ def test_nothing_is_cut_off_or_needs_sideways_scrolling(render, show, size):
 def test_text_can_be_twice_as_large_on_a_phone(render, show):
     page = show(render(), "phone")
     page.add_style_tag(content="html { font-size: 200% }")
-    assert page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    assert (
+        page.evaluate(
+            "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        == 0
+    )
 
 
 def test_dark_mode_is_dark(render, show):
-    background = "() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
+    background = (
+        "() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0,"
+        " 3).map(Number)"
+    )
     assert max(show(render(), scheme="dark").evaluate(background)) < 60
     assert min(show(render(), scheme="light").evaluate(background)) > 200
 
@@ -223,7 +248,8 @@ def visit(chromium, web):
 def look_again(page, web):
     """Let the page's clock run until it has asked the server once more."""
     for _ in range(100):
-        # The next timer is set once the answer before has been read, which may be after the clock was advanced.
+        # The next timer is set once the answer before has been read, which may be after the clock
+        # was advanced.
         with contextlib.suppress(TimeoutError), page.expect_response(web.url, timeout=200):
             page.clock.run_for(80_000)
             return
@@ -292,7 +318,9 @@ def test_the_documented_function_leaves_no_path_that_answers_200(chromium, metho
     """CloudFront runs it, not a browser; but its JavaScript is the same."""
     page = chromium.new_page()
     request = {"method": method, "uri": uri, "querystring": {"a": {"value": "b"}}, "headers": {}}
-    answer = page.evaluate(f"(event) => {{ {FUNCTION.read_text()}; return handler(event); }}", {"request": request})
+    answer = page.evaluate(
+        f"(event) => {{ {FUNCTION.read_text()}; return handler(event); }}", {"request": request}
+    )
     page.close()
     if method in ("GET", "HEAD"):
         # To the bucket, under a name that is not there: its 403 becomes 503 with the page.

@@ -1,5 +1,6 @@
 """
-What stands in the way is told days before the window, all of it at once, and with a name that can be acted on.
+What stands in the way is told days before the window, all of it at once, and with a name that can
+be acted on.
 """
 
 import pathlib
@@ -13,7 +14,8 @@ from tests.support.rooms import Modules
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXISTING = {
-    "orchestrate/edx/build_ami.sls": """
+    "orchestrate/edx/build_ami.sls": (
+        """
 {# salt.commented_out.function() #}
 {% set subnets = salt.boto_vpc.describe_subnets(subnet_names=['a']) %}
 {% set token = salt['vault.read']('x') %}
@@ -26,15 +28,18 @@ snapshot:
 ok:
   file.managed:
     - name: /nowhere
-""",
-    "orchestrate/edx/deploy.sls": """
+"""
+    ),
+    "orchestrate/edx/deploy.sls": (
+        """
 deploy:
   salt.function:
     - tgt: 'roles:master'
     - name: saltutil.runner
     - arg:
         - cloud.map_run_of_long_ago
-""",
+"""
+    ),
     "orchestrate/edx/update_edxapp_ami_sdb.sls": "{% set x = salt.sdb.get('sdb://consul/x') %}",
 }
 
@@ -50,7 +55,10 @@ def problems(mitx, tmp_path):
     def find(**overrides):
         # Nobody answers there, and it is told at once.
         nowhere = {"endpoint_url": "http://127.0.0.1:9", "attempts": 1}
-        opts = {**mitx(aws=nowhere, **overrides).opts, "file_roots": {"base": [str(tmp_path / "tree")]}}
+        opts = {
+            **mitx(aws=nowhere, **overrides).opts,
+            "file_roots": {"base": [str(tmp_path / "tree")]},
+        }
         return Modules(salt.loader.minion_mods(opts))["mitx_upgrade.preflight.problems"]()
 
     return find
@@ -58,7 +66,9 @@ def problems(mitx, tmp_path):
 
 def test_what_the_existing_orchestrations_use_and_the_master_lacks_is_named(problems):
     found = problems()
-    assert found["existing orchestrations"] == ["orchestrate.aws.mitx_elb is not in the master's file_roots"]
+    assert found["existing orchestrations"] == [
+        "orchestrate.aws.mitx_elb is not in the master's file_roots"
+    ]
     told = "\n".join(found["modules"])
     for name, sls in (
         ("boto_vpc.describe_subnets", "orchestrate.edx.build_ami"),
@@ -73,12 +83,25 @@ def test_what_the_existing_orchestrations_use_and_the_master_lacks_is_named(prob
 
 
 def test_a_silent_aws_hides_nothing_of_the_rest(problems):
-    found = problems(window={"start": "2019-12-20 21:00"}, announce={"smtp": {"host": "localhost"}, "sender": "nobody", "to": []})
-    assert {"window", "mail", "modules", "AWS account", "load balancers", "current fleet", "DNS records"} <= set(found)
+    found = problems(
+        window={"start": "2019-12-20 21:00"},
+        announce={"smtp": {"host": "localhost"}, "sender": "nobody", "to": []},
+    )
+    assert {
+        "window",
+        "mail",
+        "modules",
+        "AWS account",
+        "load balancers",
+        "current fleet",
+        "DNS records",
+    } <= set(found)
     assert "127.0.0.1:9" in "".join(found["AWS account"])
 
 
-def test_an_old_synced_copy_that_shadows_the_installed_one_is_told(mitx, aws, tmp_path, monkeypatch):
+def test_an_old_synced_copy_that_shadows_the_installed_one_is_told(
+    mitx, aws, tmp_path, monkeypatch
+):
     synced = tmp_path / "synced"
     monkeypatch.setattr(preflight, "_installed_by_pip", lambda: [synced])
     shutil.copytree(ROOT / "_modules", synced, ignore=shutil.ignore_patterns("__pycache__"))

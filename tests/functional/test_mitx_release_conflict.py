@@ -1,4 +1,7 @@
-"""A conflict on the release branch: reported exactly, handed to a human, taken back. Real git, real loader."""
+"""
+A conflict on the release branch: reported exactly, handed to a human, taken back. Real git, real
+loader.
+"""
 
 import os
 import pathlib
@@ -18,12 +21,20 @@ def world(tmp_path):
 @pytest.fixture
 def load(world, mitx):
     """``load(test=False, **release)``: the modules, with settings of the world."""
-    return lambda test=False, **changed: mitx(test=test, release=release_world.settings(world, **changed)).modules
+    return lambda test=False, **changed: (
+        mitx(test=test, release=release_world.settings(world, **changed)).modules
+    )
 
 
 def _clash(world, files=None, message="fix: upstream's own"):
     """Upstream's candidate gets a commit that is in conflict with our first patch."""
-    sha = world.commit(world.upstream, world.rc3, files or {"lms/a.py": lines("a", l5="edX one", l25="rc3")}, message, EDX)
+    sha = world.commit(
+        world.upstream,
+        world.rc3,
+        files or {"lms/a.py": lines("a", l5="edX one", l25="rc3")},
+        message,
+        EDX,
+    )
     return world.set(world.upstream, "open-release/koa.rc3", sha)
 
 
@@ -44,7 +55,9 @@ def _human(folder, *command, check=True):
         "GIT_EDITOR": "true",
     }
     env = {"PATH": os.environ["PATH"], "HOME": str(folder.parent), **who}
-    return subprocess.run(["git", "-C", str(folder), *command], env=env, capture_output=True, text=True, check=check)
+    return subprocess.run(
+        ["git", "-C", str(folder), *command], env=env, capture_output=True, text=True, check=check
+    )
 
 
 def test_a_content_conflict_is_reported_with_its_hunk_and_origin_is_untouched(world, load):
@@ -54,10 +67,16 @@ def test_a_content_conflict_is_reported_with_its_hunk_and_origin_is_untouched(wo
     plan = modules["mitx_release.release.plan"]()
     assert world.refs(world.origin) == before
     (conflict,) = plan["conflicts"]
-    assert (conflict["sha"], conflict["subject"], conflict["paths"]) == (world.patches[0], "feat: one", ["lms/a.py"])
+    assert (conflict["sha"], conflict["subject"], conflict["paths"]) == (
+        world.patches[0],
+        "feat: one",
+        ["lms/a.py"],
+    )
     (detail,) = conflict["details"]
     assert (detail["type"], detail["paths"]) == ("contents", ["lms/a.py"])
-    assert detail["hunks"] == [f"<<<<<<< onto\nedX one\n=======\nmit one\n>>>>>>> {world.patches[0][:12]}"]
+    assert detail["hunks"] == [
+        f"<<<<<<< onto\nedX one\n=======\nmit one\n>>>>>>> {world.patches[0][:12]}"
+    ]
     assert (plan["new"], plan["pushes"], plan["waiting"]) == (None, [], None)
 
     folder, error = _stop(modules)
@@ -77,17 +96,25 @@ def test_a_content_conflict_is_reported_with_its_hunk_and_origin_is_untouched(wo
 def test_only_the_folder_in_conflict_and_the_top_of_the_tree_are_on_disk(world, load):
     _clash(world)
     folder, _ = _stop(load())
-    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts)
+    files = sorted(
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and ".git" not in path.parts
+    )
     assert files == ["README.rst", "lms/a.py", "lms/b.py", "lms/d/e.py", "lms/new.py"]
 
 
 def test_modify_delete_and_rename_conflicts_name_type_and_paths(world, load):
     _clash(world, {"lms/a.py": None})
     conflict = load()["mitx_release.release.plan"]()["conflicts"][0]
-    assert [(one["type"], one["paths"]) for one in conflict["details"]] == [("modify/delete", ["lms/a.py"])]
+    assert [(one["type"], one["paths"]) for one in conflict["details"]] == [
+        ("modify/delete", ["lms/a.py"])
+    ]
     assert "deleted in onto and modified in" in conflict["details"][0]["message"]
 
-    mine = world.commit(world.origin, world.rc2, {"lms/d/e.py": None, "lms/d/ours.py": lines("e")}, "feat: rename")
+    mine = world.commit(
+        world.origin, world.rc2, {"lms/d/e.py": None, "lms/d/ours.py": lines("e")}, "feat: rename"
+    )
     world.set(world.origin, BRANCH, mine)
     _clash(world, {"lms/d/e.py": None, "lms/d/theirs.py": lines("e")})
     (conflict,) = load()["mitx_release.release.plan"]()["conflicts"]
@@ -96,10 +123,16 @@ def test_modify_delete_and_rename_conflicts_name_type_and_paths(world, load):
 
 
 def test_all_conflicts_of_the_stack_are_listed_at_once(world, load):
-    files = {"lms/a.py": lines("a", l5="edX one", l25="rc3"), "lms/b.py": lines("b", l5="edX two", l25="rc2")}
+    files = {
+        "lms/a.py": lines("a", l5="edX one", l25="rc3"),
+        "lms/b.py": lines("b", l5="edX two", l25="rc2"),
+    }
     _clash(world, files)
     found = load()["mitx_release.release.plan"]()["conflicts"]
-    assert [(one["subject"], one["paths"]) for one in found] == [("feat: one", ["lms/a.py"]), ("feat: two", ["lms/b.py"])]
+    assert [(one["subject"], one["paths"]) for one in found] == [
+        ("feat: one", ["lms/a.py"]),
+        ("feat: two", ["lms/b.py"]),
+    ]
 
 
 def test_resume_after_a_human_has_staged_the_fix(world, load):
@@ -113,9 +146,16 @@ def test_resume_after_a_human_has_staged_the_fix(world, load):
 
     assert world.tip() == answer["new"]
     assert world.show("lms/a.py") == lines("a", l5="both", l25="rc3")
-    assert world.log(f"{BRANCH}~3..{BRANCH}", "%an %s") == ["MIT ODL feat: one", "Ann Other feat: two", "MIT ODL feat: three"]
+    assert world.log(f"{BRANCH}~3..{BRANCH}", "%an %s") == [
+        "MIT ODL feat: one",
+        "Ann Other feat: two",
+        "MIT ODL feat: three",
+    ]
     assert "# and a hash line" in world.git(world.origin, "log", "-1", "--format=%B", f"{BRANCH}~2")
-    assert answer["patches"][0]["note"] == "a conflict, solved by hand; 1 of its lines are left out, by hand"
+    assert (
+        answer["patches"][0]["note"]
+        == "a conflict, solved by hand; 1 of its lines are left out, by hand"
+    )
     assert answer["check"]["explained"]["lms/a.py"]
     assert world.refs(world.origin)[answer["backup"]] == old
     assert not folder.exists()
@@ -136,7 +176,9 @@ def test_the_same_command_goes_on_when_the_human_is_done(world, load):
     assert modules["mitx_release.release.sync"]()["changed"] is True
 
 
-@pytest.mark.parametrize("finish", [("commit", "-m", "feat: one, adapted"), ("rebase", "--continue")])
+@pytest.mark.parametrize(
+    "finish", [("commit", "-m", "feat: one, adapted"), ("rebase", "--continue")]
+)
 def test_a_human_who_commits_or_continues_himself_is_understood(world, load, finish):
     _clash(world)
     modules = load()
@@ -155,7 +197,9 @@ def test_markers_unstaged_edits_and_an_emptied_patch_are_not_taken(world, load):
     before, modules = world.refs(world.origin), load()
     folder, _ = _stop(modules)
     _human(folder, "add", "lms/a.py")
-    with pytest.raises(CommandExecutionError, match=r"conflict markers are still staged in: lms/a\.py"):
+    with pytest.raises(
+        CommandExecutionError, match=r"conflict markers are still staged in: lms/a\.py"
+    ):
         modules["mitx_release.release.resume"]()
     (folder / "lms/a.py").write_text(lines("a", l5="both", l25="rc3"))
     with pytest.raises(CommandExecutionError, match=r"changed but not staged: lms/a\.py"):
@@ -167,7 +211,10 @@ def test_markers_unstaged_edits_and_an_emptied_patch_are_not_taken(world, load):
 
     _human(folder, "rebase", "--skip")
     answer = modules["mitx_release.release.resume"]()
-    assert (answer["patches"][0]["fate"], answer["patches"][0]["note"]) == ("drop", "skipped by hand")
+    assert (answer["patches"][0]["fate"], answer["patches"][0]["note"]) == (
+        "drop",
+        "skipped by hand",
+    )
     assert answer["counts"]["dropped"] == 1
 
 
@@ -182,7 +229,10 @@ def test_a_rebase_that_the_human_aborted_pushes_nothing(world, load):
 
 
 def test_two_conflicts_one_after_the_other(world, load):
-    files = {"lms/a.py": lines("a", l5="edX one", l25="rc3"), "lms/b.py": lines("b", l5="edX two", l25="rc2")}
+    files = {
+        "lms/a.py": lines("a", l5="edX one", l25="rc3"),
+        "lms/b.py": lines("b", l5="edX two", l25="rc2"),
+    }
     _clash(world, files)
     modules = load()
     folder, first = _stop(modules)
@@ -208,7 +258,11 @@ def test_what_was_solved_once_is_solved_by_itself_the_second_time(world, load):
 
     # The next candidate, from the old tip again, as after a restore.
     rc4 = world.commit(
-        world.upstream, world.tip("open-release/koa.rc3", world.upstream), {"cms/c.py": lines("c", l2="rc4")}, "rc4", EDX
+        world.upstream,
+        world.tip("open-release/koa.rc3", world.upstream),
+        {"cms/c.py": lines("c", l2="rc4")},
+        "rc4",
+        EDX,
     )
     world.set(world.upstream, "open-release/koa.rc4", rc4)
     modules["mitx_release.branches.restore"](backup=old)
@@ -247,7 +301,11 @@ def test_a_conflict_that_origin_has_overtaken_is_refused_and_nothing_is_lost(wor
     folder, _ = _stop(modules)
     (folder / "lms/a.py").write_text(lines("a", l5="both", l25="rc3"))
     _human(folder, "add", "lms/a.py")
-    world.set(world.origin, BRANCH, world.commit(world.origin, world.tip(), {"z.txt": "z\n"}, "feat: a colleague's"))
+    world.set(
+        world.origin,
+        BRANCH,
+        world.commit(world.origin, world.tip(), {"z.txt": "z\n"}, "feat: a colleague's"),
+    )
     before = world.refs(world.origin)
     with pytest.raises(CommandExecutionError, match="old was .* is .*abort=True"):
         modules["mitx_release.release.sync"]()
@@ -273,7 +331,11 @@ def test_a_refused_push_after_a_fix_keeps_the_fix(world, load):
 
 def test_a_file_name_that_means_something_to_a_shell_or_to_git(world, load):
     name = 'lms/-rf "$(touch pwned)" é/a\tb.py'
-    world.set(world.origin, BRANCH, world.commit(world.origin, world.rc2, {name: lines("x", l3="ours")}, "feat: odd name"))
+    world.set(
+        world.origin,
+        BRANCH,
+        world.commit(world.origin, world.rc2, {name: lines("x", l3="ours")}, "feat: odd name"),
+    )
     _clash(world, {name: lines("x", l3="theirs")})
     modules = load()
     folder, _ = _stop(modules)

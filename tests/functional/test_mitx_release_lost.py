@@ -1,4 +1,7 @@
-"""No patch of MIT's is lost in silence: what is called absorbed is there, and what is left out has been decided. Real git."""
+"""
+No patch of MIT's is lost in silence: what is called absorbed is there, and what is left out has
+been decided. Real git.
+"""
 
 import pathlib
 import subprocess
@@ -21,7 +24,10 @@ def load(world, mitx):
 
 
 def ours(world, *patches):
-    """The branch is these ``(files, subject)`` on rc2, instead of the world's three. Returns their shas."""
+    """
+    The branch is these ``(files, subject)`` on rc2, instead of the world's three. Returns their
+    shas.
+    """
     tip, shas = world.rc2, []
     for files, subject in patches:
         tip = world.commit(world.origin, tip, files, subject)
@@ -60,7 +66,11 @@ def test_the_same_words_with_another_indentation_are_a_question_with_three_answe
     assert "+    check(user)" in text
     assert "+check(user)" in text
     assert edx[:12] in text
-    assert [line for line in text.splitlines() if f"carry={mine}" in line and f"drop={mine}" in line and f"accept={mine}" in line]
+    assert [
+        line
+        for line in text.splitlines()
+        if f"carry={mine}" in line and f"drop={mine}" in line and f"accept={mine}" in line
+    ]
     assert modules["mitx_release.release.plan"]()["problems"] == [text.partition("\n  - ")[2]]
 
     assert modules["mitx_release.release.plan"](drop=mine)["patches"][0]["fate"] == "drop"
@@ -93,7 +103,9 @@ def test_exactly_what_upstream_has_now_is_absorbed_without_a_question(world, loa
 
 
 def test_a_line_that_git_leaves_out_is_in_the_result_or_nothing_is_pushed(world, load, monkeypatch):
-    """What should never happen, is looked for: each line of a patch, in the commit that it became."""
+    """
+    What should never happen, is looked for: each line of a patch, in the commit that it became.
+    """
     ours(world, (added("    check(user)\n    log(user)"), "fix: check"))
     theirs(world, ({"cms/c.py": lines("c", l2="other")}, "other"))
     modules, before = load(), world.refs(world.origin)
@@ -101,26 +113,40 @@ def test_a_line_that_git_leaves_out_is_in_the_result_or_nothing_is_pushed(world,
 
     def loses_a_line(release, folder, patches, onto, **options):
         answer = real(release, folder, patches, onto, **options)
-        lost = world.commit(world.origin, onto, {"lms/a.py": lines("a", l5="a 5\n    check(user)", l25="rc3")}, "fix: check")
+        lost = world.commit(
+            world.origin,
+            onto,
+            {"lms/a.py": lines("a", l5="a 5\n    check(user)", l25="rc3")},
+            "fix: check",
+        )
         info = pathlib.Path(folder) / ".git/objects/info/alternates"
         info.write_text(info.read_text() + f"{world.origin}/objects\n")
         raw = world.git(folder + "/.git", "cat-file", "commit", answer["new"])
         tree = world.git(world.origin, "rev-parse", f"{lost}^{{tree}}")
         raw = "\n".join([f"tree {tree}", *raw.splitlines()[1:]]) + "\n"
-        made = world.git(folder + "/.git", "hash-object", "-t", "commit", "-w", "--stdin", stdin=raw.encode())
+        made = world.git(
+            folder + "/.git", "hash-object", "-t", "commit", "-w", "--stdin", stdin=raw.encode()
+        )
         return {**answer, "new": made, "map": [made]}
 
     modules["mitx_release.rebase.start"] = loses_a_line
     # A dry run says so, as it says everything else.
-    assert "1 lines of our patches are not in the result" in "".join(modules["mitx_release.release.plan"]()["problems"])
-    with pytest.raises(CommandExecutionError, match="1 lines of our patches are not in the result") as refused:
+    assert "1 lines of our patches are not in the result" in "".join(
+        modules["mitx_release.release.plan"]()["problems"]
+    )
+    with pytest.raises(
+        CommandExecutionError, match="1 lines of our patches are not in the result"
+    ) as refused:
         modules["mitx_release.release.sync"]()
     assert "lms/a.py: +    log(user)" in str(refused.value)
     assert world.refs(world.origin) == before
 
 
 def test_a_patch_of_which_upstream_has_a_part_is_no_loss_however_common_its_lines(world, load):
-    """Upstream has taken one of its two hunks: what that removed stands elsewhere in the file too, and is removed all the same."""
+    """
+    Upstream has taken one of its two hunks: what that removed stands elsewhere in the file too, and
+    is removed all the same.
+    """
     base = lines("a", l5="    return None", l15="    return None", l22="    return None")
     base_commit = world.commit(world.upstream, world.rc2, {"lms/a.py": base}, "returns", EDX)
     mine = base.replace("    return None\n", "", 1).replace("a 28\n", "a 28\nmit\n")
@@ -129,7 +155,13 @@ def test_a_patch_of_which_upstream_has_a_part_is_no_loss_however_common_its_line
     world.set(
         world.upstream,
         "open-release/koa.rc3",
-        world.commit(world.upstream, base_commit, {"lms/a.py": base.replace("    return None\n", "", 1)}, "one of them", EDX),
+        world.commit(
+            world.upstream,
+            base_commit,
+            {"lms/a.py": base.replace("    return None\n", "", 1)},
+            "one of them",
+            EDX,
+        ),
     )
     answer = load()["mitx_release.release.sync"]()
     assert world.show("lms/a.py") == mine
@@ -138,7 +170,10 @@ def test_a_patch_of_which_upstream_has_a_part_is_no_loss_however_common_its_line
 
 def test_a_binary_that_upstream_has_already_is_no_loss(world, load):
     image = b"\x89PNG\0" + bytes(range(256))
-    ours(world, ({"lms/x.png": image, "lms/b.py": lines("b", l5="mit", l25="rc2")}, "feat: image and more"))
+    ours(
+        world,
+        ({"lms/x.png": image, "lms/b.py": lines("b", l5="mit", l25="rc2")}, "feat: image and more"),
+    )
     theirs(world, ({"lms/x.png": image}, "the image, by edX"))
     answer = load()["mitx_release.release.sync"]()
     assert answer["patches"][0]["fate"] == "carry"
@@ -146,12 +181,17 @@ def test_a_binary_that_upstream_has_already_is_no_loss(world, load):
 
 
 def test_a_patch_that_git_refuses_to_pick_ends_the_rebase_and_is_named(world, load):
-    """git puts it back into its list each time it is told to continue: with ``.git`` in a tree it would go on for ever."""
+    """
+    git puts it back into its list each time it is told to continue: with ``.git`` in a tree it
+    would go on for ever.
+    """
     blob = world.git(world.origin, "hash-object", "-w", "--stdin", stdin=b"[core]\n")
     inner = world.git(world.origin, "mktree", stdin=f"100644 blob {blob}\tconfig\n".encode())
     top = world.git(world.origin, "ls-tree", world.rc2)
     tree = world.git(world.origin, "mktree", stdin=f"{top}\n040000 tree {inner}\t.git\n".encode())
-    who = {f"GIT_{role}_{what}": "x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    who = {
+        f"GIT_{role}_{what}": "x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
     bad = world.git(world.origin, "commit-tree", "-p", world.rc2, "-m", "feat: evil", tree, **who)
     world.set(world.origin, BRANCH, bad)
     before = world.refs(world.origin)
@@ -165,9 +205,15 @@ def test_a_patch_that_git_refuses_to_pick_ends_the_rebase_and_is_named(world, lo
 
 
 def _human(folder, *command):
-    who = {f"GIT_{role}_{what}": "h@x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    who = {
+        f"GIT_{role}_{what}": "h@x"
+        for role in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
     env = {"PATH": "/usr/bin:/bin", "HOME": str(folder.parent), "GIT_EDITOR": "true", **who}
-    return subprocess.run(["git", "-C", str(folder), *command], env=env, capture_output=True, text=True, check=True)
+    return subprocess.run(
+        ["git", "-C", str(folder), *command], env=env, capture_output=True, text=True, check=True
+    )
 
 
 def _stopped(modules, **said):
@@ -177,13 +223,19 @@ def _stopped(modules, **said):
 
 
 def _moved(extra=""):
-    """What edX made of lms/a.py elsewhere: half of it, which is too little for git's own merge to follow."""
+    """
+    What edX made of lms/a.py elsewhere: half of it, which is too little for git's own merge to
+    follow.
+    """
     mine = lines("a", l5=f"edX five{extra}").splitlines(keepends=True)
     return "".join(mine[: 14 + extra.count("\n")]) + lines("core", 16)
 
 
 def test_a_fix_is_ported_to_where_upstream_has_moved_the_code(world, load):
-    """The commonest real conflict: the file is gone, its code lies in a folder that is not checked out."""
+    """
+    The commonest real conflict: the file is gone, its code lies in a folder that is not checked
+    out.
+    """
     ours(world, (added("    check(user)"), "fix: check"))
     theirs(world, ({"lms/a.py": None, "openedx/core/a.py": _moved()}, "moved"))
     modules = load()
@@ -226,7 +278,9 @@ def test_nothing_staged_is_no_advice_to_skip(world, load):
 
 def _clashing(world):
     ours(
-        world, ({"lms/a.py": lines("a", l5="mit")}, "fix: five"), ({"lms/a.py": lines("a", l5="mit", l15="mit")}, "fix: fifteen")
+        world,
+        ({"lms/a.py": lines("a", l5="mit")}, "fix: five"),
+        ({"lms/a.py": lines("a", l5="mit", l15="mit")}, "fix: fifteen"),
     )
     return theirs(world, ({"lms/a.py": lines("a", l5="edX", l25="rc3")}, "clash"))
 
@@ -237,20 +291,26 @@ def test_what_was_solved_is_not_lost_when_a_colleague_has_pushed_meanwhile(world
     folder, _ = _stopped(modules)
     (folder / "lms/a.py").write_text(lines("a", l5="both", l25="rc3"))
     _human(folder, "add", "lms/a.py")
-    colleague = world.commit(world.origin, world.tip(), {"cms/c.py": lines("c", l3="colleague")}, "feat: of a colleague")
+    colleague = world.commit(
+        world.origin, world.tip(), {"cms/c.py": lines("c", l3="colleague")}, "feat: of a colleague"
+    )
     world.set(world.origin, BRANCH, colleague)
     with pytest.raises(CommandExecutionError, match="What was solved there is recorded"):
         modules["mitx_release.release.sync"]()
     modules["mitx_release.release.abort"]()
     answer = load()["mitx_release.release.sync"]()
     assert world.show("lms/a.py") == lines("a", l5="both", l15="mit", l25="rc3")
-    assert [one["subject"] for one in answer["patches"]] == ["fix: five", "fix: fifteen", "feat: of a colleague"]
+    assert [one["subject"] for one in answer["patches"]] == [
+        "fix: five",
+        "fix: fifteen",
+        "feat: of a colleague",
+    ]
 
 
 def test_the_command_that_a_conflict_prints_goes_on_with_what_was_said_when_it_began(world, mitx):
     """``resume=True`` alone: what to leave out was said to the command before."""
     _clashing(world)
-    (first, second) = world.log(f"{world.rc2}..{BRANCH}", "%H")
+    first, second = world.log(f"{world.rc2}..{BRANCH}", "%H")
     states = mitx(release=release_world.settings(world)).states
     stopped = states["mitx_release.rebased"]("release", drop=second)
     assert "salt-run mitx.rebase resume=True" in stopped["comment"]
@@ -259,10 +319,15 @@ def test_the_command_that_a_conflict_prints_goes_on_with_what_was_said_when_it_b
     _human(folder, "add", "lms/a.py")
     done = states["mitx_release.rebased"]("release", resume=True)
     assert done["result"] is True, done["comment"]
-    assert world.log(f"{world.tip('open-release/koa.rc3', world.upstream)}..{BRANCH}") == ["fix: five"]
+    assert world.log(f"{world.tip('open-release/koa.rc3', world.upstream)}..{BRANCH}") == [
+        "fix: five"
+    ]
     # Nothing waits any more.
     again = states["mitx_release.rebased"]("release", resume=True)
-    assert (again["result"], again["comment"]) == (False, "No conflict waits to be solved; salt-run mitx.rebase begins a rebase")
+    assert (again["result"], again["comment"]) == (
+        False,
+        "No conflict waits to be solved; salt-run mitx.rebase begins a rebase",
+    )
 
 
 def test_a_wrong_solution_is_told_each_time_and_can_be_forgotten(world, load):

@@ -1,4 +1,7 @@
-"""A release that comes from QA's AMIs: proven to be there, nothing pushed. Real git, real loader, fake AWS."""
+"""
+A release that comes from QA's AMIs: proven to be there, nothing pushed. Real git, real loader, fake
+AWS.
+"""
 
 import json
 
@@ -7,7 +10,10 @@ import release_world
 import salt.utils.yaml
 from release_world import BRANCH
 
-NAMES = {"edx": "edxapp_mitx-qa_koa_base_release_4", "edx-worker": "edx_worker_mitx-qa_koa_base_release_4"}
+NAMES = {
+    "edx": "edxapp_mitx-qa_koa_base_release_4",
+    "edx-worker": "edx_worker_mitx-qa_koa_base_release_4",
+}
 
 
 @pytest.fixture
@@ -17,12 +23,21 @@ def world(tmp_path):
 
 @pytest.fixture
 def production(world, mitx, pillar, tmp_path, aws):
-    """``production(test=False, names=…, **release)``: an environment that takes QA's release; its AMIs are in AWS and SDB."""
+    """
+    ``production(test=False, names=…, **release)``: an environment that takes QA's release; its AMIs
+    are in AWS and SDB.
+    """
 
     def load(test=False, names=NAMES, **changed):
         ec2 = aws.client("ec2")
-        ids = {role: ec2.register_image(Name=name, RootDeviceName="/dev/sda1")["ImageId"] for role, name in names.items()}
-        sdb = {"edx_mitx-qa_koa_ami_id": ids["edx"], "edx_worker_mitx-qa_koa_ami_id": ids["edx-worker"]}
+        ids = {
+            role: ec2.register_image(Name=name, RootDeviceName="/dev/sda1")["ImageId"]
+            for role, name in names.items()
+        }
+        sdb = {
+            "edx_mitx-qa_koa_ami_id": ids["edx"],
+            "edx_worker_mitx-qa_koa_ami_id": ids["edx-worker"],
+        }
         (tmp_path / "sdb.yaml").write_text(salt.utils.yaml.safe_dump(sdb))
         pillar["consul"] = {"driver": "yaml", "files": [str(tmp_path / "sdb.yaml")]}
         release = {**release_world.settings(world), "from": "mitx-qa", **changed}
@@ -59,7 +74,9 @@ def test_a_commit_of_a_backup_counts_and_says_where(world, production):
     old, new = world.tip(), world.rc3
     world.set(world.origin, f"refs/mitx/backup/koa/20201101T000000Z-{old}", old)
     world.set(world.origin, BRANCH, new)
-    assert loaded.modules["mitx_release.release.proof"]()["where"] == [f"refs/mitx/backup/koa/20201101T000000Z-{old}"]
+    assert loaded.modules["mitx_release.release.proof"]()["where"] == [
+        f"refs/mitx/backup/koa/20201101T000000Z-{old}"
+    ]
     assert loaded.states["mitx_release.proven"]("QA's release")["result"] is True
 
 
@@ -86,4 +103,7 @@ def test_another_releases_image_is_not_taken(world, production):
     _record(loaded, world.tip())
     ret = loaded.states["mitx_release.proven"]("QA's release")
     assert ret["result"] is False
-    assert "called edxapp_mitx-qa_juniper_base_release_4; wanted: edxapp_mitx-qa_koa_base_release_" in ret["comment"]
+    assert (
+        "called edxapp_mitx-qa_juniper_base_release_4; wanted: edxapp_mitx-qa_koa_base_release_"
+        in ret["comment"]
+    )

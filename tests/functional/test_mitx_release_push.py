@@ -1,4 +1,7 @@
-"""What lands on origin, and what never does: races, refusals, kills, backups, copies. Real git, real loader."""
+"""
+What lands on origin, and what never does: races, refusals, kills, backups, copies. Real git, real
+loader.
+"""
 
 import hashlib
 import json
@@ -27,7 +30,9 @@ def world(tmp_path):
 @pytest.fixture
 def load(world, mitx):
     """``load(test=False, **release)``: the modules, with settings of the world."""
-    return lambda test=False, **changed: mitx(test=test, release=release_world.settings(world, **changed)).modules
+    return lambda test=False, **changed: (
+        mitx(test=test, release=release_world.settings(world, **changed)).modules
+    )
 
 
 def _hook(world, name, text):
@@ -39,12 +44,18 @@ def _hook(world, name, text):
 
 
 def test_origin_moves_between_plan_and_push(world, load, tmp_path):
-    """A colleague pushes at the last moment: his commit stays, ours is refused, and the next run takes it along."""
+    """
+    A colleague pushes at the last moment: his commit stays, ours is refused, and the next run takes
+    it along.
+    """
     modules = load()
     colleague = world.commit(world.origin, world.tip(), {"z.txt": "z\n"}, "feat: a colleague's")
     # pre-receive runs after git has read origin's refs and before it compares them with the lease.
     once = tmp_path / "once"
-    move = f"test -e {once} || {{ touch {once}; unset GIT_QUARANTINE_PATH; git update-ref refs/heads/{BRANCH} {colleague}; }}"
+    move = (
+        f"test -e {once} || {{ touch {once}; unset GIT_QUARANTINE_PATH; git update-ref"
+        f" refs/heads/{BRANCH} {colleague}; }}"
+    )
     hook = _hook(world, "pre-receive", move)
     with pytest.raises(CommandExecutionError, match="nothing of it landed"):
         modules["mitx_release.release.sync"]()
@@ -62,10 +73,16 @@ def test_a_stale_lease_is_told(world, load):
     release = modules["mitx_run.settings.get"]()["release"]
     with modules["mitx_release.mirror.locked"](release):
         refs = modules["mitx_release.mirror.fetch"](release)
-    stale = modules["mitx_release.branches.updates"](release, modules["mitx_release.branches.tip"](release, refs), world.rc3)
-    colleague = world.set(world.origin, BRANCH, world.commit(world.origin, world.tip(), {}, "feat: a colleague's"))
+    stale = modules["mitx_release.branches.updates"](
+        release, modules["mitx_release.branches.tip"](release, refs), world.rc3
+    )
+    colleague = world.set(
+        world.origin, BRANCH, world.commit(world.origin, world.tip(), {}, "feat: a colleague's")
+    )
     before = world.refs(world.origin)
-    with pytest.raises(CommandExecutionError, match=r"stale info\): someone has pushed to it.*mitx\.plan"):
+    with pytest.raises(
+        CommandExecutionError, match=r"stale info\): someone has pushed to it.*mitx\.plan"
+    ):
         modules["mitx_release.mirror.push"](release, stale)
     assert world.refs(world.origin) == before
     assert world.tip() == colleague
@@ -73,9 +90,15 @@ def test_a_stale_lease_is_told(world, load):
 
 def test_a_protected_branch_takes_nothing_of_the_push(world, load):
     """update hooks run ref by ref: without --atomic the backup would land and the branch not."""
-    _hook(world, "update", f'test "$1" != refs/heads/{BRANCH} || {{ echo "protected branch" >&2; exit 1; }}')
+    _hook(
+        world,
+        "update",
+        f'test "$1" != refs/heads/{BRANCH} || {{ echo "protected branch" >&2; exit 1; }}',
+    )
     before = world.refs(world.origin)
-    with pytest.raises(CommandExecutionError, match=r"hook declined.*It said: remote: protected branch"):
+    with pytest.raises(
+        CommandExecutionError, match=r"hook declined.*It said: remote: protected branch"
+    ):
         load()["mitx_release.release.sync"]()
     assert world.refs(world.origin) == before
 
@@ -116,13 +139,18 @@ def test_ten_backups_are_kept(world, load):
     for number in range(12):
         ref = f"refs/mitx/backup/koa/202001{number + 1:02d}T000000Z-{world.rc2}"
         world.set(world.origin, ref, world.rc2)
-    foreign = world.set(world.origin, "refs/mitx/backup/juniper/20190101T000000Z-" + world.rc2, world.rc2)
+    foreign = world.set(
+        world.origin, "refs/mitx/backup/juniper/20190101T000000Z-" + world.rc2, world.rc2
+    )
     modules["mitx_release.release.sync"]()
     found = modules["mitx_release.branches.backups"]()
     assert len(found) == 10
     assert found[0]["sha"] == world.patches[-1]
     assert found[-1]["time"] == "20200104T000000Z"
-    assert world.refs(world.origin)["refs/mitx/backup/juniper/20190101T000000Z-" + world.rc2] == foreign
+    assert (
+        world.refs(world.origin)["refs/mitx/backup/juniper/20190101T000000Z-" + world.rc2]
+        == foreign
+    )
 
 
 def test_restore_goes_back_and_can_be_undone(world, load):
@@ -130,7 +158,9 @@ def test_restore_goes_back_and_can_be_undone(world, load):
     new = modules["mitx_release.release.sync"]()["new"]
     with pytest.raises(CommandExecutionError, match=f"one of:\n  .*{old}"):
         modules["mitx_release.branches.restore"]()
-    answer = modules["mitx_release.branches.restore"](backup=modules["mitx_release.branches.backups"]()[0]["name"])
+    answer = modules["mitx_release.branches.restore"](
+        backup=modules["mitx_release.branches.backups"]()[0]["name"]
+    )
     assert (world.tip(), answer["old"], answer["changed"]) == (old, new, True)
     assert world.refs(world.origin)[answer["backup"]] == new
     assert modules["mitx_release.branches.restore"](backup=old)["changed"] is False
@@ -143,7 +173,11 @@ def test_create_makes_the_branch_once(world, load):
     world.set(world.upstream, "open-release/lilac.master", world.rc3)
     answer = modules["mitx_release.branches.create"]()
     assert (answer["changed"], world.tip("mitx/lilac")) == (True, world.rc3)
-    world.set(world.origin, "mitx/lilac", world.commit(world.origin, world.rc3, {"x": "x\n"}, "feat: ours"))
+    world.set(
+        world.origin,
+        "mitx/lilac",
+        world.commit(world.origin, world.rc3, {"x": "x\n"}, "feat: ours"),
+    )
     before = world.refs(world.origin)
     again = modules["mitx_release.branches.create"]()
     assert (again["changed"], again["pushes"]) == (False, [])
@@ -154,13 +188,22 @@ def test_copy_brings_upstreams_branches_and_never_forces(world, load):
     modules = load()
     answer = modules["mitx_release.branches.copy"]()
     assert answer["created"] == {
-        f"open-release/koa.{name}": sha for name, sha in (("master", world.rc3), ("rc2", world.rc2), ("rc3", world.rc3))
+        f"open-release/koa.{name}": sha
+        for name, sha in (("master", world.rc3), ("rc2", world.rc2), ("rc3", world.rc3))
     }
     assert world.tip("open-release/koa.rc3") == world.rc3
     assert modules["mitx_release.branches.copy"]()["changed"] is False
 
-    later = world.set(world.upstream, "open-release/koa.rc3", world.commit(world.upstream, world.rc3, {}, "later", EDX))
-    redone = world.set(world.upstream, "open-release/koa.rc2", world.commit(world.upstream, world.main, {}, "rewritten", EDX))
+    later = world.set(
+        world.upstream,
+        "open-release/koa.rc3",
+        world.commit(world.upstream, world.rc3, {}, "later", EDX),
+    )
+    redone = world.set(
+        world.upstream,
+        "open-release/koa.rc2",
+        world.commit(world.upstream, world.main, {}, "rewritten", EDX),
+    )
     answer = modules["mitx_release.branches.copy"]()
     assert answer["updated"] == {"open-release/koa.rc3": [world.rc3, later]}
     assert answer["diverged"] == {"open-release/koa.rc2": [world.rc2, redone]}
@@ -174,8 +217,12 @@ def test_copy_takes_a_tag_as_it_is(world, load):
     modules["mitx_release.branches.copy"](names=["open-release/koa.1"])
     tag = "refs/tags/open-release/koa.1"
     assert world.git(world.origin, "rev-parse", tag) == world.git(world.upstream, "rev-parse", tag)
-    assert modules["mitx_release.branches.copy"](names=["open-release/koa.1"])["same"] == ["open-release/koa.1"]
-    with pytest.raises(CommandExecutionError, match=r"no release open-release/koa\.7; nothing was copied"):
+    assert modules["mitx_release.branches.copy"](names=["open-release/koa.1"])["same"] == [
+        "open-release/koa.1"
+    ]
+    with pytest.raises(
+        CommandExecutionError, match=r"no release open-release/koa\.7; nothing was copied"
+    ):
         modules["mitx_release.branches.copy"](names=["open-release/koa.7"])
 
 
@@ -207,7 +254,9 @@ _SYNC = """
 
 @pytest.fixture
 def syncing(world, mitx, tmp_path):
-    """Start ``mitx_release.release.sync`` in a process of its own, git and all in one process group."""
+    """
+    Start ``mitx_release.release.sync`` in a process of its own, git and all in one process group.
+    """
     opts = mitx(release=release_world.settings(world)).opts
     path = tmp_path / "opts.json"
     path.write_text(json.dumps(opts, default=str))
@@ -237,7 +286,10 @@ def test_two_at_once_push_once(world, syncing):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_anywhere_the_next_run_ends_right(world, load, syncing, seed, tmp_path):
-    """kill -9 while it fetches, rebases or pushes: origin has the old tip or the new one, and the next run ends with the new."""
+    """
+    kill -9 while it fetches, rebases or pushes: origin has the old tip or the new one, and the next
+    run ends with the new.
+    """
     old = world.tip()
     _slow_push(world)
     process, mirror = syncing(), world.folder / "git/edx-platform.git"
@@ -255,7 +307,9 @@ def test_killed_anywhere_the_next_run_ends_right(world, load, syncing, seed, tmp
 
     assert world.tip() == answer["new"]
     assert world.log(f"{world.rc3}..{BRANCH}") == ["feat: one", "feat: two", "feat: three"]
-    assert [sha for ref, sha in world.refs(world.origin).items() if ref.startswith("refs/mitx/backup")] == [old]
+    assert [
+        sha for ref, sha in world.refs(world.origin).items() if ref.startswith("refs/mitx/backup")
+    ] == [old]
     assert not list(pathlib.Path("/dev/shm").glob(_scratch_of(mirror)))
 
 
@@ -273,7 +327,8 @@ def test_killed_while_it_takes_a_fix_back_the_fix_is_not_lost(world, load, synci
     process = syncing()
     _wait(
         lambda: (
-            list(pathlib.Path("/dev/shm").glob(_scratch_of(world.folder / "git/edx-platform.git"))) or process.poll() is not None
+            list(pathlib.Path("/dev/shm").glob(_scratch_of(world.folder / "git/edx-platform.git")))
+            or process.poll() is not None
         )
     )
     time.sleep(random.Random(seed).uniform(0, 0.8))
@@ -293,7 +348,11 @@ def _slow_push(world):
 
 def _possible(world):
     tip = world.tip()
-    return [tip] if world.log(f"{world.rc3}..{tip}") == ["feat: one", "feat: two", "feat: three"] else []
+    return (
+        [tip]
+        if world.log(f"{world.rc3}..{tip}") == ["feat: one", "feat: two", "feat: three"]
+        else []
+    )
 
 
 def _scratch_of(mirror):
@@ -339,7 +398,10 @@ def test_whoever_waits_too_long_is_told_who_holds_the_mirror(world, load, monkey
     other.start()
     try:
         assert ready.wait(30)
-        with pytest.raises(CommandExecutionError, match=rf"in use by process {other.pid} since .*Nothing was changed"):
+        with pytest.raises(
+            CommandExecutionError,
+            match=rf"in use by process {other.pid} since .*Nothing was changed",
+        ):
             modules["mitx_release.mirror.locked"](release).__enter__()
     finally:
         done.set()
@@ -348,7 +410,10 @@ def test_whoever_waits_too_long_is_told_who_holds_the_mirror(world, load, monkey
 
 
 def test_ctrl_c_stops_git_too(world, load, syncing):
-    """Nothing goes on behind the operator's back: the push ends with the command, and the mirror is free again."""
+    """
+    Nothing goes on behind the operator's back: the push ends with the command, and the mirror is
+    free again.
+    """
     reached = world.folder / "reached"
     _hook(world, "pre-receive", f"touch {reached}; exec sleep 60")
     before, process = world.refs(world.origin), syncing()

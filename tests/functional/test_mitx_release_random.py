@@ -1,6 +1,6 @@
 """
-Histories made by chance: whatever upstream has done with our changes, every line of ours is in what is pushed, or named; or nothing is
-pushed. The seed is the test's id.
+Histories made by chance: whatever upstream has done with our changes, every line of ours is in what
+is pushed, or named; or nothing is pushed. The seed is the test's id.
 """
 
 import pathlib
@@ -29,7 +29,10 @@ def changed(text, kind, number, words):
 
 
 class History:
-    """Ours and upstream's, from one seed: upstream does nothing of a change of ours, the same, the same and back, or nearly the same."""
+    """
+    Ours and upstream's, from one seed: upstream does nothing of a change of ours, the same, the
+    same and back, or nearly the same.
+    """
 
     def __init__(self, world, seed):
         chance = random.Random(seed)
@@ -41,8 +44,12 @@ class History:
             before = ours[path]
             ours[path] = changed(before, kind, place, words)
             tip = world.commit(world.origin, tip, {path: ours[path]}, f"feat: {number}")
-            self.patches.append((tip, path, set(ours[path].splitlines()) - set(before.splitlines())))
-            fate = chance.choice(["nothing", "same", "same and back", "nearly the same", "something else"])
+            self.patches.append(
+                (tip, path, set(ours[path].splitlines()) - set(before.splitlines()))
+            )
+            fate = chance.choice(
+                ["nothing", "same", "same and back", "nearly the same", "something else"]
+            )
             earlier = theirs[path]
             made = {
                 "nothing": earlier,
@@ -76,9 +83,12 @@ def test_no_line_of_ours_is_lost_in_silence(tmp_path, mitx, seed):
     except CommandExecutionError as err:
         refused = str(err)
     if refused:
-        # A question, a conflict, or another tree than a merge would have: what is concerned is named, nothing has moved.
+        # A question, a conflict, or another tree than a merge would have: what is concerned is
+        # named, nothing has moved.
         assert world.refs(world.origin) == before
-        assert any(sha[:12] in refused for sha, _, _ in history.patches) or any(path in refused for path in FILES)
+        assert any(sha[:12] in refused for sha, _, _ in history.patches) or any(
+            path in refused for path in FILES
+        )
         return
     assert plan["new"] == answer["new"] == world.tip()
     there = {row for path in FILES for row in world.show(path).splitlines()}
@@ -86,5 +96,7 @@ def test_no_line_of_ours_is_lost_in_silence(tmp_path, mitx, seed):
     for sha, _, added in history.patches:
         for row in added:
             # What a later patch of ours has taken away again is not in our own end either.
-            assert row in there or row not in history.end or f"+{row}" in report.partition("\n\n")[0], (sha, row)
+            assert (
+                row in there or row not in history.end or f"+{row}" in report.partition("\n\n")[0]
+            ), (sha, row)
     assert modules["mitx_release.release.sync"]()["changed"] is False

@@ -1,4 +1,7 @@
-"""Nothing of anyone else's runs, and no secret is ever seen. Real git; a canary file tells that a program was started."""
+"""
+Nothing of anyone else's runs, and no secret is ever seen. Real git; a canary file tells that a
+program was started.
+"""
 
 import base64
 import http.server
@@ -28,7 +31,9 @@ def world(tmp_path):
 @pytest.fixture
 def load(world, mitx):
     """``load(test=False, **release)``: the modules, with settings of the world."""
-    return lambda test=False, **changed: mitx(test=test, release=release_world.settings(world, **changed)).modules
+    return lambda test=False, **changed: (
+        mitx(test=test, release=release_world.settings(world, **changed)).modules
+    )
 
 
 @pytest.fixture
@@ -75,9 +80,21 @@ NAMES = [
     "x~1",
 ]
 URLS = [
-    "ext::{canary}", "--upload-pack={canary}", "-u{canary}", "ssh://-oProxyCommand={canary}/x", "-oProxyCommand={canary}:x", "fd::0",
-    "git://host/x", "http://host/x", "https://host/x;{canary}", "https://ho st/x", "file:///x\n-c", "host::x", "", "relative/path",
-]  # fmt: skip
+    "ext::{canary}",
+    "--upload-pack={canary}",
+    "-u{canary}",
+    "ssh://-oProxyCommand={canary}/x",
+    "-oProxyCommand={canary}:x",
+    "fd::0",
+    "git://host/x",
+    "http://host/x",
+    "https://host/x;{canary}",
+    "https://ho st/x",
+    "file:///x\n-c",
+    "host::x",
+    "",
+    "relative/path",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,7 +121,11 @@ def test_a_hostile_name_never_reaches_git(load, world, canary, argv, name):
 def test_a_hostile_url_never_reaches_git(load, world, canary, argv, remote, url):
     url = url.format(canary=canary)
     modules = load()
-    release = {**modules["mitx_run.settings.get"]()["release"], remote: url, "protocols": ["https", "ssh", "file", "ext", "fd"]}
+    release = {
+        **modules["mitx_run.settings.get"]()["release"],
+        remote: url,
+        "protocols": ["https", "ssh", "file", "ext", "fd"],
+    }
     with pytest.raises(CommandExecutionError, match=f"release:{remote}"):
         modules["mitx_release.git.url"](release, remote)
     with modules["mitx_release.mirror.locked"](release), pytest.raises(CommandExecutionError):
@@ -113,14 +134,19 @@ def test_a_hostile_url_never_reaches_git(load, world, canary, argv, remote, url)
 
 
 def test_a_password_in_a_url_is_refused_and_not_repeated(load):
-    with pytest.raises(CommandExecutionError, match="Credentials belong in release:credentials") as refusal:
-        load(origin=f"https://me:{SECRET}@github.com/mitodl/edx-platform.git", protocols=["https", "file"])[
-            "mitx_release.release.plan"
-        ]()
+    with pytest.raises(
+        CommandExecutionError, match="Credentials belong in release:credentials"
+    ) as refusal:
+        load(
+            origin=f"https://me:{SECRET}@github.com/mitodl/edx-platform.git",
+            protocols=["https", "file"],
+        )["mitx_release.release.plan"]()
     assert SECRET not in str(refusal.value)
 
 
-def test_hooks_configuration_and_environment_of_others_do_not_run(load, world, canary, tmp_path, monkeypatch):
+def test_hooks_configuration_and_environment_of_others_do_not_run(
+    load, world, canary, tmp_path, monkeypatch
+):
     hooks = tmp_path / "hooks"
     for name in (
         "post-checkout",
@@ -136,7 +162,12 @@ def test_hooks_configuration_and_environment_of_others_do_not_run(load, world, c
     home = tmp_path / "home"
     home.mkdir()
     config = f"""
-        [core]\n hooksPath = {hooks}\n fsmonitor = {canary}\n editor = {canary}\n sshCommand = {canary}\n pager = {canary}
+        [core]
+         hooksPath = {hooks}
+         fsmonitor = {canary}
+         editor = {canary}
+         sshCommand = {canary}
+         pager = {canary}
         [alias]\n fetch = !{canary}\n rebase = !{canary}
         [sequence]\n editor = {canary}
         [credential]\n helper = !{canary}
@@ -150,11 +181,23 @@ def test_hooks_configuration_and_environment_of_others_do_not_run(load, world, c
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
     foreign = {
-        "GIT_CONFIG_GLOBAL": str(home / ".gitconfig"), "GIT_CONFIG_PARAMETERS": f"'core.hooksPath={hooks}'", "GIT_SSH_COMMAND": str(canary),
-        "GIT_SEQUENCE_EDITOR": str(canary), "GIT_EDITOR": str(canary), "GIT_EXTERNAL_DIFF": str(canary), "GIT_ASKPASS": str(canary),
-        "GIT_DIR": str(tmp_path), "GIT_WORK_TREE": "/", "GIT_INDEX_FILE": "/nowhere", "GIT_OBJECT_DIRECTORY": "/nowhere", "GIT_EXEC_PATH": str(hooks),
-        "GIT_ALLOW_PROTOCOL": "ext", "GIT_TEMPLATE_DIR": str(tmp_path), "LD_PRELOAD": "", "GIT_TRACE": str(tmp_path / "trace"),
-    }  # fmt: skip
+        "GIT_CONFIG_GLOBAL": str(home / ".gitconfig"),
+        "GIT_CONFIG_PARAMETERS": f"'core.hooksPath={hooks}'",
+        "GIT_SSH_COMMAND": str(canary),
+        "GIT_SEQUENCE_EDITOR": str(canary),
+        "GIT_EDITOR": str(canary),
+        "GIT_EXTERNAL_DIFF": str(canary),
+        "GIT_ASKPASS": str(canary),
+        "GIT_DIR": str(tmp_path),
+        "GIT_WORK_TREE": "/",
+        "GIT_INDEX_FILE": "/nowhere",
+        "GIT_OBJECT_DIRECTORY": "/nowhere",
+        "GIT_EXEC_PATH": str(hooks),
+        "GIT_ALLOW_PROTOCOL": "ext",
+        "GIT_TEMPLATE_DIR": str(tmp_path),
+        "LD_PRELOAD": "",
+        "GIT_TRACE": str(tmp_path / "trace"),
+    }
     for name, value in foreign.items():
         monkeypatch.setenv(name, value)
     modules = load()
@@ -174,7 +217,9 @@ def test_a_mirror_that_is_not_ours_is_not_entered(load, world, canary, monkeypat
     mirror = pathlib.Path(release["mirror"])
     mirror.mkdir(parents=True)
     subprocess.run(["git", "init", "--quiet", "--bare", str(mirror)], check=True)
-    (mirror / "config").write_text(f"[core]\n bare = true\n repositoryformatversion = 0\n alternateRefsCommand = {canary}\n")
+    (mirror / "config").write_text(
+        f"[core]\n bare = true\n repositoryformatversion = 0\n alternateRefsCommand = {canary}\n"
+    )
     mirror.chmod(0o777)
     with pytest.raises(CommandExecutionError, match=r"must belong to .* mode 777"):
         modules["mitx_release.release.plan"]()
@@ -189,11 +234,15 @@ def test_a_mirror_that_is_not_ours_is_not_entered(load, world, canary, monkeypat
 
 
 def test_another_user_without_a_home_runs_git(world, mitx, monkeypatch):
-    """Salt runs as root, git as a user whose home does not exist; also no HOME in the environment."""
+    """
+    Salt runs as root, git as a user whose home does not exist; also no HOME in the environment.
+    """
     monkeypatch.delenv("HOME", raising=False)
     if os.geteuid():
         with pytest.raises(CommandExecutionError, match="only root can run git as nobody"):
-            mitx(release=release_world.settings(world, runas="nobody")).modules["mitx_release.release.plan"]()
+            mitx(release=release_world.settings(world, runas="nobody")).modules[
+                "mitx_release.release.plan"
+            ]()
         return
     nobody = pwd.getpwnam("nobody")
     assert not os.path.exists(nobody.pw_dir)
@@ -202,10 +251,16 @@ def test_another_user_without_a_home_runs_git(world, mitx, monkeypatch):
     try:
         folder.chmod(0o755)
         theirs = release_world.build(folder / "forge")
-        clash = theirs.commit(theirs.upstream, theirs.rc3, {"lms/a.py": release_world.lines("a", l5="edX")}, "clash")
+        clash = theirs.commit(
+            theirs.upstream, theirs.rc3, {"lms/a.py": release_world.lines("a", l5="edX")}, "clash"
+        )
         for path in (folder / "forge").rglob("*"):
             os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
-        modules = mitx(release=release_world.settings(theirs, runas="nobody", mirror=str(folder / "git/mirror.git"))).modules
+        modules = mitx(
+            release=release_world.settings(
+                theirs, runas="nobody", mirror=str(folder / "git/mirror.git")
+            )
+        ).modules
         assert modules["mitx_release.release.sync"]()["new"] == theirs.tip()
         owners = {path.stat().st_uid for path in (folder / "git/mirror.git").rglob("*")}
         assert owners == {nobody.pw_uid}
@@ -216,8 +271,23 @@ def test_another_user_without_a_home_runs_git(world, mitx, monkeypatch):
         conflict = pathlib.Path(stopped.value.conflict["folder"])
         assert (conflict / "lms/a.py").stat().st_uid == nobody.pw_uid
         (conflict / "lms/a.py").write_text(release_world.lines("a", l5="both"))
-        who = ["git", "-c", "user.name=x", "-c", "user.email=x@y", "-C", str(conflict), "add", "lms/a.py"]
-        subprocess.run(who, user=nobody.pw_uid, check=True, env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"})
+        who = [
+            "git",
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x@y",
+            "-C",
+            str(conflict),
+            "add",
+            "lms/a.py",
+        ]
+        subprocess.run(
+            who,
+            user=nobody.pw_uid,
+            check=True,
+            env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"},
+        )
         assert modules["mitx_release.release.sync"]()["new"] == theirs.tip()
     finally:
         shutil.rmtree(folder)
@@ -229,9 +299,14 @@ def test_a_user_that_does_not_exist_is_named(load):
 
 
 def test_an_older_git_is_a_clear_error(load, tmp_path, monkeypatch):
-    _program(tmp_path / "old" / "git", 'test "$1" = version && echo "git version 2.34.1" || exit 99')
+    _program(
+        tmp_path / "old" / "git", 'test "$1" = version && echo "git version 2.34.1" || exit 99'
+    )
     monkeypatch.setenv("PATH", f"{tmp_path / 'old'}:{os.environ['PATH']}")
-    with pytest.raises(CommandExecutionError, match=r"git version 2\.34\.1; the release branch needs 2\.38 or later"):
+    with pytest.raises(
+        CommandExecutionError,
+        match=r"git version 2\.34\.1; the release branch needs 2\.38 or later",
+    ):
         load()["mitx_release.release.plan"]()
 
 
@@ -246,7 +321,9 @@ class _Forge(http.server.BaseHTTPRequestHandler):
 
     def _serve(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.headers.get("Authorization") != self.server.wanted and self.path.startswith("/origin.git"):
+        if self.headers.get("Authorization") != self.server.wanted and self.path.startswith(
+            "/origin.git"
+        ):
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="forge"')
             self.end_headers()
@@ -255,11 +332,20 @@ class _Forge(http.server.BaseHTTPRequestHandler):
             self.server.seen.append(self.headers.get("Authorization"))
         path, _, query = self.path.partition("?")
         env = {
-            "PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": self.server.root, "GIT_HTTP_EXPORT_ALL": "1", "REMOTE_USER": "x", "PATH_INFO": path,
-            "QUERY_STRING": query, "REQUEST_METHOD": self.command, "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-            "CONTENT_LENGTH": str(len(body)), "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""), "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": os.devnull, "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-        }  # fmt: skip
+            "PATH": os.environ["PATH"],
+            "GIT_PROJECT_ROOT": self.server.root,
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "REMOTE_USER": "x",
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "REQUEST_METHOD": self.command,
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "CONTENT_LENGTH": str(len(body)),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+        }
         head, _, answer = subprocess.run(
             ["git", "http-backend"], input=body, env=env, capture_output=True, check=False
         ).stdout.partition(b"\r\n\r\n")
@@ -290,7 +376,12 @@ def forge(world):
 
 def _over_http(forge, **changed):
     base = f"http://127.0.0.1:{forge.server_port}"
-    return {"upstream": f"{base}/upstream.git", "origin": f"{base}/origin.git", "protocols": ["http"], **changed}
+    return {
+        "upstream": f"{base}/upstream.git",
+        "origin": f"{base}/origin.git",
+        "protocols": ["http"],
+        **changed,
+    }
 
 
 def _seen_by_others(load_result, caplog, argv, modules):
@@ -332,7 +423,11 @@ def test_a_secret_that_a_server_echoes_is_masked(load, world, forge, argv):
 def test_ssh_uses_the_key_file_and_nothing_else(load, world, argv, tmp_path):
     key, hosts = tmp_path / "a key", tmp_path / "known"
     credentials = {"ssh_key": str(key), "known_hosts": str(hosts)}
-    urls = {"upstream": f"ssh://git@127.0.0.1{world.upstream}", "origin": f"git@127.0.0.1:{world.origin}", "protocols": ["ssh"]}
+    urls = {
+        "upstream": f"ssh://git@127.0.0.1{world.upstream}",
+        "origin": f"git@127.0.0.1:{world.origin}",
+        "protocols": ["ssh"],
+    }
     answer = load(**urls, credentials=credentials)["mitx_release.release.sync"]()
     assert world.tip() == answer["new"]
     lines = [line for line in argv().splitlines() if line.startswith("ssh ")]

@@ -1,4 +1,7 @@
-"""The states of the release branch: what they predict, change, record and repeat. Real git, real loader."""
+"""
+The states of the release branch: what they predict, change, record and repeat. Real git, real
+loader.
+"""
 
 import pytest
 import release_world
@@ -24,19 +27,36 @@ def test_the_states_pin_predict_and_repeat(world, mitx):
     assert done["result"] is True
     assert done["changes"][BRANCH]["new"] == change["new"] == world.tip()
     assert wet.modules["mitx_run.record.pinned"]("release_sha") == world.tip()
-    pushes = [line for line in wet.modules["mitx_run.journal.entries"](event="git") if "push" in line["command"]]
+    pushes = [
+        line
+        for line in wet.modules["mitx_run.journal.entries"](event="git")
+        if "push" in line["command"]
+    ]
     assert [line["stage"] for line in pushes] == ["before", "after"]
 
     again = wet.states["mitx_release.rebased"]("release")
     assert (again["result"], again["changes"]) == (True, {})
-    assert len([line for line in wet.modules["mitx_run.journal.entries"](event="git") if "push" in line["command"]]) == 2
+    assert (
+        len(
+            [
+                line
+                for line in wet.modules["mitx_run.journal.entries"](event="git")
+                if "push" in line["command"]
+            ]
+        )
+        == 2
+    )
 
 
 def test_the_state_stops_on_a_conflict_and_predicts_it(world, mitx):
-    clash = world.commit(world.upstream, world.rc3, {"lms/a.py": lines("a", l5="edX", l25="rc3")}, "clash", EDX)
+    clash = world.commit(
+        world.upstream, world.rc3, {"lms/a.py": lines("a", l5="edX", l25="rc3")}, "clash", EDX
+    )
     world.set(world.upstream, "open-release/koa.rc3", clash)
     before = world.refs(world.origin)
-    dry = mitx(test=True, release=release_world.settings(world)).states["mitx_release.rebased"]("release")
+    dry = mitx(test=True, release=release_world.settings(world)).states["mitx_release.rebased"](
+        "release"
+    )
     assert dry["result"] is False
     assert "lms/a.py" in dry["comment"]
     assert "1 conflict" in dry["warnings"][0]
@@ -52,12 +72,22 @@ def test_the_state_copied(world, mitx):
     dry = mitx(test=True, release=release_world.settings(world)).states["mitx_release.copied"](
         "branches", branches=["open-release/koa.rc3"]
     )
-    assert (dry["result"], dry["changes"]) == (None, {"open-release/koa.rc3": {"old": None, "new": world.rc3}})
+    assert (dry["result"], dry["changes"]) == (
+        None,
+        {"open-release/koa.rc3": {"old": None, "new": world.rc3}},
+    )
     states = mitx(release=release_world.settings(world)).states
     done = states["mitx_release.copied"]("branches", branches=["open-release/koa.rc3"])
     assert (done["result"], done["changes"]) == (True, dry["changes"])
-    assert states["mitx_release.copied"]("branches", branches=["open-release/koa.rc3"])["changes"] == {}
-    world.set(world.upstream, "open-release/koa.rc3", world.commit(world.upstream, world.main, {}, "rewritten", EDX))
+    assert (
+        states["mitx_release.copied"]("branches", branches=["open-release/koa.rc3"])["changes"]
+        == {}
+    )
+    world.set(
+        world.upstream,
+        "open-release/koa.rc3",
+        world.commit(world.upstream, world.main, {}, "rewritten", EDX),
+    )
     diverged = states["mitx_release.copied"]("branches", branches=["open-release/koa.rc3"])
     assert diverged["result"] is False
     assert "diverged" in diverged["comment"]

@@ -1,4 +1,7 @@
-"""What an engineer would lose if the record of a run were wrong: where the upgrade stands, and who else is at it."""
+"""
+What an engineer would lose if the record of a run were wrong: where the upgrade stands, and who
+else is at it.
+"""
 
 import json
 import os
@@ -23,7 +26,10 @@ def test_the_same_settings_are_the_same_run_and_a_new_window_is_a_new_one(mitx):
     first = mitx()
     again = mitx()
     moved = mitx(window={"start": "2099-12-21 21:00"})
-    ids = [loaded.modules["mitx_run.record.identify"](loaded.settings) for loaded in (first, again, moved)]
+    ids = [
+        loaded.modules["mitx_run.record.identify"](loaded.settings)
+        for loaded in (first, again, moved)
+    ]
     assert ids[0] == ids[1] != ids[2]
     assert ids[0].startswith("20991221T0200")
 
@@ -34,13 +40,19 @@ def test_a_line_torn_by_a_kill_hides_neither_its_predecessors_nor_its_successors
     with path.open("a") as journal:
         journal.write('{"time": "2026-01-01T00:00:00Z", "event": "pha')
     run["mitx_run.journal.write"]("phase", phase="close", status="finished")
-    assert [line["status"] for line in run["mitx_run.journal.entries"](event="phase")] == ["started", "finished"]
+    assert [line["status"] for line in run["mitx_run.journal.entries"](event="phase")] == [
+        "started",
+        "finished",
+    ]
 
 
 def test_a_pinned_fact_is_pinned_for_good(run):
     run["mitx_run.record.pin"]("release_number", 3)
     run["mitx_run.record.pin"]("release_number", 3)
-    with pytest.raises(CommandExecutionError, match=r"already recorded release_number as 3; it is now found to be 4"):
+    with pytest.raises(
+        CommandExecutionError,
+        match=r"already recorded release_number as 3; it is now found to be 4",
+    ):
         run["mitx_run.record.pin"]("release_number", 4)
     assert run["mitx_run.record.pinned"]("release_number") == 3
 
@@ -64,7 +76,10 @@ def test_a_dry_run_writes_no_byte(mitx, tmp_path):
 def test_a_door_journals_before_and_after_and_tells_what_failed(run):
     with run["mitx_run.journal.door"]("git", change=True, operation="push"):
         pass
-    with pytest.raises(ZeroDivisionError), run["mitx_run.journal.door"]("git", change=True, operation="push"):
+    with (
+        pytest.raises(ZeroDivisionError),
+        run["mitx_run.journal.door"]("git", change=True, operation="push"),
+    ):
         1 / 0  # noqa: B018
     stages = [line["stage"] for line in run["mitx_run.journal.entries"](event="git")]
     assert stages == ["before", "after", "before", "failed"]
@@ -75,7 +90,11 @@ def test_no_secret_reaches_the_journal(run):
     run["mitx_run.journal.write"](
         "x",
         password="hunter2",
-        nested={"secret_access_key": "hunter2", "token": "hunter2", "url": "https://me:hunter2@example.org/x"},
+        nested={
+            "secret_access_key": "hunter2",
+            "token": "hunter2",
+            "url": "https://me:hunter2@example.org/x",
+        },
         body=b"hunter2",
     )
     text = (pathlib.Path(run["mitx_run.folders.folder"]()) / "journal.jsonl").read_text()
@@ -106,7 +125,9 @@ HOLDER = textwrap.dedent("""
 def other_process(mitx, tmp_path):
     opts = tmp_path / "opts.json"
     opts.write_text(json.dumps(mitx().opts, default=str))
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(opts), str(ROOT)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(opts), str(ROOT)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
@@ -114,7 +135,10 @@ def other_process(mitx, tmp_path):
 
 
 def test_a_second_engineer_is_told_who_is_at_it_and_why(run, other_process):
-    with pytest.raises(CommandExecutionError, match=rf"process {other_process.pid}.*in phase migrate \(an upgrade\)"):
+    with pytest.raises(
+        CommandExecutionError,
+        match=rf"process {other_process.pid}.*in phase migrate \(an upgrade\)",
+    ):
         run["mitx_run.lock.acquire"](why="me too")
     assert run["mitx_run.lock.locked_by"]()["mine"] is False
 
@@ -137,7 +161,9 @@ def test_one_process_may_take_its_own_lock_again(run):
 
 
 def test_waiting_ends_at_the_deadline_and_says_what_was_seen_last(run):
-    with pytest.raises(CommandExecutionError, match="INSYNC: not so after 0.05 s; last seen: PENDING"):
+    with pytest.raises(
+        CommandExecutionError, match="INSYNC: not so after 0.05 s; last seen: PENDING"
+    ):
         run["mitx_run.wait.until"](lambda: (False, "PENDING"), 0.05, 0.01, "INSYNC")
 
 
@@ -178,14 +204,21 @@ def test_no_separator_of_lines_in_a_note_hides_what_was_noted(run):
 def test_a_disk_that_is_full_stops_before_the_change(run, monkeypatch):
     real, made = os.write, []
     monkeypatch.setattr(
-        os, "write", lambda descriptor, data: real(descriptor, data[:3]) if b'"event"' in data else real(descriptor, data)
+        os,
+        "write",
+        lambda descriptor, data: (
+            real(descriptor, data[:3]) if b'"event"' in data else real(descriptor, data)
+        ),
     )
 
     def change():
         with run["mitx_run.journal.door"]("aws", change=True, operation="x"):
             made.append(1)
 
-    with pytest.raises(CommandExecutionError, match="No space left on device. What was about to be done was not begun"):
+    with pytest.raises(
+        CommandExecutionError,
+        match="No space left on device. What was about to be done was not begun",
+    ):
         change()
     assert made == []
     # Full only afterwards: it would be a lie that nothing was done.
@@ -197,7 +230,9 @@ def test_a_disk_that_is_full_stops_before_the_change(run, monkeypatch):
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize(("key", "value"), [("run", "../x"), ("run", "/etc"), ("environment", "../evil")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("run", "../x"), ("run", "/etc"), ("environment", "../evil")]
+)
 def test_names_that_would_lead_out_of_the_record_are_refused(pillar, mitx, key, value):
     pillar["mitx"][key] = value
     pillar["mitx"]["environments"]["../evil"] = pillar["mitx"]["environments"]["mitx-qa"]

@@ -1,6 +1,6 @@
 """
-Orchestrations inside of orchestrations, run by the real salt-run without any daemon. What passes as success with Salt's own
-``salt.runner`` and is none must fail here, and stop what comes after it.
+Orchestrations inside of orchestrations, run by the real salt-run without any daemon. What passes as
+success with Salt's own ``salt.runner`` and is none must fail here, and stop what comes after it.
 """
 
 import contextlib
@@ -56,7 +56,17 @@ class Master:
     def start(self, *arguments, **environ):
         self.write("pillar/all.sls", self.pillar)
         # Whoever runs the tests in the background has Ctrl-C ignored, and that is inherited.
-        command = ["env", "--default-signal=INT", str(SALT_RUN), "-c", str(self.folder), "--out=json", "-l", "quiet", *arguments]
+        command = [
+            "env",
+            "--default-signal=INT",
+            str(SALT_RUN),
+            "-c",
+            str(self.folder),
+            "--out=json",
+            "-l",
+            "quiet",
+            *arguments,
+        ]
         return subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -114,8 +124,15 @@ def phases(master, preflight, announce="ok:\n  test.succeed_with_changes: []\n")
 def test_phases_run_once_and_are_skipped_when_the_same_command_runs_again(master):
     phases(master, "ok:\n  test.succeed_with_changes: []\n")
     assert master.orchestrate("top1")[0] == 0
-    done = [(line["phase"], line["status"]) for line in master.journal() if line["event"] == "phase"]
-    assert done == [("preflight", "started"), ("preflight", "finished"), ("announce", "started"), ("announce", "finished")]
+    done = [
+        (line["phase"], line["status"]) for line in master.journal() if line["event"] == "phase"
+    ]
+    assert done == [
+        ("preflight", "started"),
+        ("preflight", "finished"),
+        ("announce", "started"),
+        ("announce", "finished"),
+    ]
     assert master.orchestrate("top1")[0] == 0
     assert [line for line in master.journal() if line["event"] == "phase"][len(done) :] == []
 
@@ -135,8 +152,13 @@ def test_a_phase_that_failed_in_whatever_way_stops_everything_after_it(master, s
     status, output = master.orchestrate("top1")
     assert status != 0
     assert said in output
-    assert "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.prepare" in output
-    told = [(line["phase"], line["status"]) for line in master.journal() if line["event"] == "phase"]
+    assert (
+        "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.prepare"
+        in output
+    )
+    told = [
+        (line["phase"], line["status"]) for line in master.journal() if line["event"] == "phase"
+    ]
     assert told == [("preflight", "started"), ("preflight", "failed")]
 
 
@@ -144,11 +166,17 @@ def test_a_phase_that_failed_in_whatever_way_stops_everything_after_it(master, s
 @pytest.mark.parametrize("part", ["prepare", "window"])
 def test_no_phase_begins_or_is_planned_where_the_run_could_not_be_started(master, part, test):
     """A window that was edited while it is open, or a word that nobody knows."""
-    status, output = master.orchestrate(f"orchestrate.mitx.{part}", "pillar={mitx: {untill: close}}", *test)
+    status, output = master.orchestrate(
+        f"orchestrate.mitx.{part}", "pillar={mitx: {untill: close}}", *test
+    )
     assert status != 0
     assert "mitx:untill: unknown key" in output
     states = json.JSONDecoder().raw_decode(output)[0]["data"]["test_master"]
-    assert not [state for state in states.values() if state["result"] is not False or "would run" in state["comment"]]
+    assert not [
+        state
+        for state in states.values()
+        if state["result"] is not False or "would run" in state["comment"]
+    ]
     # failhard ends a real run there; a dry run Salt lets go on.
     assert test or [state["name"] for state in states.values()] == ["run"]
     assert master.journal() == []
@@ -201,9 +229,14 @@ def test_control_c_ends_the_whole_run_and_not_one_step(master, slow):
     output = slow.communicate(timeout=60)[0]
     assert slow.returncode != 0
     assert "preflight failed:\\nInterrupted" in output
-    assert "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.prepare" in output
+    assert (
+        "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.prepare"
+        in output
+    )
     assert "Traceback" not in output
-    told = [(line["phase"], line["status"]) for line in master.journal() if line["event"] == "phase"]
+    told = [
+        (line["phase"], line["status"]) for line in master.journal() if line["event"] == "phase"
+    ]
     assert told == [("preflight", "started"), ("preflight", "failed")]
 
 
@@ -256,19 +289,23 @@ def test_the_existing_orchestration_sees_exactly_its_own_variables(master, tmp_p
     # Written by a state, since Jinja of a dry run must not write.
     master.sls(
         "orchestrate.edx.deploy",
-        "{% set seen = {} %}{% for name in ['ENVIRONMENT', 'PURPOSE', 'PURPOSES', 'RUN_MIGRATIONS', 'ANSIBLE_FLAGS'] %}"
-        "{% do seen.update({name: salt.environ.get(name)}) %}{% endfor %}\n"
-        f"write:\n  file.managed:\n    - name: {seen}\n    - contents: '{{{{ seen | json }}}}'\n",
+        "{% set seen = {} %}{% for name in ['ENVIRONMENT', 'PURPOSE', 'PURPOSES',"
+        " 'RUN_MIGRATIONS', 'ANSIBLE_FLAGS'] %}{% do seen.update({name:"
+        " salt.environ.get(name)}) %}{% endfor %}\nwrite:\n  file.managed:\n    - name:"
+        f" {seen}\n    - contents: '{{{{ seen | json }}}}'\n",
     )
     master.write(
         "mods/fake_check.py",
-        FAKE + f"def missing():\n    return [] if os.path.exists({str(seen)!r}) else ['nothing is deployed']\n",
+        FAKE + f"def missing():\n    return [] if os.path.exists({str(seen)!r}) else ['nothing is"
+        " deployed']\n",
     )
     config = salt.utils.yaml.safe_load((master.folder / "master").read_text())
     config["module_dirs"].append(str(master.folder / "mods"))
     master.write("master", config)
     master.sls("one", EXISTING)
-    status, output = master.orchestrate("one", RUN_MIGRATIONS="0", PURPOSES="current-residential-live", PURPOSE="left over")
+    status, output = master.orchestrate(
+        "one", RUN_MIGRATIONS="0", PURPOSES="current-residential-live", PURPOSE="left over"
+    )
     assert status == 0, output
     told = json.loads(seen.read_text())
     assert told["PURPOSES"] == "next-residential-draft,next-residential-live"
@@ -282,7 +319,9 @@ def test_the_existing_orchestration_sees_exactly_its_own_variables(master, tmp_p
 def test_an_existing_orchestration_that_only_says_that_it_succeeded_has_failed(master):
     master.pillar["mitx"]["environments"]["mitx-qa"] |= UNFENCED
     master.sls("orchestrate.edx.deploy", "ok:\n  test.succeed_with_changes: []\n")
-    master.write("mods/fake_check.py", FAKE + "def missing():\n    return ['there is no instance edx-1']\n")
+    master.write(
+        "mods/fake_check.py", FAKE + "def missing():\n    return ['there is no instance edx-1']\n"
+    )
     config = salt.utils.yaml.safe_load((master.folder / "master").read_text())
     config["module_dirs"].append(str(master.folder / "mods"))
     master.write("master", config)

@@ -1,6 +1,7 @@
 """
-Both ways of installing must give a master the same functions: a wheel through the ``salt.loader`` entry point, and a tree that
-``saltutil.sync_*`` copies. An engineer who finds half of them at 3 a.m. has neither.
+Both ways of installing must give a master the same functions: a wheel through the ``salt.loader``
+entry point, and a tree that ``saltutil.sync_*`` copies. An engineer who finds half of them at 3
+a.m. has neither.
 """
 
 import json
@@ -27,14 +28,20 @@ try:
     asked = modules["mitx_run.get_settings"]()
 except Exception as err:
     asked = str(err)
-print(json.dumps({"asked": asked, "modules": mine(modules), "states": mine(states), "runners": mine(runners), "root": runners["mitx.file_root"]()}))
+found = {"modules": mine(modules), "states": mine(states), "runners": mine(runners)}
+print(json.dumps({"asked": asked, **found, "root": runners["mitx.file_root"]()}))
 """
 
 
 def config(folder, **more):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cache").mkdir(exist_ok=True)
-    opts = {"root_dir": str(folder), "cachedir": str(folder / "cache"), "id": "t_master", "log_file": str(folder / "log")}
+    opts = {
+        "root_dir": str(folder),
+        "cachedir": str(folder / "cache"),
+        "id": "t_master",
+        "log_file": str(folder / "log"),
+    }
     (folder / "master").write_text(salt.utils.yaml.safe_dump({**opts, **more}))
     return folder / "master"
 
@@ -43,7 +50,9 @@ def probe(config_path, path, folder):
     # Started elsewhere, so that the tree is not found by accident.
     command = [sys.executable, "-c", PROBE, str(config_path)]
     environ = {**os.environ, "PYTHONPATH": str(path)}
-    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=folder, env=environ, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -51,7 +60,9 @@ def probe(config_path, path, folder):
 def source(tmp_path_factory):
     """What a clone has, without the tests and the sandbox."""
     folder = tmp_path_factory.mktemp("source")
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    files = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
     for name in filter(None, files):
         if (ROOT / name).is_file() and not name.startswith(("tests/", "sandbox/")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -63,9 +74,16 @@ def source(tmp_path_factory):
 def tree(tmp_path_factory, source):
     """The functions of a tree in file_roots, synced."""
     folder = tmp_path_factory.mktemp("tree")
-    path = config(folder, file_roots={"base": [str(source)]}, extension_modules=str(folder / "extmods"), file_client="local")
+    path = config(
+        folder,
+        file_roots={"base": [str(source)]},
+        extension_modules=str(folder / "extmods"),
+        file_client="local",
+    )
     salt_run = pathlib.Path(sys.executable).with_name("salt-run")
-    subprocess.run([salt_run, "-c", folder, "saltutil.sync_all"], cwd=folder, check=True, capture_output=True)
+    subprocess.run(
+        [salt_run, "-c", folder, "saltutil.sync_all"], cwd=folder, check=True, capture_output=True
+    )
     return probe(path, folder, folder)
 
 
@@ -92,7 +110,9 @@ def wheel(tmp_path_factory, source):
 
 def test_a_wheel_and_a_synced_tree_give_the_same_functions(tree, wheel):
     assert {"mitx.maintenance", "mitx.status", "mitx.rollback"} <= set(tree["runners"])
-    assert {"mitx_run.get_settings", "mitx_upgrade.ensure", "mitx_site.get_maintenance"} <= set(tree["modules"])
+    assert {"mitx_run.get_settings", "mitx_upgrade.ensure", "mitx_site.get_maintenance"} <= set(
+        tree["modules"]
+    )
     assert {"mitx_upgrade.phase_done", "mitx_upgrade.saltops_ran"} <= set(tree["states"])
     for kind in ("modules", "states", "runners", "asked"):
         assert wheel[kind] == tree[kind]
@@ -102,7 +122,13 @@ def test_a_wheel_and_a_synced_tree_give_the_same_functions(tree, wheel):
 
 def test_the_installed_sls_files_lie_where_the_runner_says(wheel):
     root = pathlib.Path(wheel["root"])
-    here = {path.relative_to(ROOT) for path in (ROOT / "orchestrate").rglob("*.*") if path.suffix in (".sls", ".jinja")}
-    there = {path.relative_to(root) for path in root.rglob("*.*") if path.suffix in (".sls", ".jinja")}
+    here = {
+        path.relative_to(ROOT)
+        for path in (ROOT / "orchestrate").rglob("*.*")
+        if path.suffix in (".sls", ".jinja")
+    }
+    there = {
+        path.relative_to(root) for path in root.rglob("*.*") if path.suffix in (".sls", ".jinja")
+    }
     assert here == there
     assert pathlib.Path("orchestrate/mitx/window.sls") in there

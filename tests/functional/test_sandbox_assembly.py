@@ -1,4 +1,7 @@
-"""The sandbox's assembly: its processes, its git history, its command line, its report; and a whole one, killed and taken down."""
+"""
+The sandbox's assembly: its processes, its git history, its command line, its report; and a whole
+one, killed and taken down.
+"""
 
 import json
 import os
@@ -16,11 +19,17 @@ from sandbox import config as settings
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 # A daemon whose child outlives it.
-PARENT = [sys.executable, "-c", f"import subprocess, time; subprocess.Popen({SLEEPER!r}); time.sleep(600)"]
+PARENT = [
+    sys.executable,
+    "-c",
+    f"import subprocess, time; subprocess.Popen({SLEEPER!r}); time.sleep(600)",
+]
 
 
 def _yaml(config, name):
-    return yaml.safe_load((pathlib.Path(config["directory"]) / "pillar" / f"{name}.sls").read_text())
+    return yaml.safe_load(
+        (pathlib.Path(config["directory"]) / "pillar" / f"{name}.sls").read_text()
+    )
 
 
 class TestProcesses:
@@ -36,7 +45,9 @@ class TestProcesses:
         innocent = subprocess.Popen(SLEEPER, start_new_session=True)
         try:
             (tmp_path / "pids").mkdir()
-            (tmp_path / "pids" / "one.json").write_text(json.dumps({"pid": innocent.pid, "started": 1}))
+            (tmp_path / "pids" / "one.json").write_text(
+                json.dumps({"pid": innocent.pid, "started": 1})
+            )
             assert not processes.alive(tmp_path, "one")
             assert processes.stop(tmp_path, "one") == 0
             assert innocent.poll() is None
@@ -55,9 +66,14 @@ class TestProcesses:
 
     def test_one_that_ignores_sigterm_is_killed(self, tmp_path, monkeypatch):
         monkeypatch.setattr(processes, "TERM_SECONDS", 0.2)
-        code = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+        code = (
+            "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True);"
+            " time.sleep(600)"
+        )
         processes.start(tmp_path, "deaf", [sys.executable, "-c", code])
-        processes.wait_until(lambda: "deaf" in processes.tail(tmp_path, "deaf"), 20, "it ignores SIGTERM")
+        processes.wait_until(
+            lambda: "deaf" in processes.tail(tmp_path, "deaf"), 20, "it ignores SIGTERM"
+        )
         assert processes.stop(tmp_path, "deaf") == 1
 
     def test_waiting_ends_and_says_for_what(self):
@@ -66,7 +82,9 @@ class TestProcesses:
 
 
 def _children(pid):
-    return [int(found) for found in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [
+        int(found) for found in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ]
 
 
 class TestGitHistory:
@@ -77,7 +95,9 @@ class TestGitHistory:
 
         def run(repository, *words):
             command = ["git", "--git-dir", str(folder / repository), *words]
-            return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split("\n")[:-1]
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split(
+                "\n"
+            )[:-1]
 
         run.folder = folder
         return run
@@ -89,7 +109,12 @@ class TestGitHistory:
 
     def test_upstream_has_releases_and_origin_the_patched_ones(self, git):
         refs = git("upstream.git", "for-each-ref", "--format=%(refname:short)")
-        assert {"open-release/juniper.1", "open-release/koa.master", "open-release/koa.rc3", "master"} <= set(refs)
+        assert {
+            "open-release/juniper.1",
+            "open-release/koa.master",
+            "open-release/koa.rc3",
+            "master",
+        } <= set(refs)
         assert git("origin.git", "for-each-ref", "--format=%(refname:short)") == [
             "mitx/juniper",
             "mitx/koa",
@@ -98,23 +123,50 @@ class TestGitHistory:
 
     def test_koa_has_four_patches_on_an_older_candidate_one_taken_up_by_edx(self, git):
         git(
-            "origin.git", "fetch", "-q", str(git.folder / "upstream.git"), "+refs/heads/*:refs/up/*", "+refs/tags/*:refs/uptags/*"
+            "origin.git",
+            "fetch",
+            "-q",
+            str(git.folder / "upstream.git"),
+            "+refs/heads/*:refs/up/*",
+            "+refs/tags/*:refs/uptags/*",
         )
-        mine = git("origin.git", "log", "--format=%s", "mitx/koa", "--not", "--glob=refs/up", "--glob=refs/uptags")
+        mine = git(
+            "origin.git",
+            "log",
+            "--format=%s",
+            "mitx/koa",
+            "--not",
+            "--glob=refs/up",
+            "--glob=refs/uptags",
+        )
         assert len(mine) == 4
-        left = [line[0] for line in git("origin.git", "cherry", "refs/up/open-release/koa.master", "mitx/koa")]
+        left = [
+            line[0]
+            for line in git("origin.git", "cherry", "refs/up/open-release/koa.master", "mitx/koa")
+        ]
         assert sorted(left) == ["+", "+", "+", "-"]
         assert git("origin.git", "rev-list", "mitx/koa..refs/up/open-release/koa.master") != []
 
     def test_going_to_the_next_codename_the_runbooks_log_lists_edxs_backports_as_ours(self, git):
-        git("origin.git", "fetch", "-q", str(git.folder / "upstream.git"), "+refs/heads/*:refs/up/*")
-        listed = git("origin.git", "log", "--format=%an", "mitx/juniper", "--not", "refs/up/open-release/koa.master")
+        git(
+            "origin.git", "fetch", "-q", str(git.folder / "upstream.git"), "+refs/heads/*:refs/up/*"
+        )
+        listed = git(
+            "origin.git",
+            "log",
+            "--format=%an",
+            "mitx/juniper",
+            "--not",
+            "refs/up/open-release/koa.master",
+        )
         assert listed.count("edX Release") == 6
         assert listed.count("MIT ODL") == 2
 
     def test_each_codename_says_its_migrations(self, git):
         for codename, count in (("juniper", 2), ("koa", 3)):
-            (text,) = ["\n".join(git("origin.git", "show", f"mitx/{codename}:openedx/core/release.json"))]
+            (text,) = [
+                "\n".join(git("origin.git", "show", f"mitx/{codename}:openedx/core/release.json"))
+            ]
             said = json.loads(text)
             assert said["codename"] == codename
             assert {name: len(found) for name, found in said["migrations"].items()} == {
@@ -133,7 +185,9 @@ class TestCommandLine:
         assert cli.main(["--dir", str(tmp_path), "down"]) == 0
         assert "Nothing runs" in capsys.readouterr().out
 
-    @pytest.mark.parametrize("words", [["up", "--size", "huge"], ["up", "now"], ["fly"], [], ["up", "--at", "lunch"]])
+    @pytest.mark.parametrize(
+        "words", [["up", "--size", "huge"], ["up", "now"], ["fly"], [], ["up", "--at", "lunch"]]
+    )
     def test_bad_words_are_refused(self, words, capsys):
         with pytest.raises(SystemExit) as caught:
             cli.main(words)
@@ -145,8 +199,16 @@ class TestCommandLine:
         assert cli.main(["--dir", str(tmp_path), "window", "--new"]) == 0
         changed = settings.read(tmp_path)
         assert changed["window"]["start"] != config["window"]["start"]
-        assert _yaml(changed, "mitx")["mitx"]["defaults"]["window"]["start"] == changed["window"]["start"]
-        assert cli.main(["--dir", str(tmp_path), "window", "--start", "2031-01-02 03:04", "--hours", "2"]) == 0
+        assert (
+            _yaml(changed, "mitx")["mitx"]["defaults"]["window"]["start"]
+            == changed["window"]["start"]
+        )
+        assert (
+            cli.main(
+                ["--dir", str(tmp_path), "window", "--start", "2031-01-02 03:04", "--hours", "2"]
+            )
+            == 0
+        )
         assert "2031-01-02 03:04 UTC, 2.0 hours" in capsys.readouterr().out
         assert cli.main(["--dir", str(tmp_path), "window", "--start", "tomorrow"]) == 1
 
@@ -154,7 +216,9 @@ class TestCommandLine:
         settings.create(tmp_path, "qa")
         processes.start(tmp_path, "aws", SLEEPER)
         try:
-            with pytest.raises(settings.SandboxError, match="size qa runs .* up --anew --size production"):
+            with pytest.raises(
+                settings.SandboxError, match="size qa runs .* up --anew --size production"
+            ):
                 assembly.up(tmp_path, "production")
             assert processes.alive(tmp_path, "aws")
         finally:
@@ -169,8 +233,19 @@ class TestReport:
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps({"began": "2026-11-22T21:20:00Z"}))
         lines = [
-            {"time": "2026-11-22T21:20:01Z", "event": "phase", "phase": "preflight", "status": "started"},
-            {"time": "2026-11-22T21:20:03Z", "event": "phase", "phase": "preflight", "status": "finished", "seconds": 2.1},
+            {
+                "time": "2026-11-22T21:20:01Z",
+                "event": "phase",
+                "phase": "preflight",
+                "status": "started",
+            },
+            {
+                "time": "2026-11-22T21:20:03Z",
+                "event": "phase",
+                "phase": "preflight",
+                "status": "finished",
+                "seconds": 2.1,
+            },
             {
                 "time": "2026-11-22T21:30:03Z",
                 "event": "phase",
@@ -180,13 +255,28 @@ class TestReport:
                 "error": "no bucket",
             },
         ]
-        (folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"time": "2026-11')
+        (folder / "journal.jsonl").write_text(
+            "".join(json.dumps(line) + "\n" for line in lines) + '{"time": "2026-11'
+        )
         git_history.build(config["paths"]["git"])
         return config
 
     def test_it_tells_phases_violations_and_where_things_are(self, config):
-        one = {"time": "T", "host": "lms", "reason": "two releases", "status": 200, "target": "elb:x"}
-        summary = {"asked": 9, "per_second": 25.0, "hostnames": {"lms": {}}, "site": 8, "page": 0, "violations": 1}
+        one = {
+            "time": "T",
+            "host": "lms",
+            "reason": "two releases",
+            "status": 200,
+            "target": "elb:x",
+        }
+        summary = {
+            "asked": 9,
+            "per_second": 25.0,
+            "hostnames": {"lms": {}},
+            "site": 8,
+            "page": 0,
+            "violations": 1,
+        }
         summary |= {"window": None, "first_violations": [one], "finished": True}
         (pathlib.Path(config["directory"]) / "visitor-summary.json").write_text(json.dumps(summary))
         text = report.upgrade(config, "2026-11-22T21:00:00", 61, 2)
@@ -203,10 +293,14 @@ class TestReport:
 
     def test_a_point_that_lies_behind_is_refused(self, config):
         assert points.finished(config) == ["preflight"]
-        with pytest.raises(settings.SandboxError, match="past fresh: preflight is done.*up --anew --at fresh"):
+        with pytest.raises(
+            settings.SandboxError, match="past fresh: preflight is done.*up --anew --at fresh"
+        ):
             points.go(config, "fresh")
 
-    def test_a_point_that_is_not_reached_is_an_error_even_when_salt_says_0(self, config, monkeypatch):
+    def test_a_point_that_is_not_reached_is_an_error_even_when_salt_says_0(
+        self, config, monkeypatch
+    ):
         monkeypatch.setattr(master, "run", lambda *_, **__: subprocess.CompletedProcess([], 0))
         pathlib.Path(config["paths"]["logs"]).mkdir()
         with pytest.raises(settings.SandboxError, match="quiesce was not reached"):
@@ -228,7 +322,9 @@ def test_it_stands_again_after_being_killed_and_leaves_nothing_behind(tmp_path, 
         hosts = {host["id"]: host["init"] for host in assembly.hosts(config)}
         for name in ("hosts", "salt-master"):
             os.kill(pids[name], signal.SIGKILL)
-            processes.wait_until(lambda name=name: not processes.alive(directory, name), 10, f"{name} is dead")
+            processes.wait_until(
+                lambda name=name: not processes.alive(directory, name), 10, f"{name} is dead"
+            )
         assembly.up(directory)
         assert {host["id"]: host["init"] for host in assembly.hosts(config)} == hosts
         for name in assembly.DAEMONS:

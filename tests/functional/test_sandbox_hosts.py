@@ -1,4 +1,7 @@
-"""The sandbox's hosts: real supervisord, minions and web processes for instances that a file names. No AWS, no master."""
+"""
+The sandbox's hosts: real supervisord, minions and web processes for instances that a file names. No
+AWS, no master.
+"""
 
 import http.client
 import importlib.util
@@ -37,13 +40,21 @@ def wait_until(check, what, seconds=30):
 
 
 def instance(identity, role, name, purpose=PURPOSE):
-    tags = {"Name": name, "role": role, "environment": "mitx-qa", "purpose": purpose, "edx_codename": "koa"}
+    tags = {
+        "Name": name,
+        "role": role,
+        "environment": "mitx-qa",
+        "purpose": purpose,
+        "edx_codename": "koa",
+    }
     tags |= {"release-version": "1", "launch-date": "2026-12-20", "business_unit": "residential"}
     return {"id": identity, "image": f"ami-{role}", "private_ip": "10.5.1.4", "tags": tags}
 
 
 class Sandbox:
-    """A folder with everything that hosts need, and a watcher that takes its instances from a file."""
+    """
+    A folder with everything that hosts need, and a watcher that takes its instances from a file.
+    """
 
     def __init__(self, folder):
         self.folder = folder
@@ -70,9 +81,19 @@ class Sandbox:
         """Say which instances run; start a watcher unless one does."""
         record.write(self.folder / "instances.json", list(instances))
         if self.watcher is None or self.watcher.poll() is not None:
-            command = [sys.executable, "-m", "sandbox.hosts", "--dir", self.folder, "--instances", self.folder / "instances.json"]
+            command = [
+                sys.executable,
+                "-m",
+                "sandbox.hosts",
+                "--dir",
+                self.folder,
+                "--instances",
+                self.folder / "instances.json",
+            ]
             with open(self.folder / "watcher.log", "ab") as log:
-                self.watcher = subprocess.Popen(command, cwd=settings.REPOSITORY, stdout=log, stderr=log)
+                self.watcher = subprocess.Popen(
+                    command, cwd=settings.REPOSITORY, stdout=log, stderr=log
+                )
 
     def stop(self):
         """End watcher and hosts by the command that ``down`` would give."""
@@ -89,17 +110,25 @@ class Sandbox:
         """Run a command as its minion would."""
         host = self.folder / "hosts" / identity
         env = {"HOME": str(host / "root"), "PATH": f"{self.folder}/bin:{os.environ['PATH']}"}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, cwd=host / "root")
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=30, cwd=host / "root"
+        )
         assert done.returncode == 0 or not check, done.stdout + done.stderr
         return done
 
     def supervisor(self, identity):
         """{program: state}."""
         said = self.run(identity, "supervisorctl", "status", check=False).stdout
-        return {line.split()[0]: line.split()[1] for line in said.splitlines() if "pid" in line or "STOPPED" in line}
+        return {
+            line.split()[0]: line.split()[1]
+            for line in said.splitlines()
+            if "pid" in line or "STOPPED" in line
+        }
 
     def supervise(self, identity, *words):
-        """``supervisorctl`` …; whoever stops something may leave it to ``juniper`` to start it again."""
+        """
+        ``supervisorctl`` …; whoever stops something may leave it to ``juniper`` to start it again.
+        """
         self.touched.add(identity)
         self.run(identity, "supervisorctl", *words)
 
@@ -110,7 +139,9 @@ class Sandbox:
             return None
         context = ssl.create_default_context(cafile=self.folder / "ca.pem")
         context.check_hostname = False
-        connection = http.client.HTTPSConnection(host["address"], host["port"], context=context, timeout=10)
+        connection = http.client.HTTPSConnection(
+            host["address"], host["port"], context=context, timeout=10
+        )
         try:
             connection.request("GET", path, headers={"Host": hostname})
             answer = connection.getresponse()
@@ -133,12 +164,18 @@ class Sandbox:
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory):
     made = Sandbox(tmp_path_factory.mktemp("sb"))
-    web, worker = instance(WEB, "edx", "edx-0-v1"), instance(WORKER, "edx-worker", "edx-worker-0-v1")
+    web, worker = (
+        instance(WEB, "edx", "edx-0-v1"),
+        instance(WORKER, "edx-worker", "edx-worker-0-v1"),
+    )
     made.standing = (web, worker, instance(BASE, "edx", "edxapp-mitx-qa-koa-base"))
     try:
         made.watch(*made.standing)
         wait_until(made.serves(WEB), "the web host answers")
-        wait_until(lambda: made.supervisor(WORKER) == {"lms_worker": "RUNNING", "cms_worker": "RUNNING"}, "the worker works")
+        wait_until(
+            lambda: made.supervisor(WORKER) == {"lms_worker": "RUNNING", "cms_worker": "RUNNING"},
+            "the worker works",
+        )
         wait_until(lambda: made.supervisor(BASE), "the base's supervisord answers")
         yield made
     finally:
@@ -173,12 +210,28 @@ def manage(sandbox, *words, identity=WEB, check=True):
 def test_instance_becomes_a_host(sandbox):
     hosts = [sandbox.host(identity) for identity in (WEB, WORKER, BASE)]
     assert len({host["address"] for host in hosts}) == 3
-    assert hosts[0] | {"name": "edx-0-v1", "role": "edx", "purpose": PURPOSE, "release": 1, "state": "running"} == hosts[0]
+    assert (
+        hosts[0]
+        | {
+            "name": "edx-0-v1",
+            "role": "edx",
+            "purpose": PURPOSE,
+            "release": 1,
+            "state": "running",
+        }
+        == hosts[0]
+    )
     assert set(sandbox.supervisor(WEB).values()) == {"RUNNING"}
     assert set(sandbox.supervisor(WEB)) == {"lms", "cms", "nginx"}
     grains = record.read(sandbox.folder / "hosts" / WEB / "minion" / "grains")
-    assert grains | {"roles": ["edx"], "launch-date": "2026-12-20", "release-version": "1"} == grains
-    minions = [row for row in proc.of_hosts(sandbox.folder / "hosts")[WEB] if "salt-minion" in _command(row["pid"])]
+    assert (
+        grains | {"roles": ["edx"], "launch-date": "2026-12-20", "release-version": "1"} == grains
+    )
+    minions = [
+        row
+        for row in proc.of_hosts(sandbox.folder / "hosts")[WEB]
+        if "salt-minion" in _command(row["pid"])
+    ]
     assert len(minions) == 1, "one minion process a host, found although Salt changes its title"
 
 
@@ -189,7 +242,11 @@ def test_base_runs_nothing_of_open_edx(sandbox):
 
 @pytest.mark.parametrize(
     ("hostname", "process"),
-    [("lms-next-qa.mitx.mit.edu", "lms"), ("studio-next-qa.mitx.mit.edu", "cms"), ("gr-next-qa.mitx.mit.edu", "gitreload")],
+    [
+        ("lms-next-qa.mitx.mit.edu", "lms"),
+        ("studio-next-qa.mitx.mit.edu", "cms"),
+        ("gr-next-qa.mitx.mit.edu", "gitreload"),
+    ],
 )
 def test_page_by_hostname(sandbox, hostname, process):
     status, headers, text = sandbox.get(WEB, hostname)
@@ -201,7 +258,9 @@ def test_page_by_hostname(sandbox, hostname, process):
 
 def test_new_code_needs_restart_and_migration(juniper):
     koa(juniper, WEB)
-    assert juniper.get(WEB, "lms")[1]["X-Open-edX-Release"].startswith("juniper@"), "code on disk is not code that runs"
+    assert juniper.get(WEB, "lms")[1]["X-Open-edX-Release"].startswith("juniper@"), (
+        "code on disk is not code that runs"
+    )
     juniper.supervise(WEB, "restart", "lms")
     status, _, text = wait_until(lambda: _served(juniper, "koa@"), "koa is served")
     assert status == 500
@@ -211,10 +270,19 @@ def test_new_code_needs_restart_and_migration(juniper):
     for words in (["migrate"], ["migrate", "--database", "student_module_history"]):
         manage(juniper, "lms", *words, "--noinput", "--fake-initial", "--settings=production")
     assert juniper.get(WEB, "lms")[0] == 200
-    assert manage(juniper, "cms", "migrate", "--noinput").stdout.endswith("No migrations to apply.\n")
+    assert manage(juniper, "cms", "migrate", "--noinput").stdout.endswith(
+        "No migrations to apply.\n"
+    )
     lines = [line for line in juniper.log("migrations") if line["name"] == "edx-0-v1"]
     assert [line["migration"] for line in lines[-2:]] == [KOA, "coursewarehistoryextended.0003_koa"]
-    assert {row["process"] for row in lines[-1]["alive"]} == {"lms", "cms", "nginx", "gitreload", "lms_worker", "cms_worker"}
+    assert {row["process"] for row in lines[-1]["alive"]} == {
+        "lms",
+        "cms",
+        "nginx",
+        "gitreload",
+        "lms_worker",
+        "cms_worker",
+    }
 
 
 def test_old_code_on_new_schema_is_500(juniper):
@@ -241,7 +309,9 @@ def test_heartbeat_is_lms_or_cms(juniper):
 @pytest.mark.parametrize(("action", "status"), [("fail", 1), ("kill", -signal.SIGKILL)])
 def test_migration_that_fails_can_be_run_again(juniper, action, status):
     koa(juniper, WEB)
-    faults.put(juniper.folder, "migrate", {"match": {"migration": KOA}, "action": action, "times": 1})
+    faults.put(
+        juniper.folder, "migrate", {"match": {"migration": KOA}, "action": action, "times": 1}
+    )
     assert manage(juniper, "lms", "migrate", check=False).returncode == status
     assert KOA not in databases.applied(juniper.folder, PURPOSE, "default")
     manage(juniper, "lms", "migrate")
@@ -251,7 +321,9 @@ def test_migration_that_fails_can_be_run_again(juniper, action, status):
 def test_workers_drain_the_queue_and_new_ones_leave_evidence(juniper):
     juniper.supervise(WORKER, "stop", "all")
     queue.push(juniper.folder, PURPOSE, 7)
-    assert int(juniper.run(WORKER, "queue-depth").stdout) >= 7, "nobody works while the workers are stopped"
+    assert int(juniper.run(WORKER, "queue-depth").stdout) >= 7, (
+        "nobody works while the workers are stopped"
+    )
     before = len(juniper.log("evidence"))
     koa(juniper, WORKER)
     juniper.supervise(WORKER, "start", "all")
@@ -263,8 +335,18 @@ def test_workers_drain_the_queue_and_new_ones_leave_evidence(juniper):
 
 
 def test_depth_of_unknown_purpose_is_no_empty_queue(sandbox):
-    command = [sys.executable, "-m", "sandbox.hosts.queue", "--dir", sandbox.folder, "depth", "next-residential-life"]
-    done = subprocess.run(command, cwd=settings.REPOSITORY, capture_output=True, text=True, timeout=20)
+    command = [
+        sys.executable,
+        "-m",
+        "sandbox.hosts.queue",
+        "--dir",
+        sandbox.folder,
+        "depth",
+        "next-residential-life",
+    ]
+    done = subprocess.run(
+        command, cwd=settings.REPOSITORY, capture_output=True, text=True, timeout=20
+    )
     assert (done.returncode, done.stdout) == (1, "")
 
 
@@ -285,16 +367,32 @@ def test_gitreload_comes_back_unless_it_is_stopped(sandbox):
 def test_salt_uses_the_service_module(sandbox):
     salt_call = pathlib.Path(sys.executable).with_name("salt-call")
     config = sandbox.folder / "hosts" / WEB / "minion"
-    command = [salt_call, "--local", "-c", config, "--out=json", "-l", "quiet", "service.status", "gitreload"]
+    command = [
+        salt_call,
+        "--local",
+        "-c",
+        config,
+        "--out=json",
+        "-l",
+        "quiet",
+        "service.status",
+        "gitreload",
+    ]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert json.loads(said) == {"local": True}
 
 
 def test_ansible_says_in_its_recap_what_failed(sandbox):
-    faults.put(sandbox.folder, "ansible", {"match": {"name": "edx-0-v1"}, "action": "fail", "times": 1})
-    failed = sandbox.run(WEB, "ansible-playbook", "edx.yml", "--tags", "install:configuration", check=False)
+    faults.put(
+        sandbox.folder, "ansible", {"match": {"name": "edx-0-v1"}, "action": "fail", "times": 1}
+    )
+    failed = sandbox.run(
+        WEB, "ansible-playbook", "edx.yml", "--tags", "install:configuration", check=False
+    )
     assert failed.returncode == 2
-    assert re.search(r"PLAY RECAP \*+\nlocalhost +: ok=0 .* unreachable=0 +failed=1 ", failed.stdout)
+    assert re.search(
+        r"PLAY RECAP \*+\nlocalhost +: ok=0 .* unreachable=0 +failed=1 ", failed.stdout
+    )
     clean = sandbox.run(WEB, "ansible-playbook", "edx.yml", "--tags", "install:configuration")
     assert re.search(r"\nlocalhost +: ok=2 +changed=1 +unreachable=0 +failed=0 ", clean.stdout)
     assert "checkout" not in clean.stdout
@@ -302,10 +400,15 @@ def test_ansible_says_in_its_recap_what_failed(sandbox):
 
 def test_configuration_takes_effect_at_the_next_start(sandbox):
     sandbox.run(WEB, "ansible-playbook", "edx.yml", "--tags", "install:configuration")
-    written = record.read(sandbox.folder / "hosts" / WEB / "root" / "edx/etc/edxapp.json")["configured"]
+    written = record.read(sandbox.folder / "hosts" / WEB / "root" / "edx/etc/edxapp.json")[
+        "configured"
+    ]
     assert sandbox.get(WEB, "lms")[1]["X-Open-edX-Configured"] != written
     sandbox.run(WEB, "supervisorctl", "restart", "lms")
-    wait_until(lambda: sandbox.get(WEB, "lms")[1]["X-Open-edX-Configured"] == written, "the new process has read it")
+    wait_until(
+        lambda: sandbox.get(WEB, "lms")[1]["X-Open-edX-Configured"] == written,
+        "the new process has read it",
+    )
 
 
 def test_ansible_checks_out_the_release_branch_of_a_base(sandbox):
@@ -334,13 +437,17 @@ def test_watcher_killed_adopts_what_lives_and_ends_what_should_go(sandbox):
     sandbox.watcher.wait()
     assert sandbox.get(WEB, "lms")[0] == 200, "hosts need no watcher to live"
     sandbox.watch(*sandbox.standing)
-    wait_until(lambda: sandbox.host(twin)["state"] == "gone", "the instance that went while nobody watched")
+    wait_until(
+        lambda: sandbox.host(twin)["state"] == "gone", "the instance that went while nobody watched"
+    )
     assert [sandbox.init(one) for one in (WEB, WORKER)] == adopted
     assert twin not in proc.of_hosts(sandbox.folder / "hosts")
     assert (sandbox.folder / "hosts" / twin / "logs").exists()
     lines = [line for line in sandbox.log("processes") if line["host"] == twin]
     started = {line["pid"] for line in lines if line["event"] == "started"}
-    assert started == {line["pid"] for line in lines if line["event"] == "stopped"}, "also the one killed has its end"
+    assert started == {line["pid"] for line in lines if line["event"] == "stopped"}, (
+        "also the one killed has its end"
+    )
 
 
 def test_init_killed_is_a_host_booted_again(sandbox):
@@ -366,7 +473,9 @@ def test_instances_of_aws(aws):
     for specification in ([{"ResourceType": "instance", "Tags": tags}], []):
         ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=specification)
     found = wait_until(lambda: host_aws.instances(ec2), "the instance runs")
-    assert [(one["image"], one["tags"]) for one in found] == [(image, {"Name": "edx-0-v1", "role": "edx"})]
+    assert [(one["image"], one["tags"]) for one in found] == [
+        (image, {"Name": "edx-0-v1", "role": "edx"})
+    ]
     ec2.terminate_instances(InstanceIds=[found[0]["id"]])
     assert host_aws.instances(ec2) == []
     assert aws.calls() == [], "the watcher is not in the log of calls"
@@ -374,7 +483,9 @@ def test_instances_of_aws(aws):
 
 def _served(sandbox, release):
     answer = sandbox.get(WEB, "lms")
-    return answer if answer and (answer[1]["X-Open-edX-Release"] or "").startswith(release) else None
+    return (
+        answer if answer and (answer[1]["X-Open-edX-Release"] or "").startswith(release) else None
+    )
 
 
 def _command(pid):

@@ -1,5 +1,6 @@
 """
-The sandbox's public side, each daemon as it is really started: names, the edge behind them, and the visitor.
+The sandbox's public side, each daemon as it is really started: names, the edge behind them, and the
+visitor.
 
 If one of these lied, "violations: 0" at the end of an upgrade would mean nothing.
 """
@@ -35,7 +36,10 @@ def world(aws, tmp_path):
 def names(world):
     """The name server, answering."""
     servers = name_server.serve(world.config)
-    until(lambda: all(world.query(name).answer for name in world.homes), "the first records are in sync")
+    until(
+        lambda: all(world.query(name).answer for name in world.homes),
+        "the first records are in sync",
+    )
     yield world
     for server in servers:
         server.shutdown()
@@ -61,8 +65,12 @@ def test_the_name_server_follows_route_53_once_a_change_is_in_sync(names):
     names.aws.settings(dns_sync=1.5)
     domain = names.distribution["DomainName"]
     names.point({LMS: domain})
-    assert target(names.query(LMS)) == names.homes[LMS], "before INSYNC the name servers still say the old target"
-    until(lambda: target(names.query(LMS)) == domain, "the name server answers with the distribution")
+    assert target(names.query(LMS)) == names.homes[LMS], (
+        "before INSYNC the name servers still say the old target"
+    )
+    until(
+        lambda: target(names.query(LMS)) == domain, "the name server answers with the distribution"
+    )
     assert names.query(LMS).answer[1][0].address == common.address_of("cloudfront.net")
     assert target(names.query(CMS)) == names.homes[CMS]
 
@@ -73,12 +81,17 @@ def test_a_name_without_a_record_does_not_exist(names):
     assert answer.authority[0].rdtype == dns.rdatatype.SOA
     assert names.query("www.mit.edu").rcode() == dns.rcode.REFUSED
     assert names.query("gone.us-east-1.elb.amazonaws.com").rcode() == dns.rcode.NXDOMAIN
-    assert not [rrset for rrset in names.query(LMS, "AAAA").answer if rrset.rdtype == dns.rdatatype.AAAA]
+    assert not [
+        rrset for rrset in names.query(LMS, "AAAA").answer if rrset.rdtype == dns.rdatatype.AAAA
+    ]
 
 
 def test_names_go_on_resolving_while_the_interface_of_aws_is_down(names):
     fault = names.aws.fault(agent="sandbox-dns", error="ServiceUnavailable", status=503, times=None)
-    until(lambda: names.query(LMS).answer and names.aws.faults()[0]["hit"], "the name server asked and was refused")
+    until(
+        lambda: names.query(LMS).answer and names.aws.faults()[0]["hit"],
+        "the name server asked and was refused",
+    )
     assert names.aws.faults()[0]["id"] == fault["id"]
     assert target(names.query(LMS)) == names.homes[LMS]
 
@@ -89,7 +102,9 @@ def test_a_load_balancer_passes_on_the_whole_exchange(world):
     assert (answer.status, answer.headers["X-Open-edX-Release"]) == (200, OLD)
     assert answer.text == f"<html>POST /login?next=/ {LMS} {OLD} who=me</html>"
     assert world.ask(world.homes[LMS], method="HEAD").text == ""
-    assert world.ask(world.homes[LMS], path="/cut").status == 502, "half an answer must not pass for a whole one"
+    assert world.ask(world.homes[LMS], path="/cut").status == 502, (
+        "half an answer must not pass for a whole one"
+    )
 
 
 def test_only_instances_in_service_get_requests(world):
@@ -100,7 +115,10 @@ def test_only_instances_in_service_get_requests(world):
     until(lambda: world.ask(world.homes[CMS]).status == 200, "the second load balancer serves too")
     assert {world.ask(world.homes[LMS]).headers["X-Open-edX-Release"] for _ in range(10)} == {OLD}
     world.aws.health({new: True})
-    until(lambda: world.ask(world.homes[LMS]).headers["X-Open-edX-Release"] == NEW, "the new host gets requests")
+    until(
+        lambda: world.ask(world.homes[LMS]).headers["X-Open-edX-Release"] == NEW,
+        "the new host gets requests",
+    )
     world.aws.settings(drain=30)
     world.deregister(world.old, new)
     until(lambda: world.ask(world.homes[LMS]).status == 503, "draining instances get nothing new")
@@ -119,7 +137,10 @@ class Counted(elb.Forwarder):
 
 
 def test_a_sick_instance_beside_a_healthy_one_is_met_behind_every_load_balancer():
-    """Were they dealt in turn, each name would always meet the same instance, and the visitor see no violation."""
+    """
+    Were they dealt in turn, each name would always meet the same instance, and the visitor see no
+    violation.
+    """
     members = {name: [(f"{name}-0", 443), (f"{name}-1", 443)] for name in (LMS, CMS)}
     request = http.Message(["GET", "/", "HTTP/1.1"], [])
 
@@ -146,12 +167,16 @@ def test_every_path_and_method_of_a_closed_site_answers_503(world):
     domain = world.distribution["DomainName"]
     for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
         for path in ("/", "/courses/x/about?a=b", "/api/user/v1/me"):
-            answer = world.ask(domain, method=method, path=path, body=b"x" if method == "POST" else None)
+            answer = world.ask(
+                domain, method=method, path=path, body=b"x" if method == "POST" else None
+            )
             assert (answer.status, answer.text) == (503, PAGE.decode()), (method, path)
             assert int(answer.headers["Retry-After"]) > 0
     head = world.ask(domain, method="HEAD")
     assert (head.status, head.text, head.headers["Content-Length"]) == (503, "", str(len(PAGE)))
-    assert world.ask(domain, host="gr-next-qa.mitx.mit.edu").status == 403, "not an alias of the distribution"
+    assert world.ask(domain, host="gr-next-qa.mitx.mit.edu").status == 403, (
+        "not an alias of the distribution"
+    )
 
 
 def test_a_page_published_without_invalidation_is_not_seen(world):
@@ -174,12 +199,19 @@ def test_a_distribution_without_a_page_shows_what_s3_says(world):
 def test_a_load_balancer_made_later_gets_its_address(world):
     world.edge()
     target = world.elb("edx-made-later")
-    until(lambda: world.ask(target).status == 503, "the new load balancer answers that it has nobody")
+    until(
+        lambda: world.ask(target).status == 503, "the new load balancer answers that it has nobody"
+    )
 
 
 def test_every_public_hostname_is_visited_and_no_other(world):
     draft = "staging-next-qa.mitx.mit.edu"
-    world.point({"gr-next-qa.mitx.mit.edu": "elsewhere.example.org", "wiki.mitx.mit.edu": "elsewhere.example.org"})
+    world.point(
+        {
+            "gr-next-qa.mitx.mit.edu": "elsewhere.example.org",
+            "wiki.mitx.mit.edu": "elsewhere.example.org",
+        }
+    )
     assert visitor.public_hostnames(world.config) == [LMS, CMS]
     untouched = "preview-current-qa.mitx.mit.edu"
     world.point({untouched: world.homes[LMS], f"lms-{draft}": world.homes[LMS]})
@@ -202,7 +234,9 @@ def finished(world, process):
     assert process.wait(PATIENCE) == 0
     summary = world.summary()
     assert summary["finished"]
-    lines = [json.loads(line) for line in (world.directory / "visitor.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (world.directory / "visitor.jsonl").read_text().splitlines()
+    ]
     assert len(lines) == summary["asked"], "every answer is in the log"
     assert sum(line["verdict"] == "violation" for line in lines) == summary["violations"]
     return summary
@@ -212,13 +246,22 @@ def test_the_visitor_sees_an_upgrade_without_a_gap(names):
     visits = visiting(names)
     domain = names.distribution["DomainName"]
     names.point(dict.fromkeys(names.homes, domain))
-    until(lambda: all(host["page"] for host in names.summary()["hostnames"].values()), "every name shows the page")
+    until(
+        lambda: all(host["page"] for host in names.summary()["hostnames"].values()),
+        "every name shows the page",
+    )
     new = names.host(NEW)
     names.register(new)
     names.deregister(names.old)
-    until(lambda: names.ask(names.homes[CMS]).headers["X-Open-edX-Release"] == NEW, "the new host is in service")
+    until(
+        lambda: names.ask(names.homes[CMS]).headers["X-Open-edX-Release"] == NEW,
+        "the new host is in service",
+    )
     names.point(names.homes)
-    until(lambda: all(len(host["releases"]) == 2 for host in names.summary()["hostnames"].values()), "the site is back")
+    until(
+        lambda: all(len(host["releases"]) == 2 for host in names.summary()["hostnames"].values()),
+        "the site is back",
+    )
     summary = finished(names, visits)
     assert summary["violations"] == 0, summary["first_violations"]
     for host in summary["hostnames"].values():
@@ -234,10 +277,16 @@ def test_a_slow_site_does_not_keep_the_visitor_from_asking(names):
     seen = names.summary()["asked"]
     until(lambda: names.summary()["asked"] > seen + 10, "answers of the slow site")
     finished(names, visits)
-    lines = [json.loads(line) for line in (names.directory / "visitor.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (names.directory / "visitor.jsonl").read_text().splitlines()
+    ]
     slow = [line for line in lines if line["ms"] >= 1000]
-    asked = sorted(datetime.datetime.fromisoformat(line["time"].replace("Z", "+00:00")) for line in slow)
-    assert any((later - earlier).total_seconds() < 1 for earlier, later in itertools.pairwise(asked))
+    asked = sorted(
+        datetime.datetime.fromisoformat(line["time"].replace("Z", "+00:00")) for line in slow
+    )
+    assert any(
+        (later - earlier).total_seconds() < 1 for earlier, later in itertools.pairwise(asked)
+    )
 
 
 def test_the_visitor_tells_a_site_without_instances(names):
@@ -254,7 +303,9 @@ def test_the_visitor_tells_two_releases_behind_one_load_balancer(names):
     names.register(names.host(NEW))
     until(lambda: names.summary()["violations"] > 0, "the visitor notices")
     summary = finished(names, visits)
-    assert f"{OLD} again, after {NEW} had been served" in {each["reason"] for each in summary["first_violations"]}
+    assert f"{OLD} again, after {NEW} had been served" in {
+        each["reason"] for each in summary["first_violations"]
+    }
 
 
 def test_the_visitor_tells_a_refused_connection(names):
@@ -272,11 +323,31 @@ def test_the_visitor_tells_a_refused_connection(names):
         (200, {"X-Open-edX-Release": OLD}, f"runs {OLD}", ("site", OLD)),
         (503, {"Retry-After": "300"}, PAGE.decode(), ("page", None)),
         (503, {}, PAGE.decode(), ("violation", "the maintenance page without Retry-After")),
-        (200, {"Retry-After": "300"}, PAGE.decode(), ("violation", "the maintenance page with status 200")),
-        (503, {"Retry-After": "300"}, "Service Unavailable", ("violation", "status 503: Service Unavailable")),
+        (
+            200,
+            {"Retry-After": "300"},
+            PAGE.decode(),
+            ("violation", "the maintenance page with status 200"),
+        ),
+        (
+            503,
+            {"Retry-After": "300"},
+            "Service Unavailable",
+            ("violation", "status 503: Service Unavailable"),
+        ),
         (200, {}, "welcome", ("violation", "no release in the answer, X-Open-edX-Release: None")),
-        (200, {"X-Open-edX-Release": NEW}, f"runs {OLD}", ("violation", f"the head says {NEW}, the page does not")),
-        (500, {"X-Open-edX-Release": OLD}, "<p>no such column", ("violation", "status 500: no such column")),
+        (
+            200,
+            {"X-Open-edX-Release": NEW},
+            f"runs {OLD}",
+            ("violation", f"the head says {NEW}, the page does not"),
+        ),
+        (
+            500,
+            {"X-Open-edX-Release": OLD},
+            "<p>no such column",
+            ("violation", "status 500: no such column"),
+        ),
     ],
 )
 def test_each_answer_is_the_site_the_page_or_a_violation(status, headers, body, expected):

@@ -36,12 +36,23 @@ def salt(lab, mitx, tmp_path):
     def load(test=False, **overrides):
         mine = {
             "services": {
-                "supervisorctl": "~/bin/supervisorctl", "user": None, "platform": "~/edx-platform", "timeout": 30,
-                "ansible_log": "~/tmp/ansible-log.txt", "systemd": {"edx": ["gitreload"], "edx-worker": []}, "playbooks": {"edx": ["edxapp"], "edx-worker": ["edxapp"]},
+                "supervisorctl": "~/bin/supervisorctl",
+                "user": None,
+                "platform": "~/edx-platform",
+                "timeout": 30,
+                "ansible_log": "~/tmp/ansible-log.txt",
+                "systemd": {"edx": ["gitreload"], "edx-worker": []},
+                "playbooks": {"edx": ["edxapp"], "edx-worker": ["edxapp"]},
             },
             "timeouts": {"minions": 60},
-        }  # fmt: skip
-        return mitx(test=test, **{key: {**mine.get(key, {}), **overrides.get(key, {})} for key in {**mine, **overrides}})
+        }
+        return mitx(
+            test=test,
+            **{
+                key: {**mine.get(key, {}), **overrides.get(key, {})}
+                for key in {**mine, **overrides}
+            },
+        )
 
     return load
 
@@ -59,7 +70,9 @@ def visitor(world):
     """Visitors all through one test; what they have seen is judged at its end."""
     (world.folder / "visitor-summary.json").unlink(missing_ok=True)
     # A rollback brings the earlier release back, behind the page: that alone is no violation here.
-    assembly.daemon(world.config, "visitor", "sandbox.public.visitor", "--dir", str(world.folder), "--rollback")
+    assembly.daemon(
+        world.config, "visitor", "sandbox.public.visitor", "--dir", str(world.folder), "--rollback"
+    )
     yield
     processes.stop(world.folder, "visitor")
     summary = world.summary()

@@ -1,4 +1,7 @@
-"""A small lab for what crosses the wire: one master, one web host and one worker, each a real minion and a real supervisord."""
+"""
+A small lab for what crosses the wire: one master, one web host and one worker, each a real minion
+and a real supervisord.
+"""
 
 import contextlib
 import json
@@ -20,7 +23,8 @@ SERVICE_MODULE = """
 import json, os, pathlib
 from salt.exceptions import CommandExecutionError
 def _file(): return pathlib.Path(os.environ["HOME"]) / "units.json"
-def get_running(): return [name for name, running in json.loads(_file().read_text()).items() if running]
+def get_running():
+    return [name for name, running in json.loads(_file().read_text()).items() if running]
 def _set(name, running):
     units = json.loads(_file().read_text())
     if name not in units: raise CommandExecutionError(f"Unit {name}.service not found.")
@@ -40,7 +44,14 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 [supervisorctl]
 serverurl=unix://{socket}
 """
-PROGRAM = "[program:{name}]\ncommand={command}\nautostart=true\nautorestart=true\nstartsecs={startsecs}\nstartretries=0\nstopwaitsecs=3\n"
+PROGRAM = """[program:{name}]
+command={command}
+autostart=true
+autorestart=true
+startsecs={startsecs}
+startretries=0
+stopwaitsecs=3
+"""
 
 
 def wait(true, timeout=60, what="that"):
@@ -64,18 +75,35 @@ class Host:
         ctl.chmod(0o755)
 
     def supervise(self, programs=None, **commands):
-        """supervisord anew, with these programs, all running; ``commands`` adds programs of another command."""
+        """
+        supervisord anew, with these programs, all running; ``commands`` adds programs of another
+        command.
+        """
         self.unsupervise()
         names = dict.fromkeys(programs or PROGRAMS[self.name], ("sleep 1000", 0))
         names |= {name: (command, 1) for name, command in commands.items()}
-        text = SUPERVISORD.format(home=self.home, socket=self.socket, user="user=root" if os.getuid() == 0 else "")
-        text += "".join(PROGRAM.format(name=name, command=command, startsecs=secs) for name, (command, secs) in names.items())
+        text = SUPERVISORD.format(
+            home=self.home, socket=self.socket, user="user=root" if os.getuid() == 0 else ""
+        )
+        text += "".join(
+            PROGRAM.format(name=name, command=command, startsecs=secs)
+            for name, (command, secs) in names.items()
+        )
         (self.home / "supervisord.conf").write_text(text)
-        units = {"gitreload": True, "salt-minion": True} if self.name == WEB else {"salt-minion": True}
+        units = (
+            {"gitreload": True, "salt-minion": True} if self.name == WEB else {"salt-minion": True}
+        )
         (self.home / "units.json").write_text(json.dumps(units))
         command = [BIN / "supervisord", "-n", "-c", self.home / "supervisord.conf"]
-        self.supervisord = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-        wait(lambda: len(self.status()) == len(names) and not {"STARTING"} & set(self.status().values()), what="supervisord")
+        self.supervisord = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        )
+        wait(
+            lambda: (
+                len(self.status()) == len(names) and not {"STARTING"} & set(self.status().values())
+            ),
+            what="supervisord",
+        )
 
     def unsupervise(self):
         """End supervisord and its programs."""
@@ -85,7 +113,12 @@ class Host:
             self.supervisord = None
 
     def ctl(self, *words):
-        return subprocess.run([self.home / "bin" / "supervisorctl", *words], capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(
+            [self.home / "bin" / "supervisorctl", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
 
     def status(self):
         """{program: state}, by supervisord itself."""
@@ -132,26 +165,40 @@ class Lab:
                     "enable_gpu_grains": False,
                 },
             )
-            minion.environ = {**minion.environ, "HOME": str(self.hosts[name].home), "PATH": f"{BIN}:{os.environ['PATH']}"}
+            minion.environ = {
+                **minion.environ,
+                "HOME": str(self.hosts[name].home),
+                "PATH": f"{BIN}:{os.environ['PATH']}",
+            }
             self.grains(name, minion)
             self.minions[name] = minion
 
     def grains(self, name, minion):
         """In the file of grains, as salt-cloud leaves them."""
         role = "edx" if name == WEB else "edx-worker"
-        grains = {"roles": [role], "environment": "mitx-qa", "purpose": PURPOSE, "edx_codename": "koa", "release-version": "1"}
+        grains = {
+            "roles": [role],
+            "environment": "mitx-qa",
+            "purpose": PURPOSE,
+            "edx_codename": "koa",
+            "release-version": "1",
+        }
         path = pathlib.Path(minion.config_dir) / "grains"
         path.write_text(json.dumps({**grains, "launch-date": "2020-12-01"}))
 
     def pillar(self, schedule):
         """The workers' schedule, as MITx has it in pillar."""
         (self.pillar_root / "top.sls").write_text("base:\n  'edx-worker-*':\n    - worker\n")
-        (self.pillar_root / "worker.sls").write_text(json.dumps({"schedule": schedule} if schedule else {"none": True}))
+        (self.pillar_root / "worker.sls").write_text(
+            json.dumps({"schedule": schedule} if schedule else {"none": True})
+        )
 
     def kill(self, name):
         """kill -9 of a minion, with all its processes."""
         pid = self.minions[name].pid
-        children = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True).stdout.splitlines()[1:]
+        children = subprocess.run(
+            ["ps", "-eo", "pid,ppid"], capture_output=True, text=True
+        ).stdout.splitlines()[1:]
         tree, pairs = {pid}, [tuple(map(int, line.split())) for line in children]
         while more := {child for child, parent in pairs if parent in tree} - tree:
             tree |= more
@@ -162,15 +209,26 @@ class Lab:
 
     def instances(self, **changes):
         """Both hosts as instances, as the fleets record them."""
-        known = {"purpose": PURPOSE, "codename": "koa", "release": 1, "environment": "mitx-qa", **changes}
-        return [{"id": f"i-{len(n)}", "name": n, "role": "edx" if n == WEB else "edx-worker", **known} for n in (WEB, WORKER)]
+        known = {
+            "purpose": PURPOSE,
+            "codename": "koa",
+            "release": 1,
+            "environment": "mitx-qa",
+            **changes,
+        }
+        return [
+            {"id": f"i-{len(n)}", "name": n, "role": "edx" if n == WEB else "edx-worker", **known}
+            for n in (WEB, WORKER)
+        ]
 
 
 # As the original, it pipes Ansible into tee without pipefail: whatever Ansible says, this succeeds.
 RUN_ANSIBLE = """
 run_ansible:
   cmd.run:
-    - name: mkdir -p ~/tmp && sh ~/ansible '{{ salt.pillar.get("edx:ansible_flags", "") }}' 2>&1 | tee -a ~/tmp/ansible-log.txt
+    - name: >-
+        mkdir -p ~/tmp && sh ~/ansible '{{ salt.pillar.get("edx:ansible_flags", "") }}' 2>&1
+        | tee -a ~/tmp/ansible-log.txt
 """
 RECAP = """
 PLAY [Configure instance(s)] ***************************************************
@@ -179,7 +237,7 @@ TASK [edxapp : create application configuration] *******************************
 changed: [localhost]
 
 PLAY RECAP *********************************************************************
-localhost                  : ok=12   changed=3    unreachable=0    failed={failed}    skipped=4    rescued=0    ignored=0
+localhost        : ok=12  changed=3  unreachable=0  failed={failed}  skipped=4  rescued=0  ignored=0
 """
 
 

@@ -1,4 +1,7 @@
-"""Against a real master and real minions: what an operator would be told wrongly if the door to the minions lied."""
+"""
+Against a real master and real minions: what an operator would be told wrongly if the door to the
+minions lied.
+"""
 
 import pathlib
 import shutil
@@ -22,8 +25,13 @@ def minions_lines(loaded):
 
 def test_exactly_those_that_were_asked_have_answered(salt):
     modules = salt().modules
-    assert modules["mitx_hosts.jobs.execute"](BOTH, "test.ping", change=False) == {WEB: True, WORKER: True}
-    both = modules["mitx_hosts.jobs.execute"](BOTH, ["test.echo", "grains.get"], [["a b"], ["purpose"]], change=False)
+    assert modules["mitx_hosts.jobs.execute"](BOTH, "test.ping", change=False) == {
+        WEB: True,
+        WORKER: True,
+    }
+    both = modules["mitx_hosts.jobs.execute"](
+        BOTH, ["test.echo", "grains.get"], [["a b"], ["purpose"]], change=False
+    )
     assert both == dict.fromkeys(BOTH, {"test.echo": "a b", "grains.get": PURPOSE})
 
 
@@ -71,11 +79,16 @@ def test_no_list_of_minions_is_no_success(salt, nobody):
         ("nosuch.function", [], None, "'nosuch.function' is not available"),
         ("test.exception", ["boom"], None, "Exception: boom"),
         ("test.ping", ["too", "many"], None, "Passed invalid arguments|test.ping"),
-        (["test.ping", "test.exception"], [[], ["boom"]], None, "test.exception: .*Exception: boom"),
+        (
+            ["test.ping", "test.exception"],
+            [[], ["boom"]],
+            None,
+            "test.exception: .*Exception: boom",
+        ),
         (["test.ping", "nosuch.function"], [[], []], None, "nosuch.function: "),
         ("state.sls", ["no.such.sls"], None, "No matching sls found|not found"),
     ],
-)  # fmt: skip
+)
 def test_what_failed_on_a_minion_fails_here_with_its_reason(salt, fun, arg, kwarg, reason):
     with pytest.raises(CommandExecutionError, match=f"{WEB}: .*({reason})"):
         salt().modules["mitx_hosts.jobs.execute"]([WEB], fun, arg, kwarg, change=False)
@@ -83,7 +96,10 @@ def test_what_failed_on_a_minion_fails_here_with_its_reason(salt, fun, arg, kwar
 
 def test_one_host_that_fails_among_others_that_succeed_is_a_failure(lab, salt):
     (lab.hosts[WEB].home / "only-here").touch()
-    with pytest.raises(CommandExecutionError, match=rf"1 of 2 minions did not do it \(1 did\):\n  - {WORKER}: exit status 1"):
+    with pytest.raises(
+        CommandExecutionError,
+        match=rf"1 of 2 minions did not do it \(1 did\):\n  - {WORKER}: exit status 1",
+    ):
         salt().modules["mitx_hosts.jobs.shell"](BOTH, "test -e ~/only-here")
 
 
@@ -130,7 +146,9 @@ def _answers(loaded, minion):
 def test_a_host_of_another_release_under_the_same_name_is_found_out(lab, salt):
     modules = salt().modules
     assert modules["mitx_hosts.hosts.identity_mismatches"](lab.instances()) == []
-    told = modules["mitx_hosts.hosts.identity_mismatches"](lab.instances(codename="juniper", release=3))
+    told = modules["mitx_hosts.hosts.identity_mismatches"](
+        lab.instances(codename="juniper", release=3)
+    )
     assert f"{WEB} (i-{len(WEB)}) is tagged codename juniper, its minion says 'koa'" in told
     assert len(told) == 4
 
@@ -175,21 +193,32 @@ def test_a_dead_supervisord_is_neither_stopped_nor_running(supervised, salt):
     supervised.hosts[WORKER].unsupervise()
     modules = salt().modules
     for verb in ("stop", "start", "restart"):
-        with pytest.raises(CommandExecutionError, match=rf"supervisord does not answer.*\n  - {WORKER}: .*no such file"):
+        with pytest.raises(
+            CommandExecutionError,
+            match=rf"supervisord does not answer.*\n  - {WORKER}: .*no such file",
+        ):
             modules[f"mitx_hosts.services.{verb}"](BOTH)
-    assert set(supervised.hosts[WEB].status().values()) == {"RUNNING"}, "nothing is touched before everything is known"
+    assert set(supervised.hosts[WEB].status().values()) == {"RUNNING"}, (
+        "nothing is touched before everything is known"
+    )
     assert any(
         "supervisord does not answer" in line
-        for line in modules["mitx_hosts.services.problems"](modules["mitx_hosts.services.status"](BOTH), "stopped")
+        for line in modules["mitx_hosts.services.problems"](
+            modules["mitx_hosts.services.status"](BOTH), "stopped"
+        )
     )
 
 
 def test_one_program_that_is_fatal_is_told_at_once(supervised, salt):
     supervised.hosts[WORKER].supervise(broken="/bin/false")
     modules = salt(services={"timeout": 600}).modules
-    with pytest.raises(CommandExecutionError, match=rf"Not running:\n  - {WORKER}: broken is FATAL\n"):
+    with pytest.raises(
+        CommandExecutionError, match=rf"Not running:\n  - {WORKER}: broken is FATAL\n"
+    ):
         modules["mitx_hosts.services.start"](BOTH)
-    assert "broken is FATAL" not in str(modules["mitx_hosts.services.stop"](BOTH)), "no process: nothing to stop"
+    assert "broken is FATAL" not in str(modules["mitx_hosts.services.stop"](BOTH)), (
+        "no process: nothing to stop"
+    )
 
 
 def test_restart_replaces_every_process_and_starts_nothing_that_was_stopped(supervised, salt):
@@ -202,19 +231,29 @@ def test_restart_replaces_every_process_and_starts_nothing_that_was_stopped(supe
     assert after[WEB]["pids"]["lms"] != before[WEB]["pids"]["lms"]
 
 
-def test_a_worker_that_its_schedule_restarts_all_the_time_is_stopped_for_good(supervised, salt, lab):
+def test_a_worker_that_its_schedule_restarts_all_the_time_is_stopped_for_good(
+    supervised, salt, lab
+):
     modules = salt().modules
     modules["mitx_hosts.services.start"](BOTH)
     worker = supervised.hosts[WORKER]
-    job = {"function": "cmd.run", "args": ["~/bin/supervisorctl restart all; echo >> ~/restarts"], "seconds": 1, "maxrunning": 1}
+    job = {
+        "function": "cmd.run",
+        "args": ["~/bin/supervisorctl restart all; echo >> ~/restarts"],
+        "seconds": 1,
+        "maxrunning": 1,
+    }
     lab.pillar({"restart_workers": job})
     try:
-        modules["mitx_hosts.jobs.execute"]([WORKER], "saltutil.refresh_pillar", kwarg={"wait": True})
+        modules["mitx_hosts.jobs.execute"](
+            [WORKER], "saltutil.refresh_pillar", kwarg={"wait": True}
+        )
         restarts = worker.home / "restarts"
         wait(restarts.exists, what="the schedule at work")
         modules["mitx_hosts.services.stop"](BOTH)
         count = restarts.read_text()
-        # Time in which it would have been at work again, measured by the minion's own clock of schedules.
+        # Time in which it would have been at work again, measured by the minion's own clock of
+        # schedules.
         for _ in range(3):
             modules["mitx_hosts.jobs.execute"]([WORKER], "test.sleep", [1], change=False)
         assert restarts.read_text() == count
@@ -223,7 +262,9 @@ def test_a_worker_that_its_schedule_restarts_all_the_time_is_stopped_for_good(su
         wait(lambda: restarts.read_text() != count, what="the schedule at work again")
     finally:
         lab.pillar(None)
-        modules["mitx_hosts.jobs.execute"]([WORKER], "saltutil.refresh_pillar", kwarg={"wait": True})
+        modules["mitx_hosts.jobs.execute"](
+            [WORKER], "saltutil.refresh_pillar", kwarg={"wait": True}
+        )
 
 
 def test_the_schedule_stays_held_when_the_minion_is_started_again(supervised, salt):
@@ -239,14 +280,21 @@ def test_a_highstate_under_way_is_told_since_it_may_start_what_was_stopped(super
     salt().modules["mitx_hosts.services.stop"](BOTH)
     loaded = salt(services={"timeout": 8})
     home = supervised.hosts[WEB].home
-    (home / "ansible").write_text("touch ~/at-work; while [ ! -e ~/go-on ]; do sleep 0.1; done; rm ~/go-on ~/at-work")
+    (home / "ansible").write_text(
+        "touch ~/at-work; while [ ! -e ~/go-on ]; do sleep 0.1; done; rm ~/go-on ~/at-work"
+    )
     with LocalClient(c_path=supervised.master.config_file) as client:
         client.run_job([WEB], "state.sls", ["edx.run_ansible"], tgt_type="list")
     try:
         wait((home / "at-work").exists, what="the highstate")
-        with pytest.raises(CommandExecutionError, match=rf"Not stopped:\n  - {WEB}: state.sls is at work there"):
+        with pytest.raises(
+            CommandExecutionError, match=rf"Not stopped:\n  - {WEB}: state.sls is at work there"
+        ):
             loaded.modules["mitx_hosts.services.stop"](BOTH)
     finally:
         (home / "go-on").touch()
-        wait(lambda: loaded.modules["mitx_hosts.services.status"]([WEB])[WEB]["busy"] == [], what="the end of the highstate")
+        wait(
+            lambda: loaded.modules["mitx_hosts.services.status"]([WEB])[WEB]["busy"] == [],
+            what="the end of the highstate",
+        )
     assert loaded.modules["mitx_hosts.services.stop"](BOTH) == {}

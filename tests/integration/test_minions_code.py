@@ -1,4 +1,7 @@
-"""Code and configuration on real minions: Ansible's recap believed only where it is this time's, one commit everywhere."""
+"""
+Code and configuration on real minions: Ansible's recap believed only where it is this time's, one
+commit everywhere.
+"""
 
 import datetime
 import os
@@ -42,11 +45,19 @@ def test_clean_recaps_are_clean(salt, log):
     [
         (RECAP.format(failed=0) + RECAP.format(failed=1), "localhost: failed=1 unreachable=0"),
         ("PLAY [Configure] ***\n\nTASK [edxapp] ***\n", "there is no PLAY RECAP"),
-        (RECAP.format(failed=0) + "\nERROR! the playbook: edx.yml could not be found\n", "goes on after its last PLAY RECAP"),
+        (
+            RECAP.format(failed=0) + "\nERROR! the playbook: edx.yml could not be found\n",
+            "goes on after its last PLAY RECAP",
+        ),
         ("", "there is no PLAY RECAP"),
     ],
-    ids=["failed=1 after a clean one", "killed in the middle", "never began the second time", "empty log"],
-)  # fmt: skip
+    ids=[
+        "failed=1 after a clean one",
+        "killed in the middle",
+        "never began the second time",
+        "empty log",
+    ],
+)
 def test_a_host_that_ansible_has_not_configured_is_named(salt, log, text, told):
     log(WORKER, text)
     [problem] = unconfigured(salt)
@@ -56,25 +67,36 @@ def test_a_host_that_ansible_has_not_configured_is_named(salt, log, text, told):
 
 def test_no_log_at_all_is_no_clean_recap(salt, lab, log):
     (lab.hosts[WEB].home / "tmp" / "ansible-log.txt").unlink()
-    assert [line.partition(" (")[0] for line in unconfigured(salt)] == [f"{WEB}: there is no log: Ansible never ran"]
+    assert [line.partition(" (")[0] for line in unconfigured(salt)] == [
+        f"{WEB}: there is no log: Ansible never ran"
+    ]
 
 
 def test_the_recap_that_an_image_brought_along_is_not_this_times(salt, log):
     log(WEB, RECAP.format(failed=0), age=3600)
-    since = (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    since = (datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=5)).strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
     [problem] = unconfigured(salt, since=since)
     assert problem.startswith(f"{WEB}: nothing was logged since")
 
 
-def test_configure_passes_the_runbooks_flags_and_its_failure_is_seen_in_the_recap_only(salt, lab, log):
+def test_configure_passes_the_runbooks_flags_and_its_failure_is_seen_in_the_recap_only(
+    salt, lab, log
+):
     for minion in BOTH:
         (lab.hosts[minion].home / "ansible").write_text(
-            f'echo "$1" > ~/flags; cat <<EOF\n{RECAP.format(failed=int(minion == WORKER))}\nEOF\nexit 2\n'
+            'echo "$1" > ~/flags; cat'
+            f" <<EOF\n{RECAP.format(failed=int(minion == WORKER))}\nEOF\nexit 2\n"
         )
     loaded = salt()
     loaded.modules["mitx_hosts.hosts.configure"](BOTH)
-    assert {(lab.hosts[m].home / "flags").read_text() for m in BOTH} == {"--tags install:configuration\n"}
-    problems = loaded.modules["mitx_hosts.hosts.unconfigured"](BOTH, loaded.modules["mitx_hosts.hosts.last_configured"]())
+    assert {(lab.hosts[m].home / "flags").read_text() for m in BOTH} == {
+        "--tags install:configuration\n"
+    }
+    problems = loaded.modules["mitx_hosts.hosts.unconfigured"](
+        BOTH, loaded.modules["mitx_hosts.hosts.last_configured"]()
+    )
     assert problems == [f"{WORKER}: localhost: failed=1 unreachable=0"]
 
 
@@ -86,12 +108,17 @@ def test_the_bases_are_built_again_with_the_flags_of_the_build(salt, lab, log):
 
 @pytest.fixture
 def origin(lab, tmp_path):
-    """A bare origin with mitx/koa, checked out on both hosts; ``commit()`` pushes another commit and returns its sha."""
+    """
+    A bare origin with mitx/koa, checked out on both hosts; ``commit()`` pushes another commit and
+    returns its sha.
+    """
     bare, work = tmp_path / "origin.git", tmp_path / "work"
 
     def git(*words, cwd=work):
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-        return subprocess.run(["git", *identity, *words], cwd=cwd, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            ["git", *identity, *words], cwd=cwd, check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     def commit():
         git("commit", "--allow-empty", "-m", "one more")
@@ -124,7 +151,10 @@ def test_a_host_that_cannot_fetch_is_named_and_keeps_its_code(salt, lab, origin)
     modules = salt().modules
     before = modules["mitx_hosts.hosts.heads"](BOTH)
     origin()
-    with pytest.raises(CommandExecutionError, match=rf"redeploy mitx/koa: 1 of 2 .*\n  - {WORKER}: exit status 128.*gone.git"):
+    with pytest.raises(
+        CommandExecutionError,
+        match=rf"redeploy mitx/koa: 1 of 2 .*\n  - {WORKER}: exit status 128.*gone.git",
+    ):
         modules["mitx_hosts.hosts.redeploy"](BOTH)
     assert modules["mitx_hosts.hosts.heads"]([WORKER])[WORKER] == before[WORKER]
 

@@ -12,8 +12,13 @@ from lab import PURPOSE, WEB, WORKER, wait
 from salt.client import LocalClient
 from salt.exceptions import CommandExecutionError
 
-# What is unapplied is a file of the home; a command takes it away, and leaves a line for each time that it ran.
-PENDING = {"lms": "cat ~/unapplied 2>/dev/null || true", "cms": "true", "student_module_history": "true"}
+# What is unapplied is a file of the home; a command takes it away, and leaves a line for each time
+# that it ran.
+PENDING = {
+    "lms": "cat ~/unapplied 2>/dev/null || true",
+    "cms": "true",
+    "student_module_history": "true",
+}
 NOTHING = {PURPOSE: {"lms": [], "cms": [], "student_module_history": []}}
 APPLY = "echo applying; echo ran >> ~/ran; rm ~/unapplied; echo done"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -22,7 +27,10 @@ WAITING = f"touch ~/begun; while [ ! -e ~/go-on ]; do sleep 0.1; done; {APPLY}"
 
 @pytest.fixture
 def database(lab, salt):
-    """Both hosts stopped, two migrations unapplied; ``database(command)`` is the package that would run the command."""
+    """
+    Both hosts stopped, two migrations unapplied; ``database(command)`` is the package that would
+    run the command.
+    """
     for host in lab.hosts.values():
         host.supervise()
         for left in (".mitx-upgrade", "ran", "unapplied", "begun", "go-on"):
@@ -33,7 +41,14 @@ def database(lab, salt):
     salt().modules["mitx_hosts.services.stop"]([WEB, WORKER])
 
     def load(command=APPLY, **migrate):
-        return salt(migrate={"pending": PENDING, "commands": [{"name": "lms", "command": command}], "timeout": 60, **migrate})
+        return salt(
+            migrate={
+                "pending": PENDING,
+                "commands": [{"name": "lms", "command": command}],
+                "timeout": 60,
+                **migrate,
+            }
+        )
 
     load.home = home
     return load
@@ -49,7 +64,9 @@ def output(loaded, name=f"migrate/{PURPOSE}-lms.log"):
 
 def test_what_is_unapplied_is_applied_once_and_its_output_kept(database, lab):
     loaded = database()
-    assert migrate(loaded, lab) == {PURPOSE: {**NOTHING[PURPOSE], "lms": ["app.0001_initial", "app.0002_more"]}}
+    assert migrate(loaded, lab) == {
+        PURPOSE: {**NOTHING[PURPOSE], "lms": ["app.0001_initial", "app.0002_more"]}
+    }
     assert "applying\ndone\n# exit status 0" in output(loaded)
     assert "app.0002_more" in output(loaded, "migrate/00-unapplied.txt")
     assert migrate(loaded, lab) == NOTHING
@@ -58,12 +75,19 @@ def test_what_is_unapplied_is_applied_once_and_its_output_kept(database, lab):
 
 def test_what_runs_again_is_stopped_before_anything_is_migrated(database, lab):
     """An engineer starts one to look why a migration failed, and runs the window again."""
-    loaded = database(f"! {lab.hosts[WORKER].home}/bin/supervisorctl status | grep RUNNING && {APPLY}")
+    loaded = database(
+        f"! {lab.hosts[WORKER].home}/bin/supervisorctl status | grep RUNNING && {APPLY}"
+    )
     lab.hosts[WORKER].ctl("start", "lms_worker")
     loaded.modules["mitx_hosts.jobs.execute"]([WORKER], "schedule.enable")
     migrate(loaded, lab)
     assert (database.home / "ran").read_text() == "ran\n"
-    assert loaded.modules["mitx_hosts.services.problems"](loaded.modules["mitx_hosts.services.status"]([WORKER]), "stopped") == []
+    assert (
+        loaded.modules["mitx_hosts.services.problems"](
+            loaded.modules["mitx_hosts.services.status"]([WORKER]), "stopped"
+        )
+        == []
+    )
 
 
 def test_nothing_is_migrated_while_nobody_knows_what_runs(database, lab):
@@ -80,8 +104,12 @@ def test_commands_run_where_the_code_lies(database, lab):
     assert (database.home / "where").read_text().strip() == str(database.home / "edx-platform")
 
 
-def test_a_migration_that_fails_says_why_where_and_what_next_and_running_again_goes_on(database, lab):
-    failing = database("echo half; echo 'django.db.utils.OperationalError: no such column' >&2; exit 1")
+def test_a_migration_that_fails_says_why_where_and_what_next_and_running_again_goes_on(
+    database, lab
+):
+    failing = database(
+        "echo half; echo 'django.db.utils.OperationalError: no such column' >&2; exit 1"
+    )
     with pytest.raises(CommandExecutionError) as told:
         migrate(failing, lab)
     assert "exit status 1" in str(told.value)
@@ -91,7 +119,9 @@ def test_a_migration_that_fails_says_why_where_and_what_next_and_running_again_g
     assert f"output/migrate/{PURPOSE}-lms.log" in str(told.value)
     repaired = database()
     assert migrate(repaired, lab)[PURPOSE]["lms"] != []
-    assert output(repaired).index("OperationalError") < output(repaired).index("done"), "the failed attempt's output is kept too"
+    assert output(repaired).index("OperationalError") < output(repaired).index("done"), (
+        "the failed attempt's output is kept too"
+    )
 
 
 def test_a_migration_that_hangs_is_ended(database, lab):
@@ -107,12 +137,18 @@ def test_a_migration_that_is_killed_is_a_failure(database, lab):
 
 
 def test_commands_that_succeed_and_apply_nothing_are_found_out(database, lab):
-    with pytest.raises(CommandExecutionError, match=f"still unapplied:\n  - {PURPOSE}, lms: app.0001_initial, app.0002_more"):
+    with pytest.raises(
+        CommandExecutionError,
+        match=f"still unapplied:\n  - {PURPOSE}, lms: app.0001_initial, app.0002_more",
+    ):
         migrate(database("true"), lab)
 
 
 def test_a_list_of_what_is_unapplied_that_fails_is_not_an_empty_list(database, lab):
-    with pytest.raises(CommandExecutionError, match=r"unapplied migrations \(lms, cms, student_module_history\): 1 of 1"):
+    with pytest.raises(
+        CommandExecutionError,
+        match=r"unapplied migrations \(lms, cms, student_module_history\): 1 of 1",
+    ):
         migrate(database(pending={"lms": "cat /nonexistent | sort"}), lab)
 
 
@@ -131,7 +167,9 @@ def test_a_second_migration_never_runs_beside_one_that_was_left_behind(database,
         {"name": "lms", **loaded.settings["migrate"]["commands"][0]}, loaded.settings
     )
     with LocalClient(c_path=lab.master.config_file) as client:
-        client.run_job([WEB], "cmd.run_all", [line, {"__kwarg__": True, "python_shell": True}], tgt_type="list")
+        client.run_job(
+            [WEB], "cmd.run_all", [line, {"__kwarg__": True, "python_shell": True}], tgt_type="list"
+        )
     wait((database.home / "begun").exists, what="the first migration")
     with pytest.raises(CommandExecutionError, match="another migration is at work here"):
         loaded.modules["mitx_hosts.jobs.shell"]([WEB], line)
@@ -148,7 +186,8 @@ DRIVER = """
     sys.path.insert(0, sys.argv[3])
     from tests.support.rooms import Modules
     opts, instances = json.loads(sys.argv[1]), json.loads(sys.argv[2])
-    modules = Modules(salt.loader.minion_mods({**salt.config.DEFAULT_MINION_OPTS, **opts}, utils=salt.loader.utils(opts)))
+    minion = {**salt.config.DEFAULT_MINION_OPTS, **opts}
+    modules = Modules(salt.loader.minion_mods(minion, utils=salt.loader.utils(opts)))
     modules["mitx_hosts.migrations.migrate"]([], instances)
 """
 
@@ -168,8 +207,20 @@ def test_kill_9_in_the_middle_and_the_same_command_again(database, lab, tmp_path
         "test",
     )
     opts = json.dumps({key: loaded.opts[key] for key in kept})
-    driver = [sys.executable, "-c", textwrap.dedent(DRIVER), opts, json.dumps(lab.instances()), str(ROOT)]
-    mirror = pathlib.Path(loaded.modules["mitx_run.folders.folder"]()) / "output" / "migrate" / f"{PURPOSE}-lms.log"
+    driver = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(DRIVER),
+        opts,
+        json.dumps(lab.instances()),
+        str(ROOT),
+    ]
+    mirror = (
+        pathlib.Path(loaded.modules["mitx_run.folders.folder"]())
+        / "output"
+        / "migrate"
+        / f"{PURPOSE}-lms.log"
+    )
     with (tmp_path / "driver.log").open("w") as log:
         first = subprocess.Popen(driver, stdout=log, stderr=log)
         wait((database.home / "begun").exists, what="the first migration")

@@ -1,6 +1,7 @@
 """
-A whole upgrade, as ``make upgrade`` runs it, seen from the outside: AWS, the hosts' own logs, the visitors. The tests build on each
-other in the order of the file: upgraded once, looked at, run again, then the commands of the days after.
+A whole upgrade, as ``make upgrade`` runs it, seen from the outside: AWS, the hosts' own logs, the
+visitors. The tests build on each other in the order of the file: upgraded once, looked at, run
+again, then the commands of the days after.
 """
 
 import datetime
@@ -26,7 +27,9 @@ def world():
 
 @pytest.fixture(scope="module")
 def planned(world):
-    """``mitx.plan`` weeks before the window: exit status, what was printed, and what it has written."""
+    """
+    ``mitx.plan`` weeks before the window: exit status, what was printed, and what it has written.
+    """
     assert world.sandbox("up")[0] == 0
     ahead = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=30)
     assert world.sandbox("window", "--new", "--start", ahead.strftime("%Y-%m-%d %H:%M"))[0] == 0
@@ -46,8 +49,16 @@ def upgraded(world, planned):
 @pytest.fixture(scope="module")
 def fleets(world, upgraded):
     return {
-        "old": {id_: one for id_, one in world.instances(edx_codename="juniper").items() if one["tags"]["purpose"] in OURS},
-        "new": {id_: one for id_, one in world.instances(edx_codename="koa").items() if "-base" not in one["name"]},
+        "old": {
+            id_: one
+            for id_, one in world.instances(edx_codename="juniper").items()
+            if one["tags"]["purpose"] in OURS
+        },
+        "new": {
+            id_: one
+            for id_, one in world.instances(edx_codename="koa").items()
+            if "-base" not in one["name"]
+        },
     }
 
 
@@ -69,9 +80,16 @@ def test_it_ends_well_and_no_visitor_saw_anything_else_than_site_or_page(world, 
     # The purposes beside it were watched too.
     assert len(summary["hostnames"]) == 12
     # From the load balancers to the page and back, without a gap in between.
-    targets = {name: [target.partition(":")[0] for target in host["targets"]] for name, host in summary["hostnames"].items()}
-    assert [name for name, seen in targets.items() if seen == ["elb", "cloudfront", "elb"]] == sorted(world.moved())
-    assert {tuple(seen) for name, seen in targets.items() if name not in world.moved()} == {("elb",)}
+    targets = {
+        name: [target.partition(":")[0] for target in host["targets"]]
+        for name, host in summary["hostnames"].items()
+    }
+    assert [
+        name for name, seen in targets.items() if seen == ["elb", "cloudfront", "elb"]
+    ] == sorted(world.moved())
+    assert {tuple(seen) for name, seen in targets.items() if name not in world.moved()} == {
+        ("elb",)
+    }
     assert "window as visitors saw it" in output
 
 
@@ -96,12 +114,16 @@ def test_nothing_of_open_edx_lives_on_the_old_fleet(world, fleets):
 
 def test_the_purposes_beside_it_were_not_touched(world, upgraded):
     current = {
-        id_ for id_, one in world.instances(environment="mitx-qa").items() if one["tags"].get("purpose", "").startswith("current")
+        id_
+        for id_, one in world.instances(environment="mitx-qa").items()
+        if one["tags"].get("purpose", "").startswith("current")
     }
     assert len(current) == 4
     began = world.phase("preflight", "started")
     stopped = [
-        line for line in world.log("processes") if line["host"] in current and line["event"] == "stopped" and line["time"] > began
+        line
+        for line in world.log("processes")
+        if line["host"] in current and line["event"] == "stopped" and line["time"] > began
     ]
     assert stopped == []
     assert all(ids <= current for name, ids in world.members().items() if "current" in name)
@@ -110,10 +132,17 @@ def test_the_purposes_beside_it_were_not_touched(world, upgraded):
 def test_amis_and_release_number_are_recorded_and_the_bases_are_gone(world, upgraded):
     sdb = json.loads((world.folder / "sdb.json").read_text())
     assert sdb["edxapp-mitx-qa-koa-release-version"] == "1"
-    images = {image["Name"]: image["ImageId"] for image in world.aws.client("ec2").describe_images(Owners=["self"])["Images"]}
+    images = {
+        image["Name"]: image["ImageId"]
+        for image in world.aws.client("ec2").describe_images(Owners=["self"])["Images"]
+    }
     assert sdb["edx_mitx-qa_koa_ami_id"] == images["edxapp_mitx-qa_koa_base_release_1"]
     assert sdb["edx_worker_mitx-qa_koa_ami_id"] == images["edx_worker_mitx-qa_koa_base_release_1"]
-    bases = [one for one in world.instances(environment="mitx-qa").values() if (one["name"] or "").endswith("-base")]
+    bases = [
+        one
+        for one in world.instances(environment="mitx-qa").values()
+        if (one["name"] or "").endswith("-base")
+    ]
     assert {one["state"] for one in bases} == {"terminated"}
 
 
@@ -162,7 +191,9 @@ def test_no_old_process_began_after_stop_and_no_new_worker_worked_before_start(w
 
 def test_dns_moved_twice_in_one_batch_each_and_by_us_alone(world, upgraded):
     changes = [
-        call for call in world.writes() if call["operation"] == "change_resource_record_sets" and "sandbox" not in call["agent"]
+        call
+        for call in world.writes()
+        if call["operation"] == "change_resource_record_sets" and "sandbox" not in call["agent"]
     ]
     assert len(changes) == 2
     assert world.phase("close", "started") < changes[0]["time"] < world.phase("close", "finished")
@@ -199,7 +230,9 @@ def test_the_maintenance_page_by_itself_goes_on_and_off(world, upgraded):
     assert len(world.writes()) == before
     status, output = world.salt_run("mitx.maintenance", "off")
     assert status == 0, output
-    assert not [name for name, target in world.records().items() if target.endswith("cloudfront.net")]
+    assert not [
+        name for name, target in world.records().items() if target.endswith("cloudfront.net")
+    ]
 
 
 def test_swapping_and_rebasing_alone_find_nothing_to_do(world, upgraded):
@@ -214,7 +247,11 @@ def test_configuring_restarts_the_fleet_that_serves_and_no_other(world, fleets):
     began = world.log("processes")[-1]["time"]
     status, output = world.salt_run("mitx.configure")
     assert status == 0, output[-4000:]
-    restarted = {line["host"] for line in world.log("processes") if line["event"] == "started" and line["time"] > began}
+    restarted = {
+        line["host"]
+        for line in world.log("processes")
+        if line["event"] == "started" and line["time"] > began
+    }
     assert restarted == set(fleets["new"])
 
 
@@ -227,7 +264,15 @@ def test_a_new_commit_is_redeployed_to_every_host(world, fleets):
         ).stdout.strip()
 
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    commit = git(*identity, "commit-tree", "refs/heads/mitx/koa^{tree}", "-p", "refs/heads/mitx/koa", "-m", "One more patch")
+    commit = git(
+        *identity,
+        "commit-tree",
+        "refs/heads/mitx/koa^{tree}",
+        "-p",
+        "refs/heads/mitx/koa",
+        "-m",
+        "One more patch",
+    )
     git("update-ref", "refs/heads/mitx/koa", commit)
     status, output = world.salt_run("mitx.redeploy")
     assert status == 0, output[-4000:]
@@ -235,12 +280,16 @@ def test_a_new_commit_is_redeployed_to_every_host(world, fleets):
     for line in world.log("processes"):
         if line["event"] == "started":
             began[line["host"], line["process"]] = line["release"]
-    assert {began[key] for key in began if key[0] in fleets["new"] and key[1] in ("lms", "cms", "lms_worker")} == {
-        f"koa@{commit}"
-    }
+    assert {
+        began[key]
+        for key in began
+        if key[0] in fleets["new"] and key[1] in ("lms", "cms", "lms_worker")
+    } == {f"koa@{commit}"}
 
 
-def test_a_dry_run_of_retiring_destroys_nothing_and_the_real_one_exactly_the_old_fleet(world, fleets):
+def test_a_dry_run_of_retiring_destroys_nothing_and_the_real_one_exactly_the_old_fleet(
+    world, fleets
+):
     status, output = world.salt_run("mitx.retire", "test=True")
     assert status == 0, output
     assert {one["state"] for one in world.instances(edx_codename="juniper").values()} == {"running"}

@@ -1,6 +1,7 @@
 """
-The night going wrong, in the sandbox: taken back from each of its phases, a migration that fails, ``kill -9`` in the middle of a phase.
-Whatever happens, visitors see the site or the page, and the same command ends where it should.
+The night going wrong, in the sandbox: taken back from each of its phases, a migration that fails,
+``kill -9`` in the middle of a phase. Whatever happens, visitors see the site or the page, and the
+same command ends where it should.
 """
 
 import os
@@ -17,7 +18,8 @@ from tests.integration.world import OURS, World
 pytestmark = pytest.mark.timeout(900)
 OPENEDX = {"lms", "cms", "lms_worker", "cms_worker", "gitreload"}
 PHASES = ["close", "stop", "migrate", "start", "attach", "detach", "verify", "open"]
-# After the others the world is nearly as after one of these; `make test TESTS="tests/integration/test_window_faults.py -m long"`.
+# After the others the world is nearly as after one of these; `make test
+# TESTS="tests/integration/test_window_faults.py -m long"`.
 EACH_TIME = ("stop", "migrate", "open")
 
 
@@ -38,7 +40,11 @@ def window(world, *words):
 def restore_databases(world):
     """As one would from the snapshot of the night, while nothing runs on them."""
     alive = world.alive()
-    assert not [host for host in world.fleet("juniper") | world.fleet("koa") if OPENEDX & set(alive.get(host, ()))]
+    assert not [
+        host
+        for host in world.fleet("juniper") | world.fleet("koa")
+        if OPENEDX & set(alive.get(host, ()))
+    ]
     for path in (world.folder / "snapshot").iterdir():
         shutil.copy(path, world.folder / "databases" / path.name)
 
@@ -49,12 +55,20 @@ def announced(output):
 
 def made(world, spoken, since):
     """The changes that the journal says were made, in the words of the dry run."""
-    return [spoken(line) for line in world.journal() if line.get("stage") == "after" and line["time"] > since]
+    return [
+        spoken(line)
+        for line in world.journal()
+        if line.get("stage") == "after" and line["time"] > since
+    ]
 
 
-@pytest.mark.parametrize("phase", [pytest.param(p, marks=[] if p in EACH_TIME else pytest.mark.long) for p in PHASES])
+@pytest.mark.parametrize(
+    "phase", [pytest.param(p, marks=[] if p in EACH_TIME else pytest.mark.long) for p in PHASES]
+)
 def test_the_window_is_taken_back_from(world, visitor, mitx, phase):
-    status, output = world.salt_run("state.orchestrate", "orchestrate.mitx.window", f"pillar={{mitx: {{until: {phase}}}}}")
+    status, output = world.salt_run(
+        "state.orchestrate", "orchestrate.mitx.window", f"pillar={{mitx: {{until: {phase}}}}}"
+    )
     assert status == 0, output[-6000:]
     said = []
     if PHASES.index(phase) >= PHASES.index("migrate"):
@@ -74,11 +88,15 @@ def test_the_window_is_taken_back_from(world, visitor, mitx, phase):
     assert status == 0, output[-6000:]
     assert announced(dry) == made(world, mitx().modules["mitx_run.journal.summary"], since)
     assert announced(dry)
-    assert world.serving() == {id_ for id_ in world.fleet("juniper") if "worker" not in world.instances()[id_]["name"]}
+    assert world.serving() == {
+        id_ for id_ in world.fleet("juniper") if "worker" not in world.instances()[id_]["name"]
+    }
     alive = world.alive()
     assert all(OPENEDX & set(alive[host]) for host in world.fleet("juniper"))
     assert not [host for host in world.fleet("koa") if OPENEDX & set(alive.get(host, ()))]
-    assert not [name for name, target in world.records().items() if target.endswith("cloudfront.net")]
+    assert not [
+        name for name, target in world.records().items() if target.endswith("cloudfront.net")
+    ]
     # Again: nothing is left to be taken back.
     writes = len(world.writes())
     assert world.salt_run("mitx.rollback")[0] == 0
@@ -90,9 +108,12 @@ def on_the_page(world):
 
 
 def test_a_rollback_that_fails_or_is_killed_leaves_the_page_up_and_is_gone_on_with(world, visitor):
-    status, output = world.salt_run("state.orchestrate", "orchestrate.mitx.window", "pillar={mitx: {until: attach}}")
+    status, output = world.salt_run(
+        "state.orchestrate", "orchestrate.mitx.window", "pillar={mitx: {until: attach}}"
+    )
     assert status == 0, output[-6000:]
-    # The old release does not run on the new schema, whatever was said. The check behind the page finds out.
+    # The old release does not run on the new schema, whatever was said. The check behind the page
+    # finds out.
     said = "pillar={mitx: {rollback: {accept_new_schema: true}, checks: {timeout: 5}}}"
     status, output = world.salt_run("state.orchestrate", "orchestrate.mitx.rollback", said)
     assert status != 0
@@ -107,14 +128,23 @@ def test_a_rollback_that_fails_or_is_killed_leaves_the_page_up_and_is_gone_on_wi
     restore_databases(world)
     began = world.journal()[-1]["time"]
     process = world.start("salt-run", "mitx.rollback", "database_restored=True")
-    seen(process, lambda: [line for line in world.journal() if line["time"] > began and line.get("label") == "start"])
+    seen(
+        process,
+        lambda: [
+            line
+            for line in world.journal()
+            if line["time"] > began and line.get("label") == "start"
+        ],
+    )
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert len(on_the_page(world)) == 6
     status, output = world.salt_run("mitx.rollback", "database_restored=True")
     assert status == 0, output[-6000:]
     assert not on_the_page(world)
-    assert world.serving() == {id_ for id_ in world.fleet("juniper") if "worker" not in world.instances()[id_]["name"]}
+    assert world.serving() == {
+        id_ for id_ in world.fleet("juniper") if "worker" not in world.instances()[id_]["name"]
+    }
     alive = world.alive()
     assert not [host for host in world.fleet("koa") if OPENEDX & set(alive.get(host, ()))]
 
@@ -126,9 +156,13 @@ def test_a_migration_that_fails_leaves_the_page_up_and_nothing_after_it_happens(
     assert status != 0
     assert "migrate failed" in output
     assert "see the maintenance page" in output
-    assert "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.window" in output
+    assert (
+        "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.window" in output
+    )
     assert "start" not in {
-        line["phase"] for line in world.journal() if line["event"] == "phase" and line["time"] > world.phase("migrate", "started")
+        line["phase"]
+        for line in world.journal()
+        if line["event"] == "phase" and line["time"] > world.phase("migrate", "started")
     }
 
 
@@ -144,14 +178,18 @@ def seen(process, condition, seconds=300):
     assert process.poll() is None, process.communicate()[0][-4000:]
 
 
-def test_kill_9_in_the_middle_and_the_same_command_ends_where_it_should_once_a_human_has_looked(world, visitor):
+def test_kill_9_in_the_middle_and_the_same_command_ends_where_it_should_once_a_human_has_looked(
+    world, visitor
+):
     status, output = world.salt_run("mitx.approve")
     assert status != 0
     assert "nothing to look at yet" in output
     failed = world.phase("migrate", "failed")
 
     def told(phase, status):
-        lines = [line for line in world.journal() if line["event"] == "phase" and line["time"] > failed]
+        lines = [
+            line for line in world.journal() if line["event"] == "phase" and line["time"] > failed
+        ]
         return [line for line in lines if (line["phase"], line["status"]) == (phase, status)]
 
     process = world.start("salt-run", "state.orchestrate", "orchestrate.mitx.window", GATE)
@@ -161,7 +199,10 @@ def test_kill_9_in_the_middle_and_the_same_command_ends_where_it_should_once_a_h
     process = world.start("salt-run", "state.orchestrate", "orchestrate.mitx.window", GATE)
     seen(process, lambda: told("verify", "waiting"))
     assert "verify" in world.salt_run("mitx.status")[1]
-    assert len([name for name, target in world.records().items() if target.endswith("cloudfront.net")]) == 6
+    assert (
+        len([name for name, target in world.records().items() if target.endswith("cloudfront.net")])
+        == 6
+    )
     # It takes longer, which is said without disturbing it; and nobody opens the site past it.
     status, output = world.salt_run("mitx.announce", "until=+90m")
     assert status == 0, output
@@ -175,11 +216,23 @@ def test_kill_9_in_the_middle_and_the_same_command_ends_where_it_should_once_a_h
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output[-6000:]
     assert world.serving() <= world.fleet("koa")
-    assert not [name for name, target in world.records().items() if target.endswith("cloudfront.net")]
+    assert not [
+        name for name, target in world.records().items() if target.endswith("cloudfront.net")
+    ]
     # Since the databases were last put back: each migration once.
-    taken_back = [line["time"] for line in world.journal() if line.get("phase") == "rollback" and line["status"] == "finished"]
+    taken_back = [
+        line["time"]
+        for line in world.journal()
+        if line.get("phase") == "rollback" and line["status"] == "finished"
+    ]
     done = [line for line in world.log("migrations") if line["time"] > max(taken_back, default="")]
     assert done
-    assert len(done) == len({(line["purpose"], line["database"], line["migration"]) for line in done})
-    launched = [call for call in world.writes() if call["operation"] == "run_instances" and call["agent"] == "sandbox-cloud"]
+    assert len(done) == len(
+        {(line["purpose"], line["database"], line["migration"]) for line in done}
+    )
+    launched = [
+        call
+        for call in world.writes()
+        if call["operation"] == "run_instances" and call["agent"] == "sandbox-cloud"
+    ]
     assert len(launched) == 7

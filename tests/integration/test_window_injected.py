@@ -1,7 +1,8 @@
 """
-One night in which everything goes wrong, one thing after the other, through the commands that an engineer types: a fault is put into
-the sandbox, the command stops at the phase that meets it, the fault is taken away, and the same command goes on to the next one. The
-tests build on each other in the order of the file; visitors look on from before the first command until after the last.
+One night in which everything goes wrong, one thing after the other, through the commands that an
+engineer types: a fault is put into the sandbox, the command stops at the phase that meets it, the
+fault is taken away, and the same command goes on to the next one. The tests build on each other in
+the order of the file; visitors look on from before the first command until after the last.
 """
 
 import contextlib
@@ -44,9 +45,13 @@ def world():
         status, output = world.sandbox("up", "--at", "prepared")
         assert status == 0, output[-4000:]
         # No earlier release may come back, not for one answer: nothing is rolled back here.
-        assembly.daemon(world.config, "visitor", "sandbox.public.visitor", "--dir", str(world.folder))
+        assembly.daemon(
+            world.config, "visitor", "sandbox.public.visitor", "--dir", str(world.folder)
+        )
         looks = (world.folder / "visitor-summary.json").exists
-        processes.wait_until(lambda: looks() and world.summary()["asked"], SECONDS, "a first visitor has an answer")
+        processes.wait_until(
+            lambda: looks() and world.summary()["asked"], SECONDS, "a first visitor has an answer"
+        )
         yield world
     finally:
         world.down()
@@ -58,7 +63,11 @@ def fleets(world):
     found = {}
     for side, codename in (("old", "juniper"), ("new", "koa")):
         here = world.fleet(codename)
-        found[side] = {one["name"]: id_ for id_, one in world.instances(edx_codename=codename).items() if id_ in here}
+        found[side] = {
+            one["name"]: id_
+            for id_, one in world.instances(edx_codename=codename).items()
+            if id_ in here
+        }
     assert [len(fleet) for fleet in found.values()] == [5, 5]
     return found
 
@@ -71,7 +80,10 @@ def printed():
 
 @pytest.fixture
 def refused(world, fleets):
-    """``refused(phase, names, …)``: a command ends in this phase, and says and records what it has to. Returns its message."""
+    """
+    ``refused(phase, names, …)``: a command ends in this phase, and says and records what it has to.
+    Returns its message.
+    """
 
     def run(phase, *names, command=WINDOW, **pillar):
         before = len(world.journal())
@@ -82,7 +94,9 @@ def refused(world, fleets):
         assert not [line for line in lines if PHASES.index(line["phase"]) > PHASES.index(phase)]
         # The message itself, not the log around it.
         told = re.search(
-            rf"Comment: {phase} failed:\n(.*)Now true:\n(.*)Next, when that is put right: (.*?)\n", output, re.DOTALL
+            rf"Comment: {phase} failed:\n(.*)Now true:\n(.*)Next, when that is put right: (.*?)\n",
+            output,
+            re.DOTALL,
         )
         assert told, output[-6000:]
         for name in names:
@@ -98,9 +112,14 @@ def refused(world, fleets):
 
 
 def typed(world, command, **pillar):
-    """Run a command as the engineer types it, with a pillar straight below ``mitx``; returns ``(exit status, output)``."""
+    """
+    Run a command as the engineer types it, with a pillar straight below ``mitx``; returns ``(exit
+    status, output)``.
+    """
     tool, *words = command.split()
-    return world.sandbox(tool, *words, *([f"pillar={json.dumps({'mitx': pillar})}"] if pillar else []), timeout=300)
+    return world.sandbox(
+        tool, *words, *([f"pillar={json.dumps({'mitx': pillar})}"] if pillar else []), timeout=300
+    )
 
 
 def assert_truth(world, fleets, told):
@@ -108,11 +127,19 @@ def assert_truth(world, fleets, told):
     sides = {id_: side for side, fleet in fleets.items() for id_ in fleet.values()}
     for elb, ids in world.members().items():
         if "next" in elb:
-            counts = {side: [sides.get(id_, "other") for id_ in ids].count(side) for side in ("new", "old", "other")}
-            assert f"{elb} holds {', '.join(f'{n} {side}' for side, n in counts.items() if n)}\n" in told
+            counts = {
+                side: [sides.get(id_, "other") for id_ in ids].count(side)
+                for side in ("new", "old", "other")
+            }
+            assert (
+                f"{elb} holds {', '.join(f'{n} {side}' for side, n in counts.items() if n)}\n"
+                in told
+            )
     for name in (name for name in world.records() if "next" in name and not name.startswith("gr-")):
         line = next(line for line in told.splitlines() if "Visitors of" in line and name in line)
-        assert ("see the maintenance page" in line) is world.records()[name].endswith("cloudfront.net")
+        assert ("see the maintenance page" in line) is world.records()[name].endswith(
+            "cloudfront.net"
+        )
 
 
 @contextlib.contextmanager
@@ -135,7 +162,9 @@ def faulty_aws(world, *described):
 
 
 def units(world, host, do="list", unit=None):
-    """Ask the host's init, as systemctl would on a real one: ``{unit: {running, enabled, pid}}``."""
+    """
+    Ask the host's init, as systemctl would on a real one: ``{unit: {running, enabled, pid}}``.
+    """
     facts = json.loads((world.folder / "hosts" / host / "host.json").read_text())
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as init:
         init.settimeout(SECONDS)
@@ -150,14 +179,20 @@ def changes_of_dns(world):
 
 def since(world, phase, event):
     """The journal's lines of an event since the phase last started."""
-    return [line for line in world.journal() if line["event"] == event and line["time"] > world.phase(phase, "started")]
+    return [
+        line
+        for line in world.journal()
+        if line["event"] == event and line["time"] > world.phase(phase, "started")
+    ]
 
 
 def in_service(world, host):
     """Whether both load balancers of the live purpose say so."""
     asked = [{"InstanceId": host}]
     states = [
-        world.aws.client("elb").describe_instance_health(LoadBalancerName=elb, Instances=asked)["InstanceStates"][0]["State"]
+        world.aws.client("elb").describe_instance_health(LoadBalancerName=elb, Instances=asked)[
+            "InstanceStates"
+        ][0]["State"]
         for elb in (LIVE_ELB, STUDIO_ELB)
     ]
     return set(states) == {"InService"}
@@ -166,10 +201,18 @@ def in_service(world, host):
 def test_close_refuses_a_worker_that_was_launched_since(world, fleets, refused):
     """It works on the same databases, and nobody would stop it."""
     ec2 = world.aws.client("ec2")
-    like = ec2.describe_instances(InstanceIds=[fleets["old"][OLD_WORKER]])["Reservations"][0]["Instances"][0]
+    like = ec2.describe_instances(InstanceIds=[fleets["old"][OLD_WORKER]])["Reservations"][0][
+        "Instances"
+    ][0]
     name = OLD_WORKER.replace("-0-v3", "-1-v3")
-    tags = [{"Key": tag["Key"], "Value": name if tag["Key"] == "Name" else tag["Value"]} for tag in like["Tags"]]
-    wanted = {"ImageId": like["ImageId"], "TagSpecifications": [{"ResourceType": "instance", "Tags": tags}]}
+    tags = [
+        {"Key": tag["Key"], "Value": name if tag["Key"] == "Name" else tag["Value"]}
+        for tag in like["Tags"]
+    ]
+    wanted = {
+        "ImageId": like["ImageId"],
+        "TagSpecifications": [{"ResourceType": "instance", "Tags": tags}],
+    }
     extra = ec2.run_instances(MinCount=1, MaxCount=1, **wanted)["Instances"][0]["InstanceId"]
     before = len(changes_of_dns(world))
     try:
@@ -192,7 +235,9 @@ def test_close_refuses_while_a_host_that_must_be_stopped_does_not_answer(world, 
     assert len(changes_of_dns(world)) == before
 
 
-def test_stop_waits_for_a_queue_that_never_empties_and_says_how_deep_it_is(world, fleets, refused, printed):
+def test_stop_waits_for_a_queue_that_never_empties_and_says_how_deep_it_is(
+    world, fleets, refused, printed
+):
     # Until these jobs are given up, two commands later.
     faults.put(world.folder, "worker", {"match": {"purpose": LIVE}, "action": "idle"})
     queue.push(world.folder, LIVE, by="a visitor")
@@ -216,14 +261,20 @@ def test_stop_believes_nothing_of_a_host_without_supervisord(world, fleets, refu
     assert units(world, host)["supervisor"]["running"]
 
 
-def test_jobs_are_given_up_as_the_message_says_and_a_migration_that_fails_stops_all_the_rest(world, refused, printed):
+def test_jobs_are_given_up_as_the_message_says_and_a_migration_that_fails_stops_all_the_rest(
+    world, refused, printed
+):
     waived = yaml.safe_load(printed["waiver"])["mitx"]
     waived["drain"]["timeout"] = 2
     with faulty(world, "migrate", match={"purpose": DRAFT}, action="fail"):
-        told = refused("migrate", f"edx-mitx-qa-{DRAFT}-0-v1: exit status 1: ", "as the fault says", **waived)
+        told = refused(
+            "migrate", f"edx-mitx-qa-{DRAFT}-0-v1: exit status 1: ", "as the fault says", **waived
+        )
     assert "salt-run mitx.rollback, with database_restored=True or accept_new_schema=True" in told
     given_up = since(world, "stop", "drain_waived")
-    assert [line["depths"] for line in given_up] == [{DRAFT: 0, LIVE: queue.depth(world.folder, LIVE)}]
+    assert [line["depths"] for line in given_up] == [
+        {DRAFT: 0, LIVE: queue.depth(world.folder, LIVE)}
+    ]
     assert given_up[0]["depths"][LIVE] > 0
     faults.put(world.folder, "worker")
     kept = re.search(r"The whole output: (\S+?),? ", told)[1]
@@ -233,17 +284,28 @@ def test_jobs_are_given_up_as_the_message_says_and_a_migration_that_fails_stops_
 
 def test_a_migration_that_hangs_is_ended_when_its_time_runs_out(world, refused):
     with faulty(world, "migrate", match={"purpose": DRAFT}, action="hang"):
-        refused("migrate", f"edx-mitx-qa-{DRAFT}-0-v1: exit status 124 (its time ran out)", migrate={"timeout": 4})
+        refused(
+            "migrate",
+            f"edx-mitx-qa-{DRAFT}-0-v1: exit status 124 (its time ran out)",
+            migrate={"timeout": 4},
+        )
 
 
 def test_a_master_that_is_killed_ends_the_command_which_says_what_is_true(world):
-    """Salt itself would wait for the master without end, and the page be up as long; the migration goes on on its host."""
+    """
+    Salt itself would wait for the master without end, and the page be up as long; the migration
+    goes on on its host.
+    """
     with faulty(world, "migrate", match={"purpose": DRAFT}, action="hang"):
         begun = len(world.journal())
         process = world.start(*WINDOW.split(), "pillar={mitx: {migrate: {timeout: 20}}}")
 
         def asked():
-            return [line for line in world.journal()[begun:] if str(line.get("label")).startswith("migration lms of")]
+            return [
+                line
+                for line in world.journal()[begun:]
+                if str(line.get("label")).startswith("migration lms of")
+            ]
 
         processes.wait_until(asked, SECONDS, "the migration has begun")
         os.killpg(processes.read(world.folder, "salt-master")["pid"], signal.SIGKILL)
@@ -252,7 +314,11 @@ def test_a_master_that_is_killed_ends_the_command_which_says_what_is_true(world)
         finally:
             process.kill()
     assert process.returncode != 0
-    told = re.search(r"migrate failed:\n(.*)Now true:\n(.*)Next, when that is put right: (.*?)\n", output, re.DOTALL)
+    told = re.search(
+        r"migrate failed:\n(.*)Now true:\n(.*)Next, when that is put right: (.*?)\n",
+        output,
+        re.DOTALL,
+    )
     assert told, output[-6000:]
     assert "Does the Salt master run?" in told[1]
     assert "see the maintenance page" in told[2]
@@ -262,7 +328,12 @@ def test_a_master_that_is_killed_ends_the_command_which_says_what_is_true(world)
 
 
 def test_a_migration_that_is_killed_is_a_failure(world, refused):
-    with faulty(world, "migrate", match={"purpose": LIVE, "database": "student_module_history"}, action="kill"):
+    with faulty(
+        world,
+        "migrate",
+        match={"purpose": LIVE, "database": "student_module_history"},
+        action="kill",
+    ):
         refused("migrate", f"edx-mitx-qa-{LIVE}-0-v1: exit status 137 (it was killed)")
 
 
@@ -273,7 +344,9 @@ def test_start_is_not_done_with_one_program_that_is_fatal(world, fleets, refused
     assert {"lms", "nginx", "gitreload"} <= set(world.alive()[fleets["new"][NEW_WEB]])
 
 
-def test_attach_does_nothing_when_the_settings_of_the_existing_mitx_elb_cannot_be_fetched(world, refused):
+def test_attach_does_nothing_when_the_settings_of_the_existing_mitx_elb_cannot_be_fetched(
+    world, refused
+):
     before = world.members()
     # Until the next command is through, which does without it.
     (world.folder / "environment_settings.yml").rename(world.folder / "environment_settings.away")
@@ -284,56 +357,107 @@ def test_attach_does_nothing_when_the_settings_of_the_existing_mitx_elb_cannot_b
     assert world.members() == before
 
 
-def test_without_the_existing_one_a_registration_that_the_second_load_balancer_refuses_is_undone_on_the_first(world, refused):
+def test_a_registration_that_the_second_load_balancer_refuses_is_undone_on_the_first(
+    world, refused
+):
     before = world.members()
-    refusal = {"operation": "register_instances_with_load_balancer", "parameters": {"LoadBalancerName": LIVE_ELB}}
+    refusal = {
+        "operation": "register_instances_with_load_balancer",
+        "parameters": {"LoadBalancerName": LIVE_ELB},
+    }
     with faulty_aws(world, {"service": "elb", **refusal, "error": "AccessDenied", "times": None}):
-        refused("attach", LIVE_ELB, "AccessDenied", "do not allow it", "taken out again", attach={"without_existing": True})
+        refused(
+            "attach",
+            LIVE_ELB,
+            "AccessDenied",
+            "do not allow it",
+            "taken out again",
+            attach={"without_existing": True},
+        )
     (world.folder / "environment_settings.away").rename(world.folder / "environment_settings.yml")
     assert world.members() == before
     made = [line for line in since(world, "attach", "aws") if line["stage"] == "after"]
     assert [line["parameters"]["LoadBalancerName"] for line in made] == [DRAFT_ELB, DRAFT_ELB]
 
 
-def test_a_new_instance_that_answers_500_is_named_with_what_its_load_balancer_says(world, fleets, refused):
+def test_a_new_instance_that_answers_500_is_named_with_what_its_load_balancer_says(
+    world, fleets, refused
+):
     host = fleets["new"][NEW_WEB]
     with faulty(world, "web", match={"host": host, "path": "/heartbeat"}, status=500):
-        refused("attach", *(f"{NEW_WEB} ({host}) in {elb}: OutOfService" for elb in (LIVE_ELB, STUDIO_ELB)), elb={"timeout": 8})
-    # The existing mitx_elb has registered it, so it stays, behind the page; and nothing of the old fleet has left.
-    assert all({host, *(fleets["old"][name] for name in OLD_WEB)} <= world.members()[elb] for elb in (LIVE_ELB, STUDIO_ELB))
+        refused(
+            "attach",
+            *(f"{NEW_WEB} ({host}) in {elb}: OutOfService" for elb in (LIVE_ELB, STUDIO_ELB)),
+            elb={"timeout": 8},
+        )
+    # The existing mitx_elb has registered it, so it stays, behind the page; and nothing of the old
+    # fleet has left.
+    assert all(
+        {host, *(fleets["old"][name] for name in OLD_WEB)} <= world.members()[elb]
+        for elb in (LIVE_ELB, STUDIO_ELB)
+    )
     processes.wait_until(lambda: in_service(world, host), SECONDS, f"{NEW_WEB} is in service again")
 
 
-def test_no_answer_is_not_health_and_detach_refuses_an_instance_that_nobody_knows(world, fleets, refused):
+def test_no_answer_is_not_health_and_detach_refuses_an_instance_that_nobody_knows(
+    world, fleets, refused
+):
     foreign, one = next(
-        (id_, one) for id_, one in world.instances(purpose="current-residential-live").items() if one["tags"]["role"] == "edx"
+        (id_, one)
+        for id_, one in world.instances(purpose="current-residential-live").items()
+        if one["tags"]["role"] == "edx"
     )
-    elb, asked = world.aws.client("elb"), {"LoadBalancerName": STUDIO_ELB, "Instances": [{"InstanceId": foreign}]}
+    elb, asked = (
+        world.aws.client("elb"),
+        {
+            "LoadBalancerName": STUDIO_ELB,
+            "Instances": [{"InstanceId": foreign}],
+        },
+    )
     elb.register_instances_with_load_balancer(**asked)
-    health = {"service": "elb", "operation": "describe_instance_health", "parameters": {"LoadBalancerName": LIVE_ELB}}
+    health = {
+        "service": "elb",
+        "operation": "describe_instance_health",
+        "parameters": {"LoadBalancerName": LIVE_ELB},
+    }
     answers = [
         {**health, "error": "InternalFailure", "status": 500},
         {**health, "rewrite": {"InstanceStates>": "Nothing>"}},
         {**health, "rewrite": {fleets["new"][NEW_WEB]: "i-00000000000000000"}},
         # Two good answers later it flaps once.
-        {**health, "rewrite": {"<State>InService</State>": "<State>OutOfService</State>"}, "after": 5},
+        {
+            **health,
+            "rewrite": {"<State>InService</State>": "<State>OutOfService</State>"},
+            "after": 5,
+        },
     ]
     with faulty_aws(world, *answers) as put:
         # One attempt each, so that not botocore's retries answer for us.
-        told = refused("detach", f"{STUDIO_ELB} holds {one['name']} ({foreign})", aws={"attempts": 1})
+        told = refused(
+            "detach", f"{STUDIO_ELB} holds {one['name']} ({foreign})", aws={"attempts": 1}
+        )
         hit = {fault["id"]: (fault["hit"], fault["seen"]) for fault in world.aws.faults()}
     elb.deregister_instances_from_load_balancer(**asked)
     # Empty, partial and failed answers, two good ones, the flap; and only then three in a row.
     assert all(hit[id_][0] == 1 and hit[id_][1] >= 9 for id_ in put), hit
     assert "take it out by hand" in told
     assert world.phase("attach", "finished") < world.phase("detach", "failed")
-    assert all(set(fleets["old"].values()) & ids for name, ids in world.members().items() if "next" in name)
+    assert all(
+        set(fleets["old"].values()) & ids for name, ids in world.members().items() if "next" in name
+    )
 
 
-def test_the_last_command_takes_out_what_ec2_has_stopped_cuts_off_what_does_not_drain_and_opens_the_site(world, fleets):
+def test_the_last_command_takes_out_what_is_stopped_or_does_not_drain_and_opens_the_site(
+    world, fleets
+):
     halted = fleets["old"][OLD_WEB[1]]
     world.aws.client("ec2").stop_instances(InstanceIds=[halted])
-    drain = {"service": "elb", "operation": "deregister_instances_from_load_balancer", "outcome": "pending", "times": None}
+    drain = {
+        "service": "elb",
+        "operation": "deregister_instances_from_load_balancer",
+        "outcome": "pending",
+        "times": None,
+    }
     with faulty_aws(world, drain):
         status, output = typed(world, WINDOW, elb={"drain_timeout": 1})
     assert status == 0, output[-6000:]
@@ -346,19 +470,27 @@ def test_the_last_command_takes_out_what_ec2_has_stopped_cuts_off_what_does_not_
 def test_the_new_fleet_serves_and_each_thing_was_done_once(world, fleets):
     web = {id_ for name, id_ in fleets["new"].items() if "worker" not in name}
     assert world.serving() == web
-    assert not [name for name, target in world.records().items() if target.endswith("cloudfront.net")]
+    assert not [
+        name for name, target in world.records().items() if target.endswith("cloudfront.net")
+    ]
     alive = world.alive()
     assert all(OPENEDX & set(alive[host]) for host in fleets["new"].values())
     assert not [host for host in fleets["old"].values() if OPENEDX & set(alive.get(host, ()))]
     ours = [call for call in changes_of_dns(world) if "sandbox" not in call["agent"]]
     assert len(ours) == 2
     done = world.log("migrations")
-    assert len(done) == len({(line["purpose"], line["database"], line["migration"]) for line in done}) == 4
+    assert (
+        len(done)
+        == len({(line["purpose"], line["database"], line["migration"]) for line in done})
+        == 4
+    )
     assert not [line for line in done if OPENEDX & {one["process"] for one in line["alive"]}]
 
 
 def test_the_jobs_that_were_given_up_are_worked_by_the_new_workers(world, fleets):
-    processes.wait_until(lambda: not queue.depth(world.folder, LIVE), SECONDS, f"the queue of {LIVE} is empty")
+    processes.wait_until(
+        lambda: not queue.depth(world.folder, LIVE), SECONDS, f"the queue of {LIVE} is empty"
+    )
     worked = [line for line in world.log("jobs") if line["host"] in fleets["new"].values()]
     assert worked
     assert not [line for line in world.log("jobs") if line["evidence"]]
@@ -366,9 +498,15 @@ def test_the_jobs_that_were_given_up_are_worked_by_the_new_workers(world, fleets
 
 def test_retiring_is_refused_as_a_whole_for_one_instance_that_is_protected(world, fleets, refused):
     host = fleets["old"][OLD_WEB[0]]
-    world.aws.client("ec2").modify_instance_attribute(InstanceId=host, DisableApiTermination={"Value": True})
+    world.aws.client("ec2").modify_instance_attribute(
+        InstanceId=host, DisableApiTermination={"Value": True}
+    )
     before = len(world.writes())
-    told = refused("retire", f"{OLD_WEB[0]} ({host}) is protected from termination", command="salt-run mitx.retire")
+    told = refused(
+        "retire",
+        f"{OLD_WEB[0]} ({host}) is protected from termination",
+        command="salt-run mitx.retire",
+    )
     assert f"--instance-id {host} --no-disable-api-termination" in told
     assert len(world.writes()) == before
     states = {id_: one["state"] for id_, one in world.instances(edx_codename="juniper").items()}
@@ -382,7 +520,11 @@ def test_configuring_restarts_nothing_when_ansible_fails_on_one_host(world, flee
         status, output = typed(world, "salt-run mitx.configure")
     assert status != 0
     assert re.search(rf"{NEW_WEB}: .*failed=1", output)
-    assert not [line for line in world.log("processes") if line["time"] > began and line["host"] in fleets["new"].values()]
+    assert not [
+        line
+        for line in world.log("processes")
+        if line["time"] > began and line["host"] in fleets["new"].values()
+    ]
 
 
 def test_all_night_visitors_saw_nothing_else_than_site_or_page(world, fleets):

@@ -1,4 +1,7 @@
-"""The functions of the rooms for tests that need no loader: each with its run, and what stands in for another."""
+"""
+The functions of the rooms for tests that need no loader: each with its run, and what stands in for
+another.
+"""
 
 import copy
 import functools
@@ -23,7 +26,10 @@ def with_settings(run, args):
 
 
 class Room:
-    """A file of a room, ``Room("mitx_site.checks", run)``: its functions, with the run given already to those that take it."""
+    """
+    A file of a room, ``Room("mitx_site.checks", run)``: its functions, with the run given already
+    to those that take it.
+    """
 
     def __init__(self, name, run):
         self._file, self._run = importlib.import_module(name), run
@@ -60,13 +66,23 @@ def stand_in(monkeypatch, name, function):
 def a_run(settings=None, test=False, **more):
     """A run as the functions of the rooms see it, with no folder and no pillar behind it."""
     nothing = {"rehearsed": None, "blocked_by": None, "seen": {}, "aws": {}}
-    return types.SimpleNamespace(**{"settings": settings, "environment": "mitx-qa", "id": "r", "test": test, **nothing, **more})
+    return types.SimpleNamespace(
+        **{
+            "settings": settings,
+            "environment": "mitx-qa",
+            "id": "r",
+            "test": test,
+            **nothing,
+            **more,
+        }
+    )
 
 
 class Modules:
     """
-    What Salt's loader has loaded, ``["mitx_site.get_maintenance"]``, and what lies in the rooms behind it, called as if by one of
-    those: ``["mitx_site.dns.plan"]``. What is set instead is taken back after the test.
+    What Salt's loader has loaded, ``["mitx_site.get_maintenance"]``, and what lies in the rooms
+    behind it, called as if by one of those: ``["mitx_site.dns.plan"]``. What is set instead is
+    taken back after the test.
     """
 
     def __init__(self, loader, monkeypatch=None):
@@ -105,7 +121,10 @@ class Modules:
         return importlib.import_module(f"{room}.{file}"), function
 
     def _with_run(self, function, args):
-        """The arguments of a function in a room: first the ``Run``, with other settings where a test gives some."""
+        """
+        The arguments of a function in a room: first the ``Run``, with other settings where a test
+        gives some.
+        """
         if not takes_run(function):
             return args
         run, args = with_settings(importlib.import_module("mitx_run.context").current(), args)

@@ -49,13 +49,24 @@ def settings():
             {"name": CMS, "kind": "cms", "purpose": "residential-live", "elb": "edx-studio"},
         ],
         "dns": {"zone": "mitx.mit.edu.", "public_timeout": 0},
-        "maintenance": {"marker": "data-mitx-maintenance", "distribution": {"domain_name": "D1.CloudFront.net."}},
+        "maintenance": {
+            "marker": "data-mitx-maintenance",
+            "distribution": {"domain_name": "D1.CloudFront.net."},
+        },
         "checks": {
-            "heartbeat": "/heartbeat", "paths": [], "scheme": "https", "port": 443, "ca_bundle": None,
-            "resolvers": ["8.8.8.8", "18.0.70.160"], "authoritative": [], "timeout": 0, "interval": 0, "watch": 0,
+            "heartbeat": "/heartbeat",
+            "paths": [],
+            "scheme": "https",
+            "port": 443,
+            "ca_bundle": None,
+            "resolvers": ["8.8.8.8", "18.0.70.160"],
+            "authoritative": [],
+            "timeout": 0,
+            "interval": 0,
+            "watch": 0,
             "instance": {"scheme": "https", "port": 443},
         },
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -70,7 +81,11 @@ def eyes():
 
 @pytest.fixture
 def check(eyes, settings, monkeypatch):
-    for name, function in {"resolve": eyes.resolve, "name_servers": eyes.own, "fetch": eyes.fetch}.items():
+    for name, function in {
+        "resolve": eyes.resolve,
+        "name_servers": eyes.own,
+        "fetch": eyes.fetch,
+    }.items():
         stand_in(monkeypatch, f"mitx_site.probe.{name}", function)
     described = {name: {"dns_name": f"{name}.elb"} for name in ("edx", "edx-studio")}
     stand_in(monkeypatch, "mitx_fleet.elb.describe", lambda **_: described)
@@ -81,7 +96,10 @@ def check(eyes, settings, monkeypatch):
 def test_every_address_that_any_resolver_gives_is_asked(check, eyes):
     eyes.answers["18.0.70.160"]["addresses"].append("198.51.100.3")
     eyes.pages["198.51.100.3"] = SILENT
-    with pytest.raises(CommandExecutionError, match=r"198\.51\.100\.3 answers no answer \(ConnectTimeoutError: too slow\)"):
+    with pytest.raises(
+        CommandExecutionError,
+        match=r"198\.51\.100\.3 answers no answer \(ConnectTimeoutError: too slow\)",
+    ):
         check.public("site")
     assert {request["address"] for request in eyes.requests} == set(eyes.pages)
 
@@ -104,13 +122,19 @@ def test_the_distribution_is_known_without_case_and_dot(check, eyes):
 
 def test_a_good_answer_is_not_enough_while_a_name_server_still_leads_to_the_page(check, eyes):
     eyes.answers["192.0.2.53"] = says("d1.cloudfront.net")
-    with pytest.raises(CommandExecutionError, match=r"192\.0\.2\.53 \(authoritative\) says d1\.cloudfront\.net"):
+    with pytest.raises(
+        CommandExecutionError, match=r"192\.0\.2\.53 \(authoritative\) says d1\.cloudfront\.net"
+    ):
         check.public("site")
 
 
 def test_name_servers_that_cannot_be_found_are_told_and_are_no_proof(check, eyes):
-    eyes.name_servers = CommandExecutionError("The name servers of mitx.mit.edu. are not known: no answer in 5 s")
-    with pytest.raises(CommandExecutionError, match=r"The name servers of mitx\.mit\.edu\. are not known"):
+    eyes.name_servers = CommandExecutionError(
+        "The name servers of mitx.mit.edu. are not known: no answer in 5 s"
+    )
+    with pytest.raises(
+        CommandExecutionError, match=r"The name servers of mitx\.mit\.edu\. are not known"
+    ):
         check.public("site")
     assert check.seen([LMS])[LMS]["shows"] == "site"
 
@@ -126,8 +150,10 @@ def test_seen_has_no_one_word_for_two_different_sights(check, eyes):
     found = check.seen([LMS])[LMS]
     assert (found["shows"], found["status"]) == (None, None)
     assert (
-        found["visitor"] == "503, the maintenance page (from 198.51.100.2); the site (from 198.51.100.1)"
-        or found["visitor"] == "the site (from 198.51.100.1); 503, the maintenance page (from 198.51.100.2)"
+        found["visitor"]
+        == "503, the maintenance page (from 198.51.100.2); the site (from 198.51.100.1)"
+        or found["visitor"]
+        == "the site (from 198.51.100.1); 503, the maintenance page (from 198.51.100.2)"
     )
 
 
@@ -146,7 +172,12 @@ def test_seen_has_no_one_word_for_two_different_sights(check, eyes):
 def test_a_heartbeat_is_good_only_if_every_dependency_is(check, eyes, settings, text, problem):
     settings["hosts"] = {"residential-live": {"domains": {"lms": LMS}}}
     eyes.pages["10.5.1.17"] = {"status": 200, "text": text, "error": None}
-    instance = {"name": "edx-0-v1", "role": "edx", "purpose": "residential-live", "address": "10.5.1.17"}
+    instance = {
+        "name": "edx-0-v1",
+        "role": "edx",
+        "purpose": "residential-live",
+        "address": "10.5.1.17",
+    }
     if problem is None:
         check.smoke(instances=[instance])
         return
@@ -157,14 +188,18 @@ def test_a_heartbeat_is_good_only_if_every_dependency_is(check, eyes, settings, 
 
 def test_backstage_needs_an_address_for_every_load_balancer(check, eyes):
     eyes.answers["8.8.8.8"] = says(error="no such name")
-    with pytest.raises(CommandExecutionError, match=r"edx\.elb has no address; edx-studio\.elb has no address"):
+    with pytest.raises(
+        CommandExecutionError, match=r"edx\.elb has no address; edx-studio\.elb has no address"
+    ):
         check.backstage(still=None)
 
 
 def test_a_name_that_does_not_resolve_is_a_failure_of_the_watch(check, eyes):
     for server in eyes.answers:
         eyes.answers[server] = says(error="no such name")
-    with pytest.raises(CommandExecutionError, match=f"{LMS}: 1 of 1, the first: no such name; no such name"):
+    with pytest.raises(
+        CommandExecutionError, match=f"{LMS}: 1 of 1, the first: no such name; no such name"
+    ):
         check.watch(seconds=0)
 
 

@@ -1,4 +1,7 @@
-"""The pure parts of fleets and swaps: what is asked of AWS, what is made of its answers, and every branch between."""
+"""
+The pure parts of fleets and swaps: what is asked of AWS, what is made of its answers, and every
+branch between.
+"""
 
 import itertools
 
@@ -11,7 +14,10 @@ HEALTHY = {"State": "InService", "ReasonCode": "N/A", "Description": "N/A"}
 
 
 class Aws:
-    """Stands in for mitx_run.aws.call: keeps what was asked, answers in turn what each operation was given."""
+    """
+    Stands in for mitx_run.aws.call: keeps what was asked, answers in turn what each operation was
+    given.
+    """
 
     def __init__(self):
         self.asked = []
@@ -25,7 +31,9 @@ class Aws:
         return answer
 
     def will(self, operation, *answers, then=None):
-        self.answers[operation] = itertools.chain(answers, itertools.repeat(then) if then is not None else ())
+        self.answers[operation] = itertools.chain(
+            answers, itertools.repeat(then) if then is not None else ()
+        )
 
 
 def failure(code="", transient=False):
@@ -80,7 +88,14 @@ def swap(settings):
 
 
 def raw(id_="i-1", state="running", **tags):
-    tags = {"Name": "edx-1-v1", "role": "edx", "purpose": "live", "edx_codename": "koa", "release-version": "1", **tags}
+    tags = {
+        "Name": "edx-1-v1",
+        "role": "edx",
+        "purpose": "live",
+        "edx_codename": "koa",
+        "release-version": "1",
+        **tags,
+    }
     return {
         "InstanceId": id_,
         "State": {"Name": state},
@@ -106,7 +121,8 @@ def test_an_environment_is_one_question_for_what_still_exists(instances, aws, se
 
 
 @pytest.mark.parametrize(
-    ("tag", "number"), [("1", 1), ("v12", 12), ("33", 33), (None, None), ("", None), ("1.5", None), ("first", None)]
+    ("tag", "number"),
+    [("1", 1), ("v12", 12), ("33", 33), (None, None), ("", None), ("1.5", None), ("first", None)],
 )
 def test_a_release_is_a_number_or_nothing(instances, aws, settings, tag, number):
     aws.will("describe_instances", reservations(raw(**{"release-version": tag})))
@@ -135,12 +151,23 @@ def test_nobody_asked_for_is_nobody_found(instances, aws):
 
 
 def an(id_="i-1", **fields):
-    known = {"id": id_, "name": f"edx-{id_}", "role": "edx", "purpose": "live", "codename": "koa", "release": 1}
+    known = {
+        "id": id_,
+        "name": f"edx-{id_}",
+        "role": "edx",
+        "purpose": "live",
+        "codename": "koa",
+        "release": 1,
+    }
     return {**known, "environment": "mitx-qa", "state": "running", "elbs": [], **fields}
 
 
 def test_the_same_fleet_does_not_differ(instances):
-    assert instances.compare([an()], [an(), an("i-2")]) == {"missing": [], "changed": [], "stopped": []}
+    assert instances.compare([an()], [an(), an("i-2")]) == {
+        "missing": [],
+        "changed": [],
+        "stopped": [],
+    }
     assert instances.drift([an()], [an()]) == []
 
 
@@ -164,7 +191,11 @@ def test_there_are_two_fleets(fleet):
 
 
 def health(**states):
-    return {"InstanceStates": [{"InstanceId": id_.replace("_", "-"), **state} for id_, state in states.items()]}
+    return {
+        "InstanceStates": [
+            {"InstanceId": id_.replace("_", "-"), **state} for id_, state in states.items()
+        ]
+    }
 
 
 def test_a_missing_answer_is_an_error_that_may_pass(elb, aws):
@@ -172,7 +203,9 @@ def test_a_missing_answer_is_an_error_that_may_pass(elb, aws):
     with pytest.raises(CommandExecutionError, match="edx-live does not say how i-2 is") as error:
         elb.health("edx-live", ["i-1", "i-2"])
     assert error.value.transient is True
-    assert elb.health("edx-live", ["i-1"]) == {"i-1": {"state": "InService", "reason": "N/A", "description": "N/A"}}
+    assert elb.health("edx-live", ["i-1"]) == {
+        "i-1": {"state": "InService", "reason": "N/A", "description": "N/A"}
+    }
 
 
 def test_in_service_counts_looks_in_a_row_for_each_instance(elb, aws):
@@ -207,11 +240,17 @@ def test_the_deadline_says_of_each_what_was_last_said(elb, aws):
 
 
 def test_a_deregistration_goes_on_without_whom_aws_does_not_know_any_more(elb, aws, monkeypatch):
-    aws.will("deregister_instances_from_load_balancer", failure("InvalidInstance"), {"Instances": []})
+    aws.will(
+        "deregister_instances_from_load_balancer", failure("InvalidInstance"), {"Instances": []}
+    )
     aws.will("describe_load_balancers", described("i-1", "i-2"))
     stand_in(monkeypatch, "mitx_fleet.instances.find", lambda ids: [{"id": "i-2"}])
     elb.deregister("edx-live", ["i-1", "i-2"])
-    asked = [parameters["Instances"] for _, operation, parameters in aws.asked if operation.startswith("deregister")]
+    asked = [
+        parameters["Instances"]
+        for _, operation, parameters in aws.asked
+        if operation.startswith("deregister")
+    ]
     assert asked == [[{"InstanceId": "i-1"}, {"InstanceId": "i-2"}], [{"InstanceId": "i-2"}]]
 
 
@@ -230,10 +269,17 @@ def test_a_registration_that_left_one_out_is_an_error(elb, aws):
 
 
 def described(*ids, name="edx-live", **more):
-    return {"LoadBalancerDescriptions": [{"LoadBalancerName": name, "Instances": [{"InstanceId": id_} for id_ in ids], **more}]}
+    return {
+        "LoadBalancerDescriptions": [
+            {"LoadBalancerName": name, "Instances": [{"InstanceId": id_} for id_ in ids], **more}
+        ]
+    }
 
 
-OUT = {"State": "OutOfService", "Description": "Instance is not currently registered with the LoadBalancer."}
+OUT = {
+    "State": "OutOfService",
+    "Description": "Instance is not currently registered with the LoadBalancer.",
+}
 DRAINING = {**HEALTHY, "Description": "Instance deregistration currently in progress."}
 
 
@@ -262,7 +308,10 @@ def test_drained_is_not_out_while_it_is_still_a_member(elb, aws, settings, monke
 
 
 def test_the_drain_timeout_is_the_load_balancers_own(elb, aws, settings, monkeypatch):
-    on, off = ({"LoadBalancerAttributes": {"ConnectionDraining": {"Enabled": e, "Timeout": 300}}} for e in (True, False))
+    on, off = (
+        {"LoadBalancerAttributes": {"ConnectionDraining": {"Enabled": e, "Timeout": 300}}}
+        for e in (True, False)
+    )
     aws.will("describe_load_balancer_attributes", on, off)
     assert elb.drain_timeout("edx-live", settings) == 300
     assert elb.drain_timeout("edx-live", settings) == 0
@@ -274,10 +323,15 @@ def test_the_drain_timeout_is_the_load_balancers_own(elb, aws, settings, monkeyp
 def test_tags_of_many_load_balancers_are_asked_for_as_aws_allows(elb, aws, settings, monkeypatch):
     names = [f"edx-{number}-mitx-qa" for number in range(45)]
     settings["elbs"] = [{"name": name, "purpose": "live"} for name in names]
-    aws.will("describe_load_balancers", {"LoadBalancerDescriptions": [{"LoadBalancerName": name} for name in names]})
+    aws.will(
+        "describe_load_balancers",
+        {"LoadBalancerDescriptions": [{"LoadBalancerName": name} for name in names]},
+    )
     aws.will("describe_tags", then={"TagDescriptions": []})
     assert len(elb.describe(settings)) == 45
-    assert [len(p["LoadBalancerNames"]) for _, operation, p in aws.asked if operation == "describe_tags"] == [20, 20, 5]
+    assert [
+        len(p["LoadBalancerNames"]) for _, operation, p in aws.asked if operation == "describe_tags"
+    ] == [20, 20, 5]
 
 
 def test_a_load_balancer_that_is_missing_does_not_hide_the_others(elb, aws, settings, monkeypatch):
@@ -285,7 +339,14 @@ def test_a_load_balancer_that_is_missing_does_not_hide_the_others(elb, aws, sett
     aws.will("describe_load_balancers", None, described("i-1"))
     aws.will(
         "describe_tags",
-        {"TagDescriptions": [{"LoadBalancerName": "edx-live", "Tags": [{"Key": "environment", "Value": "mitx-qa"}]}]},
+        {
+            "TagDescriptions": [
+                {
+                    "LoadBalancerName": "edx-live",
+                    "Tags": [{"Key": "environment", "Value": "mitx-qa"}],
+                }
+            ]
+        },
     )
     found = elb.describe(settings)
     assert found["edx-studio"] is None
@@ -296,13 +357,23 @@ def test_a_load_balancer_that_is_missing_does_not_hide_the_others(elb, aws, sett
 
 
 def step(**fields):
-    return {"members": ["i-1"], "wanted": ["i-2"], "register": ["i-2"], "deregister": ["i-1"], "unknown": [], "timeout": 60,
-            "names": {"i-1": "old", "i-2": "new"}, **fields}  # fmt: skip
+    return {
+        "members": ["i-1"],
+        "wanted": ["i-2"],
+        "register": ["i-2"],
+        "deregister": ["i-1"],
+        "unknown": [],
+        "timeout": 60,
+        "names": {"i-1": "old", "i-2": "new"},
+        **fields,
+    }
 
 
 def test_what_is_meant_to_change_is_told_by_name(swap, monkeypatch):
     plan = {"edx-live": step(), "edx-studio": step(register=[], deregister=[])}
-    assert swap.intended(plan) == {"edx-live": {"registered": ["new (i-2)"], "deregistered": ["old (i-1)"]}}
+    assert swap.intended(plan) == {
+        "edx-live": {"registered": ["new (i-2)"], "deregistered": ["old (i-1)"]}
+    }
     assert swap.intended(plan, deregister=False) == {"edx-live": {"registered": ["new (i-2)"]}}
 
 
@@ -333,12 +404,21 @@ def test_a_load_balancer_is_never_left_empty(swap, settings, monkeypatch):
 
 
 def test_the_old_fleet_goes_back_to_where_it_was(swap, monkeypatch):
-    fleet = [an("i-1", elbs=["edx-live"]), an("i-2", elbs=["edx-studio"]), an("i-3", role="edx-worker")]
+    fleet = [
+        an("i-1", elbs=["edx-live"]),
+        an("i-2", elbs=["edx-studio"]),
+        an("i-3", role="edx-worker"),
+    ]
     assert swap._goes_into({"name": "edx-studio", "purpose": "live"}, fleet, "old") == ["i-2"]
-    assert swap._goes_into({"name": "edx-studio", "purpose": "live"}, fleet, "new") == ["i-1", "i-2"]
+    assert swap._goes_into({"name": "edx-studio", "purpose": "live"}, fleet, "new") == [
+        "i-1",
+        "i-2",
+    ]
 
 
 def test_someone_elses_instance_is_of_neither_fleet(swap, settings, monkeypatch):
     found = {"members": ["i-1", "i-9"], "health_check": {}}
-    made = swap._step(settings, settings["elbs"][0], found, ["i-2"], [an("i-1"), an("i-9", purpose="draft")], {})
+    made = swap._step(
+        settings, settings["elbs"][0], found, ["i-2"], [an("i-1"), an("i-9", purpose="draft")], {}
+    )
     assert made["unknown"] == ["i-9"]

@@ -1,4 +1,6 @@
-"""The hold of new workers: what would work the live queues if it broke, and whom it must never touch."""
+"""
+The hold of new workers: what would work the live queues if it broke, and whom it must never touch.
+"""
 
 import contextlib
 import os
@@ -9,11 +11,17 @@ import salt.client
 from salt.exceptions import CommandExecutionError
 
 HOLD = {"services": {"hold": {"begin": "touch ~/held", "end": "rm -f ~/held"}}}
-MINE = ["edx-worker-mitx-qa-next-residential-draft-0-v1", "edx-worker-mitx-qa-next-residential-live-0-v1"]
+MINE = [
+    "edx-worker-mitx-qa-next-residential-draft-0-v1",
+    "edx-worker-mitx-qa-next-residential-live-0-v1",
+]
 
 
 class Client:
-    """Stands for LocalClient: minions that are up answer with their codename, and what they were told to do is in a file."""
+    """
+    Stands for LocalClient: minions that are up answer with their codename, and what they were told
+    to do is in a file.
+    """
 
     codenames, log = dict, None
 
@@ -24,7 +32,9 @@ class Client:
         pass
 
     def run_job(self, tgt, fun, arg, **_):
-        self.up = {name: codename for name, codename in type(self).codenames().items() if name in tgt}
+        self.up = {
+            name: codename for name, codename in type(self).codenames().items() if name in tgt
+        }
         self.fun = fun
         if fun != "grains.get" and self.up:
             with self.log.open("a") as out:
@@ -52,21 +62,34 @@ def starting(codenames):
 
 @pytest.fixture
 def held(mitx, monkeypatch, tmp_path):
-    """``held(codenames)``: the package, where ``codenames()`` are up; ``held.by()`` is who was held, job by job."""
+    """
+    ``held(codenames)``: the package, where ``codenames()`` are up; ``held.by()`` is who was held,
+    job by job.
+    """
     monkeypatch.setattr(salt.client, "LocalClient", Client)
     monkeypatch.setattr(Client, "log", tmp_path / "commands")
 
     def load(codenames):
         monkeypatch.setattr(Client, "codenames", staticmethod(codenames))
         modules = mitx(**HOLD).modules
-        # The event bus, on which the minions that are up have just said that they have started; and what EC2 says of them.
-        monkeypatch.setattr("mitx_hosts.fence._listening", lambda: contextlib.nullcontext(starting(codenames)))
-        tagged = lambda names: [{"codename": codenames()[name]} for name in names if name in codenames()]  # noqa: E731
+        # The event bus, on which the minions that are up have just said that they have started; and
+        # what EC2 says of them.
+        monkeypatch.setattr(
+            "mitx_hosts.fence._listening", lambda: contextlib.nullcontext(starting(codenames))
+        )
+
+        def tagged(names):
+            return [{"codename": codenames()[name]} for name in names if name in codenames()]
+
         modules["mitx_fleet.instances.find"] = tagged
         modules["mitx_run.record.pin"]("release_number", 1)
         return modules
 
-    load.by = lambda: [line.split()[-1] for line in Client.log.read_text().splitlines()] if Client.log.exists() else []
+    load.by = lambda: (
+        [line.split()[-1] for line in Client.log.read_text().splitlines()]
+        if Client.log.exists()
+        else []
+    )
     return load
 
 
@@ -96,7 +119,10 @@ def test_each_is_held_once_as_soon_as_it_answers(held, tmp_path):
 
 
 def test_nobody_is_held_any_more_once_the_deploy_has_ended(held, tmp_path, monkeypatch):
-    """What was asked of a slow host is waited for: a hold that came after the release would last into the night."""
+    """
+    What was asked of a slow host is waited for: a hold that came after the release would last into
+    the night.
+    """
     begun = tmp_path / "begun"
 
     def slow(self, *_, **__):
@@ -105,7 +131,12 @@ def test_nobody_is_held_any_more_once_the_deploy_has_ended(held, tmp_path, monke
                 begun.touch()
                 time.sleep(1)
                 (tmp_path / "answered").touch()
-            yield {name: {"ret": codename if self.fun == "grains.get" else {"stdout": "", "retcode": 0}, "retcode": 0}}
+            yield {
+                name: {
+                    "ret": codename if self.fun == "grains.get" else {"stdout": "", "retcode": 0},
+                    "retcode": 0,
+                }
+            }
 
     monkeypatch.setattr(Client, "get_iter_returns", slow)
     modules = held(lambda: {MINE[0]: "koa"})
@@ -130,7 +161,10 @@ def test_on_without_off_is_refused(mitx):
 
 
 def test_the_lock_is_the_parents_alone(held):
-    """Were it the child's too, a killed command would hold the environment for as long as the child lives."""
+    """
+    Were it the child's too, a killed command would hold the environment for as long as the child
+    lives.
+    """
     modules = held(dict)
     modules["mitx_run.lock.acquire"](why="test")
     with modules["mitx_hosts.fence.workers"]():
@@ -147,7 +181,12 @@ def test_one_that_cannot_be_held_keeps_no_other_from_it_and_is_told(held, monkey
         for name in self.up:
             broken = self.fun != "grains.get" and name == MINE[0]
             good = "koa" if self.fun == "grains.get" else {"stdout": "", "retcode": 0}
-            yield {name: {"ret": {"stdout": "no iptables", "retcode": 127} if broken else good, "retcode": 127 if broken else 0}}
+            yield {
+                name: {
+                    "ret": {"stdout": "no iptables", "retcode": 127} if broken else good,
+                    "retcode": 127 if broken else 0,
+                }
+            }
 
     monkeypatch.setattr(Client, "get_iter_returns", answers)
     modules = held(lambda: dict.fromkeys(MINE, "koa"))

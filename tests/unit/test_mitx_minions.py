@@ -1,4 +1,7 @@
-"""Answers of minions as Salt gives them, and what may pass for success: the answers that no lab gives on demand."""
+"""
+Answers of minions as Salt gives them, and what may pass for success: the answers that no lab gives
+on demand.
+"""
 
 import contextlib
 import pathlib
@@ -9,7 +12,10 @@ import pytest
 import salt.client
 from salt.exceptions import CommandExecutionError, SaltClientError
 
-WEB, WORKER = "edx-mitx-qa-next-residential-live-0-v1", "edx-worker-mitx-qa-next-residential-live-0-v1"
+WEB, WORKER = (
+    "edx-mitx-qa-next-residential-live-0-v1",
+    "edx-worker-mitx-qa-next-residential-live-0-v1",
+)
 
 
 class Client:
@@ -49,7 +55,10 @@ def good(minion, ret=True):
 
 def test_one_job_for_all_hosts(mitx, client):
     client.incoming = [None, good(WORKER), None, good(WEB)]
-    assert mitx().modules["mitx_hosts.jobs.execute"]([WEB, WORKER], "test.ping", change=False) == {WEB: True, WORKER: True}
+    assert mitx().modules["mitx_hosts.jobs.execute"]([WEB, WORKER], "test.ping", change=False) == {
+        WEB: True,
+        WORKER: True,
+    }
     assert client.published == [([WEB, WORKER], "test.ping", [], "list")]
 
 
@@ -58,7 +67,11 @@ def test_keyword_arguments_travel_marked_for_one_function_and_for_several(mitx, 
     client.incoming = [good(WEB, {"cmd.run_all": {}, "test.ping": True})]
     client.incoming[0][WEB]["retcode"] = {"cmd.run_all": 0, "test.ping": 0}
     modules["mitx_hosts.jobs.execute"](
-        [WEB], ["cmd.run_all", "test.ping"], [["ls"], []], [{"python_shell": True}, None], change=False
+        [WEB],
+        ["cmd.run_all", "test.ping"],
+        [["ls"], []],
+        [{"python_shell": True}, None],
+        change=False,
     )
     assert client.published[0][2] == [["ls", {"__kwarg__": True, "python_shell": True}], []]
 
@@ -69,21 +82,56 @@ def test_keyword_arguments_travel_marked_for_one_function_and_for_several(mitx, 
         ({"ret": True}, "return code None, returned True"),
         ({"ret": None, "retcode": 1}, "return code 1, returned None"),
         ({"ret": "'x.y' is not available.", "retcode": 0}, "'x.y' is not available."),
-        ({"ret": "The minion function caused an exception: Traceback\nValueError: no", "retcode": 0}, "ValueError: no"),
-        ({"ret": {"pid": 1, "retcode": 137, "stdout": "", "stderr": "gone"}, "retcode": 137}, r"exit status 137 \(it was killed\): gone"),
-        ({"ret": {"file_|-a_|-a_|-managed": {"result": False, "__id__": "a", "comment": "no source"}}, "retcode": 2}, "a: no source"),
-        ({"ret": ["Rendering SLS failed", "The function \"state.highstate\" is running as PID 7"], "retcode": 1}, "is running as PID 7"),
+        (
+            {
+                "ret": "The minion function caused an exception: Traceback\nValueError: no",
+                "retcode": 0,
+            },
+            "ValueError: no",
+        ),
+        (
+            {"ret": {"pid": 1, "retcode": 137, "stdout": "", "stderr": "gone"}, "retcode": 137},
+            r"exit status 137 \(it was killed\): gone",
+        ),
+        (
+            {
+                "ret": {
+                    "file_|-a_|-a_|-managed": {
+                        "result": False,
+                        "__id__": "a",
+                        "comment": "no source",
+                    }
+                },
+                "retcode": 2,
+            },
+            "a: no source",
+        ),
+        (
+            {
+                "ret": [
+                    "Rendering SLS failed",
+                    'The function "state.highstate" is running as PID 7',
+                ],
+                "retcode": 1,
+            },
+            "is running as PID 7",
+        ),
         ({"failed": True}, "no answer"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_success(mitx, client, answer, reason):
     client.incoming = [good(WORKER), {WEB: answer}]
-    with pytest.raises(CommandExecutionError, match=rf"1 of 2 minions did not do it \(1 did\):\n  - {WEB}: .*{reason}"):
+    with pytest.raises(
+        CommandExecutionError,
+        match=rf"1 of 2 minions did not do it \(1 did\):\n  - {WEB}: .*{reason}",
+    ):
         mitx().modules["mitx_hosts.jobs.execute"]([WEB, WORKER], "x.y", change=False)
 
 
 def test_a_function_among_several_that_has_no_return_code_raised(mitx, client):
-    client.incoming = [{WEB: {"ret": {"a.a": True, "b.b": "Traceback\nKeyError: 'c'"}, "retcode": {"a.a": 0}}}]
+    client.incoming = [
+        {WEB: {"ret": {"a.a": True, "b.b": "Traceback\nKeyError: 'c'"}, "retcode": {"a.a": 0}}}
+    ]
     with pytest.raises(CommandExecutionError, match="b.b: .*KeyError: 'c'"):
         mitx().modules["mitx_hosts.jobs.execute"]([WEB], ["a.a", "b.b"], change=False)
 
@@ -96,7 +144,9 @@ def test_two_hosts_under_one_name_are_told(mitx, client):
 
 def test_nobody_with_a_key_is_no_success(mitx, client):
     client.keys = []
-    with pytest.raises(CommandExecutionError, match=rf"2 of 2 .*\n  - {WEB}: the master has no accepted key"):
+    with pytest.raises(
+        CommandExecutionError, match=rf"2 of 2 .*\n  - {WEB}: the master has no accepted key"
+    ):
         mitx().modules["mitx_hosts.jobs.execute"]([WEB, WORKER], "test.ping", change=False)
 
 
@@ -108,7 +158,10 @@ def test_a_master_that_is_down_is_told_as_such(mitx, client):
 
 @pytest.fixture
 def bus(mitx):
-    """``bus()``: a master begins to listen on the event bus, in place of an earlier one; ``bus.loaded`` is the package."""
+    """
+    ``bus()``: a master begins to listen on the event bus, in place of an earlier one;
+    ``bus.loaded`` is the package.
+    """
     loaded = mitx()
     path = pathlib.Path(loaded.opts["sock_dir"]) / "master_event_pub.ipc"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +180,9 @@ def bus(mitx):
 
 def test_a_master_that_was_killed_is_not_waited_for(client, bus):
     bus().close()
-    with pytest.raises(CommandExecutionError, match="nobody listens on its event bus. Is salt-master running"):
+    with pytest.raises(
+        CommandExecutionError, match="nobody listens on its event bus. Is salt-master running"
+    ):
         bus.loaded.modules["mitx_hosts.jobs.execute"]([WEB], "test.ping", change=False)
     assert client.published == []
 
@@ -145,23 +200,40 @@ def test_with_a_master_that_goes_the_answers_are_lost_and_nobody_waits_for_them(
             yield
 
     client.incoming = Silence()
-    with pytest.raises(CommandExecutionError, match="stopped or restarted meanwhile, and the answers are lost"):
-        bus.loaded.modules["mitx_hosts.jobs.execute"]([WEB], "test.sleep", [600], timeout=3600, change=False)
+    with pytest.raises(
+        CommandExecutionError, match="stopped or restarted meanwhile, and the answers are lost"
+    ):
+        bus.loaded.modules["mitx_hosts.jobs.execute"](
+            [WEB], "test.sleep", [600], timeout=3600, change=False
+        )
 
 
 @pytest.mark.parametrize(("seconds", "times"), [(0, 4), (3600, 0)])
-def test_what_is_to_go_on_meanwhile_is_called_every_few_seconds_of_a_job(mitx, client, monkeypatch, seconds, times):
+def test_what_is_to_go_on_meanwhile_is_called_every_few_seconds_of_a_job(
+    mitx, client, monkeypatch, seconds, times
+):
     modules, called = mitx().modules, []
     monkeypatch.setattr("mitx_hosts.jobs._MEANWHILE", seconds)
     # What is no answer yet lets it look as well.
     client.incoming = [{WEB: {"failed": True}}, {WEB: {"failed": True}}, good(WEB)]
-    modules["mitx_hosts.jobs.execute"]([WEB], "test.ping", change=False, meanwhile=lambda: called.append(seconds))
+    modules["mitx_hosts.jobs.execute"](
+        [WEB], "test.ping", change=False, meanwhile=lambda: called.append(seconds)
+    )
     assert len(called) == times
 
 
 def test_a_password_in_an_answer_is_not_told(mitx, client):
     client.incoming = [
-        {WEB: {"ret": {"retcode": 128, "stdout": "", "stderr": "fatal: https://me:secret@git.example.org/"}, "retcode": 128}}
+        {
+            WEB: {
+                "ret": {
+                    "retcode": 128,
+                    "stdout": "",
+                    "stderr": "fatal: https://me:secret@git.example.org/",
+                },
+                "retcode": 128,
+            }
+        }
     ]
     with pytest.raises(CommandExecutionError) as told:
         mitx().modules["mitx_hosts.jobs.execute"]([WEB], "cmd.run_all", ["git fetch"], change=False)
@@ -169,24 +241,42 @@ def test_a_password_in_an_answer_is_not_told(mitx, client):
 
 
 @pytest.mark.parametrize(
-    ("path", "quoted"), [("/edx/app", "/edx/app"), ("~/edx app", "~/'edx app'"), ("/a;b", "'/a;b'"), ("~/$(x)", "~/'$(x)'")]
+    ("path", "quoted"),
+    [
+        ("/edx/app", "/edx/app"),
+        ("~/edx app", "~/'edx app'"),
+        ("/a;b", "'/a;b'"),
+        ("~/$(x)", "~/'$(x)'"),
+    ],
 )
 def test_only_a_leading_home_is_left_to_the_shell(mitx, path, quoted):
     assert mitx().modules["mitx_hosts.jobs.quoted"](path) == quoted
 
 
 def listing(*lines):
-    return {WEB: {"ret": {
-        "cmd.run_all": {"pid": 1, "retcode": 3, "stdout": "\n".join(lines), "stderr": ""},
-        "schedule.is_enabled": False, "saltutil.running": [], "service.get_running": ["ssh", "cron"],
-    }, "retcode": dict.fromkeys(("cmd.run_all", "schedule.is_enabled", "saltutil.running", "service.get_running"), 0)}}  # fmt: skip
+    return {
+        WEB: {
+            "ret": {
+                "cmd.run_all": {"pid": 1, "retcode": 3, "stdout": "\n".join(lines), "stderr": ""},
+                "schedule.is_enabled": False,
+                "saltutil.running": [],
+                "service.get_running": ["ssh", "cron"],
+            },
+            "retcode": dict.fromkeys(
+                ("cmd.run_all", "schedule.is_enabled", "saltutil.running", "service.get_running"), 0
+            ),
+        }
+    }
 
 
 def problems(mitx, client, wanted, *lines):
     client.incoming = [listing(*lines)]
     modules = mitx().modules
     found = modules["mitx_hosts.services.status"]([WEB])
-    return [line.removeprefix(f"{WEB}: ") for line in modules["mitx_hosts.services.problems"](found, wanted)]
+    return [
+        line.removeprefix(f"{WEB}: ")
+        for line in modules["mitx_hosts.services.problems"](found, wanted)
+    ]
 
 
 def test_stopped_means_no_process_and_none_to_come(mitx, client):
@@ -195,14 +285,19 @@ def test_stopped_means_no_process_and_none_to_come(mitx, client):
         for state in ("STOPPED", "EXITED", "FATAL", "BACKOFF", "STARTING", "UNKNOWN")
     ]
     assert problems(mitx, client, "stopped", *lines) == [
-        "edxapp:backoff is BACKOFF", "edxapp:starting is STARTING", "edxapp:unknown is UNKNOWN"
-    ]  # fmt: skip
+        "edxapp:backoff is BACKOFF",
+        "edxapp:starting is STARTING",
+        "edxapp:unknown is UNKNOWN",
+    ]
 
 
 def test_the_name_of_a_program_that_does_not_run_is_kept(mitx, client):
     """Salt's own supervisord.status calls it ERROR:."""
     assert "edxapp:lms is FATAL" in problems(
-        mitx, client, "running", "edxapp:lms   FATAL     Exited too quickly (process log may have details)"
+        mitx,
+        client,
+        "running",
+        "edxapp:lms   FATAL     Exited too quickly (process log may have details)",
     )
 
 
@@ -217,7 +312,9 @@ def test_the_name_of_a_program_that_does_not_run_is_kept(mitx, client):
 )
 def test_an_answer_without_a_list_is_neither_stopped_nor_running(mitx, client, said):
     for wanted in ("stopped", "running"):
-        assert any("supervisord does not answer" in line for line in problems(mitx, client, wanted, said))
+        assert any(
+            "supervisord does not answer" in line for line in problems(mitx, client, wanted, said)
+        )
 
 
 def test_jobs_of_the_schedule_and_restarts_of_others_are_busy_and_salts_own_are_not(mitx, client):
@@ -245,7 +342,9 @@ def test_a_queue_depth_is_a_number(mitx, client, said):
 
 
 def test_unknown_parts_are_refused(mitx, client):
-    with pytest.raises(CommandExecutionError, match="There are the parts web, workers, systemd, not wev"):
+    with pytest.raises(
+        CommandExecutionError, match="There are the parts web, workers, systemd, not wev"
+    ):
         mitx().modules["mitx_hosts.services.stop"]([WEB], ["wev"])
 
 
@@ -256,5 +355,7 @@ def test_a_purpose_without_a_new_web_host_is_not_migrated_by_somebody_else(mitx)
 
 
 def test_the_same_host_migrates_on_every_rerun(mitx):
-    fleet = [{"name": f"edx-mitx-qa-p-{n}-v1", "role": "edx", "purpose": "p"} for n in (10, 2, 0, 1)]
+    fleet = [
+        {"name": f"edx-mitx-qa-p-{n}-v1", "role": "edx", "purpose": "p"} for n in (10, 2, 0, 1)
+    ]
     assert mitx().modules["mitx_hosts.migrations.hosts"](fleet) == {"p": "edx-mitx-qa-p-0-v1"}

@@ -1,4 +1,7 @@
-"""What the journal of a night is made into: where it stands, which command goes on with it, and where its time went."""
+"""
+What the journal of a night is made into: where it stands, which command goes on with it, and where
+its time went.
+"""
 
 import pathlib
 
@@ -8,7 +11,17 @@ import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
 RUNNERS = pathlib.Path(__file__).resolve().parents[2] / "_runners"
-PREPARE = ["preflight", "announce", "rebase", "build", "images", "record", "deploy", "smoke", "quiesce"]
+PREPARE = [
+    "preflight",
+    "announce",
+    "rebase",
+    "build",
+    "images",
+    "record",
+    "deploy",
+    "smoke",
+    "quiesce",
+]
 WINDOW = ["close", "stop", "migrate", "start", "attach", "detach", "verify", "open"]
 PREPARES, OPENS, RETIRES = (
     "salt-run state.orchestrate orchestrate.mitx.prepare",
@@ -30,7 +43,9 @@ class Night:
         return self.modules["mitx_run.journal.write"]("phase", phase=name, status=status, **fields)
 
     def wait(self, reason, seconds):
-        self.modules["mitx_run.journal.write"]("wait", waits_for=reason, what="seen", seconds=seconds)
+        self.modules["mitx_run.journal.write"](
+            "wait", waits_for=reason, what="seen", seconds=seconds
+        )
 
     def job(self, label, stage, **fields):
         self.modules["mitx_run.journal.write"]("minions", label=label, stage=stage, **fields)
@@ -51,12 +66,22 @@ def test_the_last_word_on_a_phase_counts(night):
     night.phase("deploy", "started")
     failed = night.phase("deploy", "failed", seconds=12.5, error="edx-0: failed=1")
     assert night.told("statuses") == {
-        "deploy": {"status": "failed", "time": failed["time"], "seconds": 12.5, "error": "edx-0: failed=1"}
+        "deploy": {
+            "status": "failed",
+            "time": failed["time"],
+            "seconds": 12.5,
+            "error": "edx-0: failed=1",
+        }
     }
     night.phase("deploy", "started")
     assert night.told("statuses")["deploy"]["status"] == "started"
     finished = night.phase("deploy", seconds=20.1)
-    assert night.told("statuses")["deploy"] == {"status": "finished", "time": finished["time"], "seconds": 20.1, "error": None}
+    assert night.told("statuses")["deploy"] == {
+        "status": "finished",
+        "time": finished["time"],
+        "seconds": 20.1,
+        "error": None,
+    }
 
 
 def test_only_phases_are_phases(night):
@@ -69,7 +94,9 @@ def test_only_phases_are_phases(night):
 def test_last_months_run_finishes_nothing_of_this_one(night):
     night.phase("preflight")
     night.modules["mitx_run.record.begin"]("another")
-    assert night.told("statuses", run_id="another") == night.told("durations", run_id="another") == {}
+    assert (
+        night.told("statuses", run_id="another") == night.told("durations", run_id="another") == {}
+    )
     assert night.told("unfinished", run_id="another")[0] == "preflight"
     assert night.told("unfinished")[0] == "announce"
 
@@ -144,7 +171,9 @@ def test_migrations_are_not_counted_as_the_upgrades_own_time_whether_they_fail_o
     night.job("migration cms of next-residential-live", "failed", seconds=20, error="exit status 1")
     night.wait("migration", 5)
     night.phase("migrate", "failed", seconds=430)
-    assert night.told("durations") == {"migrate": {"seconds": 430.0, "waited": {"migration": 425.2}}}
+    assert night.told("durations") == {
+        "migrate": {"seconds": 430.0, "waited": {"migration": 425.2}}
+    }
 
 
 def test_other_jobs_on_minions_are_the_upgrades_own_time(night):
@@ -167,27 +196,43 @@ def test_nothing_is_left_for_later_unless_that_was_said(night):
 
 def test_what_comes_after_the_named_phase_is_left_for_later_and_itself_is_not(mitx, pillar):
     postponed = until(mitx, pillar, "deploy")
-    assert [name for name in [*PREPARE, *WINDOW, "retire"] if postponed(name)] == ["smoke", "quiesce", *WINDOW, "retire"]
+    assert [name for name in [*PREPARE, *WINDOW, "retire"] if postponed(name)] == [
+        "smoke",
+        "quiesce",
+        *WINDOW,
+        "retire",
+    ]
 
 
 def test_a_misspelt_phase_does_not_let_everything_run(mitx, pillar):
     postponed = until(mitx, pillar, "depoly")
-    with pytest.raises(CommandExecutionError, match="mitx:until: there is no phase 'depoly'; there are: preflight, announce"):
+    with pytest.raises(
+        CommandExecutionError,
+        match="mitx:until: there is no phase 'depoly'; there are: preflight, announce",
+    ):
         postponed("preflight")
 
 
 @pytest.fixture
 def report(mitx, pillar, tmp_path):
-    """``(night, report)``: the run that the settings name, and ``salt-run mitx.report`` as salt-run loads it. No master is asked."""
+    """
+    ``(night, report)``: the run that the settings name, and ``salt-run mitx.report`` as salt-run
+    loads it. No master is asked.
+    """
     del pillar["mitx"]["run"]
     loaded = mitx()
     loaded.modules["mitx_run.record.begin"](
-        loaded.modules["mitx_run.folders.use"](loaded.modules["mitx_run.record.identify"](loaded.settings))
+        loaded.modules["mitx_run.folders.use"](
+            loaded.modules["mitx_run.record.identify"](loaded.settings)
+        )
     )
     (tmp_path / "pillar").mkdir()
     (tmp_path / "pillar" / "top.sls").write_text("base: {'*': [all]}")
     (tmp_path / "pillar" / "all.sls").write_text(salt.utils.yaml.safe_dump(pillar))
-    opts = loaded.opts | {"runner_dirs": [str(RUNNERS)], "pillar_roots": {"base": [str(tmp_path / "pillar")]}}
+    opts = loaded.opts | {
+        "runner_dirs": [str(RUNNERS)],
+        "pillar_roots": {"base": [str(tmp_path / "pillar")]},
+    }
     return Night(loaded), salt.loader.runner(opts)["mitx.report"]
 
 
@@ -233,7 +278,10 @@ def test_what_a_rollback_waits_for_is_no_phases(night):
 
 
 def test_a_rollback_that_broke_off_leaves_nothing_of_the_window_to_rely_on(night):
-    """Else the window would go on behind `migrate`, on databases that were restored, or stop the old fleet under visitors."""
+    """
+    Else the window would go on behind `migrate`, on databases that were restored, or stop the old
+    fleet under visitors.
+    """
     for phase in ("quiesce", "close", "stop", "migrate", "open"):
         night.phase(phase)
     night.phase("rollback", "started")
@@ -252,9 +300,13 @@ def test_halted_for_the_databases_the_next_command_is_not_the_window(night):
     assert night.told("next_command") == "salt-run mitx.rollback database_restored=True"
 
 
-def test_after_a_rollback_that_failed_the_next_command_can_be_pasted_with_what_was_said_to_it(night):
+def test_after_a_rollback_that_failed_the_next_command_can_be_pasted_with_what_was_said_to_it(
+    night,
+):
     night.phase("close", "finished")
-    night.phase("rollback", "started", database_restored=False, accept_new_schema=True, stop_only=False)
+    night.phase(
+        "rollback", "started", database_restored=False, accept_new_schema=True, stop_only=False
+    )
     night.phase("rollback", "failed", error="x")
     assert night.told("next_command") == "salt-run mitx.rollback accept_new_schema=True"
 

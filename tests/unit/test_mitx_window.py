@@ -1,4 +1,7 @@
-"""A window is announced to thousands of people: each way to get its time wrong must be caught before that."""
+"""
+A window is announced to thousands of people: each way to get its time wrong must be caught before
+that.
+"""
 
 import re
 
@@ -47,16 +50,20 @@ def test_working_out_the_times_twice_changes_nothing(window):
     assert window.times({**WINDOW, **once}) == once
 
 
-@pytest.mark.parametrize("start", ["2026-12-20T21:00-05:00", "2026-12-21T02:00:00Z", " 2026-12-20 21:00 "])
+@pytest.mark.parametrize(
+    "start", ["2026-12-20T21:00-05:00", "2026-12-21T02:00:00Z", " 2026-12-20 21:00 "]
+)
 def test_other_ways_to_write_the_same_start(window, start):
     assert window.times({**WINDOW, "start": start})["start"] == "2026-12-20T21:00:00-05:00"
 
 
 def test_the_3down_request_is_worded_as_in_the_runbook(window):
-    assert mail.request(settings()) == (
-        "The Residential MITx system (lms.mitx.mit.edu, studio.mitx.mit.edu and staging.mitx.mit.edu) will be unavailable "
-        "starting at 9:00 PM EST on Sunday, December 20, 2026 for an estimated 4 hours while we perform routine upgrades. "
-        "If you have any questions please contact mitx-support@mit.edu"
+    assert (
+        mail.request(settings())
+        == "The Residential MITx system (lms.mitx.mit.edu, studio.mitx.mit.edu and"
+        " staging.mitx.mit.edu) will be unavailable starting at 9:00 PM EST on Sunday, December"
+        " 20, 2026 for an estimated 4 hours while we perform routine upgrades. If you have any"
+        " questions please contact mitx-support@mit.edu"
     )
 
 
@@ -118,12 +125,16 @@ def test_all_problems_come_in_one_error(window):
 
 def test_a_past_window_is_refused_until_it_is_over_and_not_before(window):
     assert window.times(WINDOW, now="2026-12-21T05:59:59Z")
-    with pytest.raises(CommandExecutionError, match="this window is past, it ended at 1:00 AM EST on Monday"):
+    with pytest.raises(
+        CommandExecutionError, match="this window is past, it ended at 1:00 AM EST on Monday"
+    ):
         window.times(WINDOW, now="2026-12-21T06:00:00Z")
 
 
 def test_nothing_to_announce_names_the_pillar_key(window):
-    with pytest.raises(CommandExecutionError, match="mitx:environments:mitx-production:window has no start"):
+    with pytest.raises(
+        CommandExecutionError, match="mitx:environments:mitx-production:window has no start"
+    ):
         window.upcoming(settings(start=None), now=NOW)
     assert window.upcoming(settings(), now=NOW)["start_utc"] == "2026-12-21T02:00:00Z"
 
@@ -136,7 +147,10 @@ def test_a_time_that_the_clocks_skip_is_refused(window):
 def test_a_time_that_the_clocks_show_twice_must_say_which(window):
     message = refused(window, start="2026-11-01 01:30")
     assert "2026-11-01T01:30-04:00 or 2026-11-01T01:30-05:00" in message
-    assert window.times({**WINDOW, "start": "2026-11-01T01:30-04:00"})["start_utc"] == "2026-11-01T05:30:00Z"
+    assert (
+        window.times({**WINDOW, "start": "2026-11-01T01:30-04:00"})["start_utc"]
+        == "2026-11-01T05:30:00Z"
+    )
     second = window.times({**WINDOW, "start": "2026-11-01T01:30-05:00"})
     assert second["start_utc"] == "2026-11-01T06:30:00Z"
     assert window.times({**WINDOW, **second}) == second
@@ -144,21 +158,32 @@ def test_a_time_that_the_clocks_show_twice_must_say_which(window):
 
 def test_four_hours_are_four_hours_over_both_clock_changes(window):
     autumn = window.times({**WINDOW, "start": "2026-10-31 23:00"})
-    assert (autumn["start_utc"], autumn["end_utc"]) == ("2026-11-01T03:00:00Z", "2026-11-01T07:00:00Z")
+    assert (autumn["start_utc"], autumn["end_utc"]) == (
+        "2026-11-01T03:00:00Z",
+        "2026-11-01T07:00:00Z",
+    )
     assert autumn["start_text"] == "11:00 PM EDT on Saturday, October 31, 2026"
     assert autumn["end_text"] == "2:00 AM EST on Sunday, November 1, 2026"
     spring = window.times({**WINDOW, "start": "2027-03-13 23:00"})
-    assert (spring["start_utc"], spring["end_utc"]) == ("2027-03-14T04:00:00Z", "2027-03-14T08:00:00Z")
+    assert (spring["start_utc"], spring["end_utc"]) == (
+        "2027-03-14T04:00:00Z",
+        "2027-03-14T08:00:00Z",
+    )
     assert spring["end_text"] == "4:00 AM EDT on Sunday, March 14, 2027"
 
 
 def test_midnight_and_noon_cannot_be_misread(window):
     times = window.times({**WINDOW, "start": "2026-12-21 00:00", "hours": 12})
-    assert times["start_text"] == "midnight (12:00 AM EST) at the beginning of Monday, December 21, 2026"
+    assert (
+        times["start_text"]
+        == "midnight (12:00 AM EST) at the beginning of Monday, December 21, 2026"
+    )
     assert times["end_text"] == "12:00 PM EST on Monday, December 21, 2026"
 
 
-@pytest.mark.parametrize(("hours", "text"), [(1, "1 hour"), (1.5, "1.5 hours"), ("2", "2 hours"), (0.25, "0.25 hours")])
+@pytest.mark.parametrize(
+    ("hours", "text"), [(1, "1 hour"), (1.5, "1.5 hours"), ("2", "2 hours"), (0.25, "0.25 hours")]
+)
 def test_lengths_read_as_people_say_them(window, hours, text):
     assert window.times({**WINDOW, "hours": hours})["hours_text"] == text
 
@@ -196,7 +221,9 @@ def test_outside_of_the_window_it_is_said_when_it_is_and_how_to_force(window):
 
 
 def test_forced_is_inside_with_and_without_a_window(window):
-    assert window.require_inside(settings(force=True), now=NOW)["start_utc"] == "2026-12-21T02:00:00Z"
+    assert (
+        window.require_inside(settings(force=True), now=NOW)["start_utc"] == "2026-12-21T02:00:00Z"
+    )
     assert window.require_inside(settings(start=None, force=True), now=NOW) == {}
     with pytest.raises(CommandExecutionError, match="No window is announced"):
         window.require_inside(settings(start=None), now=NOW)

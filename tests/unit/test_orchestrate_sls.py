@@ -1,4 +1,7 @@
-"""What only the night would tell of an SLS that nobody has run: a state that does not exist, a requisite on one."""
+"""
+What only the night would tell of an SLS that nobody has run: a state that does not exist, a
+requisite on one.
+"""
 
 import ast
 import pathlib
@@ -15,10 +18,16 @@ NAMED = re.compile(r"(mitx_\w+): (.+?)(?:' if | else |' }}|'? *$)")
 
 def functions(module):
     tree = ast.parse((ROOT / "_states" / f"{module}.py").read_text())
-    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    }
 
 
-@pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(ROOT / "orchestrate")) for path in FILES])
+@pytest.mark.parametrize(
+    "path", FILES, ids=[str(path.relative_to(ROOT / "orchestrate")) for path in FILES]
+)
 def test_every_state_and_every_requisite_exists(path):
     text = path.read_text()
     states = STATE.findall(text)

@@ -1,4 +1,7 @@
-"""The states of the fleets' hosts: what is compared, what a dry run does not do, who is left out, what a failure says."""
+"""
+The states of the fleets' hosts: what is compared, what a dry run does not do, who is left out, what
+a failure says.
+"""
 
 import functools
 import types
@@ -45,14 +48,18 @@ class World:
             "mitx_run.phases.statuses": lambda: self.record,
             "mitx_run.phases.touched": lambda: self.record,
             "mitx_run.phases.rolled_back": lambda: self.taken_back,
-            "mitx_hosts.services.status": lambda minions: {one: {"supervisor": {"lms_worker": self.worker}} for one in minions},
+            "mitx_hosts.services.status": lambda minions: {
+                one: {"supervisor": {"lms_worker": self.worker}} for one in minions
+            },
             "mitx_hosts.services.stop": lambda minions, parts=None: {},
             "mitx_run.journal.entries": lambda event=None: [
                 {"time": f"2026-12-20T{number:02d}", "event": name, **fields}
                 for number, (name, fields) in enumerate(self.journal)
                 if event in (None, name)
             ],
-            "mitx_run.phases.next_command": lambda: "salt-run state.orchestrate orchestrate.mitx.window",
+            "mitx_run.phases.next_command": lambda: (
+                "salt-run state.orchestrate orchestrate.mitx.window"
+            ),
             "mitx_run.record.pinned": lambda name: self.pinned.get(name),
             "mitx_run.record.pin": lambda name, value: self.pinned.update({name: value}),
             "mitx_run.journal.write": lambda event, **fields: self.journal.append((event, fields)),
@@ -72,7 +79,10 @@ class World:
 
     def shell(self, minions, command, **kwargs):
         """The depths said beforehand, the last of them for ever."""
-        return {one: str(self.depths.pop(0) if len(self.depths) > 1 else self.depths[0]) for one in minions}
+        return {
+            one: str(self.depths.pop(0) if len(self.depths) > 1 else self.depths[0])
+            for one in minions
+        }
 
     def wait_until(self, check, timeout, interval, what, waits_for=None):
         for _ in range(4):
@@ -93,7 +103,10 @@ class World:
         self.stand_in(function)
 
     def stand_in(self, function):
-        """From now on ``room.file.function`` is what ``answers`` says; ``called`` keeps its arguments, without the run."""
+        """
+        From now on ``room.file.function`` is what ``answers`` says; ``called`` keeps its arguments,
+        without the run.
+        """
 
         def call(*args, **kwargs):
             self.called.append((function, args))
@@ -116,12 +129,21 @@ def world(monkeypatch):
 
 @pytest.fixture
 def states(world):
-    """``states(test=False)``: the states over ``world``, with the real queues, backup, and choice of hosts."""
+    """
+    ``states(test=False)``: the states over ``world``, with the real queues, backup, and choice of
+    hosts.
+    """
 
     def loaded(test=False):
         run = a_run(world.settings, test)
         both = {**vars(states_services), **vars(states_hosts)}
-        return types.SimpleNamespace(**{name: functools.partial(value, run) for name, value in both.items() if callable(value)})
+        return types.SimpleNamespace(
+            **{
+                name: functools.partial(value, run)
+                for name, value in both.items()
+                if callable(value)
+            }
+        )
 
     return loaded
 
@@ -139,7 +161,10 @@ def test_a_dry_run_reads_and_forecasts(world, states):
     world.says("mitx_run.journal.rehearse", [f"minions stop: {WEB}"])
     ret = states(test=True).stopped("s")
     assert f"Would call: minions stop: {WEB}" in ret["comment"]
-    assert (ret["result"], ret["changes"]) == (None, {WEB: {"old": ["lms is RUNNING"], "new": "stopped"}})
+    assert (ret["result"], ret["changes"]) == (
+        None,
+        {WEB: {"old": ["lms is RUNNING"], "new": "stopped"}},
+    )
     assert world.asked("mitx_hosts.services.stop") == []
 
 
@@ -169,7 +194,16 @@ def test_a_leftover_of_an_earlier_upgrade_is_stopped_and_never_started(world, st
 
 
 @pytest.mark.parametrize(
-    "function", ["running", "configured", "restarted", "answering", "at_commit", "redeployed", "configured_only"]
+    "function",
+    [
+        "running",
+        "configured",
+        "restarted",
+        "answering",
+        "at_commit",
+        "redeployed",
+        "configured_only",
+    ],
 )
 def test_an_empty_fleet_is_no_success(world, states, function):
     world.fleet = []
@@ -179,7 +213,10 @@ def test_an_empty_fleet_is_no_success(world, states, function):
     assert "the fleet is empty" in ret["comment"]
 
 
-@pytest.mark.parametrize("function", ["stopped", "running", "drained", "migrated", "configured", "at_commit", "answering"])
+@pytest.mark.parametrize(
+    "function",
+    ["stopped", "running", "drained", "migrated", "configured", "at_commit", "answering"],
+)
 def test_a_dry_run_before_anything_is_recorded_is_no_failure(world, states, function):
     world.pinned.clear()
     ret = getattr(states(test=True), function)("x")
@@ -189,7 +226,10 @@ def test_a_dry_run_before_anything_is_recorded_is_no_failure(world, states, func
 
 def test_a_failure_below_fails_the_state_without_changes(world, states):
     world.says(
-        "mitx_hosts.services.stop", CommandExecutionError(f"stop: 1 of 2 minions did not do it (1 did):\n  - {WORKER}: no answer")
+        "mitx_hosts.services.stop",
+        CommandExecutionError(
+            f"stop: 1 of 2 minions did not do it (1 did):\n  - {WORKER}: no answer"
+        ),
     )
     ret = states().stopped("s")
     assert (ret["result"], ret["changes"]) == (False, {})
@@ -218,7 +258,9 @@ def test_a_queue_that_nobody_works_is_not_waited_for(world, states):
     world.depths, world.worker = [7, 0], "STOPPED"
     ret = states().drained("d")
     assert ret["result"] is False
-    assert f"7 jobs in the queue of {PURPOSE}, and no worker of the old fleet runs" in ret["comment"]
+    assert (
+        f"7 jobs in the queue of {PURPOSE}, and no worker of the old fleet runs" in ret["comment"]
+    )
     assert "pillar='{mitx: {drain: {waive: True}}}'" in ret["comment"]
 
 
@@ -302,12 +344,23 @@ def test_the_backup_comes_first_once_in_a_run_and_its_failure_ends_it(world, sta
     order = [
         name
         for name, _ in world.called
-        if name in ("mitx_hosts.services.stop", "mitx_run.nested.orchestrate", "mitx_hosts.migrations.migrate")
+        if name
+        in (
+            "mitx_hosts.services.stop",
+            "mitx_run.nested.orchestrate",
+            "mitx_hosts.migrations.migrate",
+        )
     ]
-    assert order[2:5] == ["mitx_hosts.services.stop", "mitx_run.nested.orchestrate", "mitx_hosts.migrations.migrate"]
+    assert order[2:5] == [
+        "mitx_hosts.services.stop",
+        "mitx_run.nested.orchestrate",
+        "mitx_hosts.migrations.migrate",
+    ]
 
 
-def test_after_a_rollback_the_site_was_written_to_so_an_earlier_backup_or_snapshot_does_not_count(world, states):
+def test_after_a_rollback_the_site_was_written_to_so_an_earlier_backup_or_snapshot_does_not_count(
+    world, states
+):
     world.unapplied = {PURPOSE: {"lms": ["app.0001"]}}
     world.settings["migrate"] |= {"before": "orchestrate.edx.backup", "snapshot_id": "rds:first"}
     world.says("mitx_hosts.migrations.migrate", world.unapplied)

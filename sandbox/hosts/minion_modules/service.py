@@ -2,9 +2,9 @@
 The ``service`` functions of a sandbox host
 ===========================================
 
-Stands in for systemd (minion configuration: ``module_dirs``, which go before Salt's own): asks the host's ``init`` over its
-socket, which the host's ``host.json`` beside the minion's configuration names. Every function raises
-``CommandExecutionError`` when init does not answer.
+Stands in for systemd (minion configuration: ``module_dirs``, which go before Salt's own): asks the
+host's ``init`` over its socket, which the host's ``host.json`` beside the minion's configuration
+names. Every function raises ``CommandExecutionError`` when init does not answer.
 """
 
 import json
@@ -57,7 +57,8 @@ def restart(name):
 
 def status(name, sig=None):
     """
-    Return whether a unit runs; ``False`` also for one that does not exist, as systemd's module does.
+    Return whether a unit runs; ``False`` also for one that does not exist, as systemd's module
+    does.
 
     CLI Example:
 
@@ -212,7 +213,9 @@ def _ask(what, unit=None):
             connection.sendall(json.dumps({"do": what, "unit": unit}).encode() + b"\n")
             said = json.loads(connection.makefile().readline())
     except (OSError, ValueError) as err:
-        raise CommandExecutionError(f"{what} {unit or 'units'}: init does not answer on {path}: {err}") from err
+        raise CommandExecutionError(
+            f"{what} {unit or 'units'}: init does not answer on {path}: {err}"
+        ) from err
     if "error" in said:
         raise CommandExecutionError(f"{what} {unit}: {said['error']}")
     return said["units"]

@@ -22,7 +22,9 @@ def get(name):
         salt-call boto_elb.get edx-next-residential-live-mitx-q
     """
     try:
-        return _client("elb").describe_load_balancers(LoadBalancerNames=[name])["LoadBalancerDescriptions"][0]
+        return _client("elb").describe_load_balancers(LoadBalancerNames=[name])[
+            "LoadBalancerDescriptions"
+        ][0]
     except botocore.exceptions.ClientError as err:
         if err.response["Error"]["Code"] in ("LoadBalancerNotFound", "AccessPointNotFound"):
             return None
@@ -40,12 +42,15 @@ def create(name, listeners, subnets, tags=None):
         salt-call boto_elb.create <name> listeners='[…]' subnets='[subnet-1]'
     """
     tags = [{"Key": key, "Value": str(value)} for key, value in sorted((tags or {}).items())]
-    _client("elb").create_load_balancer(LoadBalancerName=name, Listeners=listeners, Subnets=subnets, Tags=tags)
+    _client("elb").create_load_balancer(
+        LoadBalancerName=name, Listeners=listeners, Subnets=subnets, Tags=tags
+    )
 
 
 def set_health_check(name, health_check):
     """
-    Set the health check. health_check: ``{target, interval, timeout, unhealthy_threshold, healthy_threshold}``, seconds.
+    Set the health check. health_check: ``{target, interval, timeout, unhealthy_threshold,
+    healthy_threshold}``, seconds.
 
     CLI Example:
 
@@ -53,7 +58,9 @@ def set_health_check(name, health_check):
 
         salt-call boto_elb.set_health_check <name> '{target: HTTPS:443/heartbeat, …}'
     """
-    _client("elb").configure_health_check(LoadBalancerName=name, HealthCheck=wanted_health_check(health_check))
+    _client("elb").configure_health_check(
+        LoadBalancerName=name, HealthCheck=wanted_health_check(health_check)
+    )
 
 
 def wanted_health_check(health_check):
@@ -100,7 +107,9 @@ def set_draining(name, timeout):
         salt-call boto_elb.set_draining <name> 300
     """
     attributes = {"ConnectionDraining": {"Enabled": True, "Timeout": timeout}}
-    _client("elb").modify_load_balancer_attributes(LoadBalancerName=name, LoadBalancerAttributes=attributes)
+    _client("elb").modify_load_balancer_attributes(
+        LoadBalancerName=name, LoadBalancerAttributes=attributes
+    )
 
 
 def register_instances(name, instances):
@@ -144,7 +153,7 @@ def set_cname(zone, name, target, ttl):
 
     .. code-block:: bash
 
-        salt-call boto_elb.set_cname mitx.mit.edu. lms.mitx.mit.edu <name>.us-east-1.elb.amazonaws.com 60
+        salt-call boto_elb.set_cname mitx.mit.edu. lms.mitx.mit.edu <name>.elb.amazonaws.com 60
     """
     record = {"Name": name, "Type": "CNAME", "TTL": ttl, "ResourceRecords": [{"Value": target}]}
     change = {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}]}
@@ -153,7 +162,9 @@ def set_cname(zone, name, target, ttl):
 
 def _zone_id(zone):
     name = zone.rstrip(".") + "."
-    for found in _client("route53").list_hosted_zones_by_name(DNSName=name, MaxItems="1")["HostedZones"]:
+    for found in _client("route53").list_hosted_zones_by_name(DNSName=name, MaxItems="1")[
+        "HostedZones"
+    ]:
         if found["Name"] == name:
             return found["Id"].rpartition("/")[2]
     raise CommandExecutionError(f"there is no hosted zone {name}")

@@ -32,7 +32,11 @@ def get_subnet_ids(name):
         salt-call boto_vpc.get_subnet_ids 'MITx QA'
     """
     vpc = get_id(name)
-    found = _client().describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"] if vpc else []
+    found = (
+        _client().describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["Subnets"]
+        if vpc
+        else []
+    )
     return sorted(subnet["SubnetId"] for subnet in found)
 
 

@@ -14,8 +14,9 @@ def __virtual__():
 
 def snapshot_created(name, ami_name, instance_name, wait_until_available=True):
     """
-    Create an image of an instance. As in the original, an image of that name does not stop another one, and nothing
-    waits for it (``wait_until_available`` must be false here: that is the only way it is called).
+    Create an image of an instance. As in the original, an image of that name does not stop another
+    one, and nothing waits for it (``wait_until_available`` must be false here: that is the only way
+    it is called).
 
     .. code-block:: yaml
 

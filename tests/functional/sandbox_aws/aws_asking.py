@@ -7,16 +7,24 @@ import pytest
 
 OURS = "saltext-mitx"
 ONCE = {"total_max_attempts": 1}
-LISTENERS = [{"Protocol": "HTTPS", "LoadBalancerPort": 443, "InstanceProtocol": "HTTPS", "InstancePort": 443}]
-# A test that looks at something unfinished makes it last for ever, and then ends it: no race with a slow machine.
+LISTENERS = [
+    {"Protocol": "HTTPS", "LoadBalancerPort": 443, "InstanceProtocol": "HTTPS", "InstancePort": 443}
+]
+# A test that looks at something unfinished makes it last for ever, and then ends it: no race with a
+# slow machine.
 FOR_EVER = 3600
-TIMES = dict.fromkeys(("drain", "ami_pending", "dns_sync", "invalidation", "distribution", "instance_pending"), 0)
+TIMES = dict.fromkeys(
+    ("drain", "ami_pending", "dns_sync", "invalidation", "distribution", "instance_pending"), 0
+)
 TIMES |= {"health_interval": 0.02, "health_healthy": 2, "health_unhealthy": 2}
 
 
 def cname(action, name, *values, ttl=60, kind="CNAME"):
     records = [{"Value": value} for value in values]
-    return {"Action": action, "ResourceRecordSet": {"Name": name, "Type": kind, "TTL": ttl, "ResourceRecords": records}}
+    return {
+        "Action": action,
+        "ResourceRecordSet": {"Name": name, "Type": kind, "TTL": ttl, "ResourceRecords": records},
+    }
 
 
 def ids(answer):

@@ -38,10 +38,14 @@ def aws(process):
 def zone(aws):
     """A hosted zone with lms on the ELB; returns its id and a function that changes it."""
     route53 = aws.client("route53", OURS)
-    zone_id = route53.create_hosted_zone(Name="mitx.mit.edu", CallerReference="1")["HostedZone"]["Id"].split("/")[-1]
+    zone_id = route53.create_hosted_zone(Name="mitx.mit.edu", CallerReference="1")["HostedZone"][
+        "Id"
+    ].split("/")[-1]
 
     def change(*changes):
-        return route53.change_resource_record_sets(HostedZoneId=zone_id, ChangeBatch={"Changes": list(changes)})
+        return route53.change_resource_record_sets(
+            HostedZoneId=zone_id, ChangeBatch={"Changes": list(changes)}
+        )
 
     change(cname("UPSERT", "lms.mitx.mit.edu.", "elb.amazonaws.com"))
     return zone_id, change
@@ -66,10 +70,17 @@ def launched(aws):
 def balancer(aws):
     """A classic load balancer that drains; returns functions of its API with its name filled in."""
     elb = aws.client("elb", OURS)
-    elb.create_load_balancer(LoadBalancerName="edx", Listeners=LISTENERS, AvailabilityZones=["us-east-1a"])
+    elb.create_load_balancer(
+        LoadBalancerName="edx", Listeners=LISTENERS, AvailabilityZones=["us-east-1a"]
+    )
     attributes = {"ConnectionDraining": {"Enabled": True, "Timeout": 120}}
     elb.modify_load_balancer_attributes(LoadBalancerName="edx", LoadBalancerAttributes=attributes)
-    assert elb.describe_load_balancer_attributes(LoadBalancerName="edx")["LoadBalancerAttributes"].items() >= attributes.items()
+    assert (
+        elb.describe_load_balancer_attributes(LoadBalancerName="edx")[
+            "LoadBalancerAttributes"
+        ].items()
+        >= attributes.items()
+    )
 
     class Balancer:
         def ask(self, operation, *instances):
@@ -84,17 +95,25 @@ def balancer(aws):
 
         def states(self, *instances):
             states = self.ask("describe_instance_health", *instances)["InstanceStates"]
-            return {s["InstanceId"]: (s["State"], s["ReasonCode"], s["Description"]) for s in states}
+            return {
+                s["InstanceId"]: (s["State"], s["ReasonCode"], s["Description"]) for s in states
+            }
 
         def members(self):
-            return ids(elb.describe_load_balancers(LoadBalancerNames=["edx"])["LoadBalancerDescriptions"][0])
+            return ids(
+                elb.describe_load_balancers(LoadBalancerNames=["edx"])["LoadBalancerDescriptions"][
+                    0
+                ]
+            )
 
     return Balancer()
 
 
 @pytest.fixture
 def distribution(aws):
-    """A maintenance distribution as the package wants it: (its client, its configuration, its id)."""
+    """
+    A maintenance distribution as the package wants it: (its client, its configuration, its id).
+    """
     client = aws.client("cloudfront", OURS)
     config = {
         "CallerReference": "1",
@@ -114,8 +133,22 @@ def distribution(aws):
         },
         "CustomErrorResponses": {
             "Quantity": 1,
-            "Items": [{"ErrorCode": 403, "ResponsePagePath": "/index.html", "ResponseCode": "503", "ErrorCachingMinTTL": 5}],
+            "Items": [
+                {
+                    "ErrorCode": 403,
+                    "ResponsePagePath": "/index.html",
+                    "ResponseCode": "503",
+                    "ErrorCachingMinTTL": 5,
+                }
+            ],
         },
-        "DefaultCacheBehavior": {"TargetOriginId": "s3", "ViewerProtocolPolicy": "redirect-to-https"},
+        "DefaultCacheBehavior": {
+            "TargetOriginId": "s3",
+            "ViewerProtocolPolicy": "redirect-to-https",
+        },
     }
-    return client, config, client.create_distribution(DistributionConfig=config)["Distribution"]["Id"]
+    return (
+        client,
+        config,
+        client.create_distribution(DistributionConfig=config)["Distribution"]["Id"],
+    )

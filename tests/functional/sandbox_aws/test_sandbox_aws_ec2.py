@@ -25,26 +25,38 @@ def test_image_has_the_disk_of_its_instance_and_is_pending_for_a_while(aws, laun
     assert (copy / "edx" / "current" / "release").read_text() == "koa"
     assert sorted(path.name for path in copy.iterdir()) == ["edx"]
     assert image(aws, image_id)["State"] == "pending"
-    said = refused("InvalidAMIID.Unavailable", 400, ec2.run_instances, ImageId=image_id, MinCount=1, MaxCount=1)
+    said = refused(
+        "InvalidAMIID.Unavailable", 400, ec2.run_instances, ImageId=image_id, MinCount=1, MaxCount=1
+    )
     assert image_id in said
-    available = [{"Name": "name", "Values": ["edxapp_v1"]}, {"Name": "state", "Values": ["available"]}]
+    available = [
+        {"Name": "name", "Values": ["edxapp_v1"]},
+        {"Name": "state", "Values": ["available"]},
+    ]
     assert ec2.describe_images(Filters=available)["Images"] == []
     aws.settings(ami_pending=0)
     assert len(ec2.describe_images(Filters=available)["Images"]) == 1
-    assert ec2.run_instances(ImageId=image_id, MinCount=1, MaxCount=1)["Instances"][0]["ImageId"] == image_id
+    assert (
+        ec2.run_instances(ImageId=image_id, MinCount=1, MaxCount=1)["Instances"][0]["ImageId"]
+        == image_id
+    )
 
 
 def test_image_takes_its_time(aws, launched):
     aws.settings(ami_pending=0.3)
     begun = time.monotonic()
-    image_id = aws.client("ec2", OURS).create_image(InstanceId=launched()[0], Name="edxapp_v1")["ImageId"]
+    image_id = aws.client("ec2", OURS).create_image(InstanceId=launched()[0], Name="edxapp_v1")[
+        "ImageId"
+    ]
     until(lambda: image(aws, image_id)["State"], "available")
     assert time.monotonic() - begun >= 0.3
 
 
 def test_image_that_fails_stays_failed(aws, launched):
     aws.fault(operation="create_image", outcome="failed")
-    image_id = aws.client("ec2", OURS).create_image(InstanceId=launched()[0], Name="edxapp_v1")["ImageId"]
+    image_id = aws.client("ec2", OURS).create_image(InstanceId=launched()[0], Name="edxapp_v1")[
+        "ImageId"
+    ]
     assert image(aws, image_id)["State"] == "failed"
     aws.clear_faults()
     assert image(aws, image_id)["State"] == "failed"
@@ -54,8 +66,12 @@ def test_image_that_fails_stays_failed(aws, launched):
 def test_image_names_are_unique_and_unknown_images_cannot_be_launched(aws, launched):
     ec2, instance = aws.client("ec2", OURS), launched()[0]
     ec2.create_image(InstanceId=instance, Name="edxapp_v1")
-    refused("InvalidAMIName.Duplicate", 400, ec2.create_image, InstanceId=instance, Name="edxapp_v1")
-    refused("InvalidAMIID.NotFound", 400, ec2.run_instances, ImageId="ami-none", MinCount=1, MaxCount=1)
+    refused(
+        "InvalidAMIName.Duplicate", 400, ec2.create_image, InstanceId=instance, Name="edxapp_v1"
+    )
+    refused(
+        "InvalidAMIID.NotFound", 400, ec2.run_instances, ImageId="ami-none", MinCount=1, MaxCount=1
+    )
 
 
 def state(aws, instance):
@@ -79,8 +95,15 @@ def test_address_is_where_the_host_listens(aws, launched):
     ec2 = aws.client("ec2", OURS)
 
     def listening(address):
-        found = ec2.describe_instances(Filters=[{"Name": "private-ip-address", "Values": [address]}])["Reservations"]
-        return [i["InstanceId"] for held in found for i in held["Instances"] if i["PrivateIpAddress"] == address]
+        found = ec2.describe_instances(
+            Filters=[{"Name": "private-ip-address", "Values": [address]}]
+        )["Reservations"]
+        return [
+            i["InstanceId"]
+            for held in found
+            for i in held["Instances"]
+            if i["PrivateIpAddress"] == address
+        ]
 
     assert listening("127.9.8.7") == [instance]
     ec2.terminate_instances(InstanceIds=[instance, without_host])
@@ -106,10 +129,17 @@ def test_image_whose_disk_cannot_be_copied_is_not_there(aws, launched):
 def test_termination_is_all_or_nothing_and_leaves_them_listed(aws, launched):
     ec2 = aws.client("ec2", OURS)
     free, protected = launched()[0], launched(DisableApiTermination=True)[0]
-    said = refused("OperationNotPermitted", 400, ec2.terminate_instances, InstanceIds=[free, protected])
+    said = refused(
+        "OperationNotPermitted", 400, ec2.terminate_instances, InstanceIds=[free, protected]
+    )
     assert protected in said
     assert state(aws, free) == "running"
-    refused("InvalidInstanceID.NotFound", 400, ec2.terminate_instances, InstanceIds=[free, "i-0123456789abcdef0"])
+    refused(
+        "InvalidInstanceID.NotFound",
+        400,
+        ec2.terminate_instances,
+        InstanceIds=[free, "i-0123456789abcdef0"],
+    )
     assert state(aws, free) == "running"
     ec2.terminate_instances(InstanceIds=[free])
     assert state(aws, free) == "terminated"

@@ -15,11 +15,18 @@ from cryptography.x509.oid import NameOID
 
 IN_SERVICE = ("InService", "N/A", "N/A")
 REGISTERING = ("OutOfService", "ELB", "Instance registration is still in progress.")
-NOT_REGISTERED = ("OutOfService", "Instance", "Instance is not currently registered with the LoadBalancer.")
+NOT_REGISTERED = (
+    "OutOfService",
+    "Instance",
+    "Instance is not currently registered with the LoadBalancer.",
+)
 RECOVERING = (
     "OutOfService",
     "Instance",
-    "Instance has not passed the configured HealthyThreshold number of health checks consecutively.",
+    (
+        "Instance has not passed the configured HealthyThreshold number of health checks"
+        " consecutively."
+    ),
 )
 DRAINING = ("InService", "N/A", "Instance deregistration currently in progress.")
 FAILED = (
@@ -48,8 +55,14 @@ def test_new_load_balancer_has_a_health_check(aws, balancer):
         ("describe_load_balancers", {"LoadBalancerNames": ["edx", "none"]}),
         ("describe_instance_health", {"LoadBalancerName": "none"}),
         ("describe_load_balancer_attributes", {"LoadBalancerName": "none"}),
-        ("register_instances_with_load_balancer", {"LoadBalancerName": "none", "Instances": [{"InstanceId": "i-1"}]}),
-        ("deregister_instances_from_load_balancer", {"LoadBalancerName": "none", "Instances": [{"InstanceId": "i-1"}]}),
+        (
+            "register_instances_with_load_balancer",
+            {"LoadBalancerName": "none", "Instances": [{"InstanceId": "i-1"}]},
+        ),
+        (
+            "deregister_instances_from_load_balancer",
+            {"LoadBalancerName": "none", "Instances": [{"InstanceId": "i-1"}]},
+        ),
     ],
 )
 def test_missing_load_balancer_is_always_the_same_error(aws, balancer, operation, parameters):
@@ -76,7 +89,9 @@ def test_one_bad_instance_registers_and_deregisters_nobody(aws, balancer, launch
     assert balancer.members() == [member]
 
 
-def test_instance_comes_into_service_after_enough_checks_and_leaves_after_enough_failures(aws, balancer, launched):
+def test_instance_comes_into_service_after_enough_checks_and_leaves_after_enough_failures(
+    aws, balancer, launched
+):
     aws.settings(health_interval=FOR_EVER)
     instance = launched()[0]
     aws.health({instance: True})
@@ -92,7 +107,9 @@ def test_instance_comes_into_service_after_enough_checks_and_leaves_after_enough
     aws.settings(health_healthy=2)
     until(balancer.states, {instance: IN_SERVICE})
     aws.client("ec2").stop_instances(InstanceIds=[instance])
-    assert balancer.states() == {instance: ("OutOfService", "Instance", "Instance is in stopped state.")}
+    assert balancer.states() == {
+        instance: ("OutOfService", "Instance", "Instance is in stopped state.")
+    }
 
 
 def test_health_answers_only_for_those_that_exist(aws, balancer, launched):
@@ -101,7 +118,9 @@ def test_health_answers_only_for_those_that_exist(aws, balancer, launched):
     aws.client("ec2").terminate_instances(InstanceIds=[gone])
     assert list(balancer.states()) == [member]
     assert balancer.states(stranger, gone) == {stranger: NOT_REGISTERED}
-    assert "i-0123456789abcdef0" in refused("InvalidInstance", 400, balancer.states, member, "i-0123456789abcdef0")
+    assert "i-0123456789abcdef0" in refused(
+        "InvalidInstance", 400, balancer.states, member, "i-0123456789abcdef0"
+    )
 
 
 def test_draining_takes_its_time(aws, balancer, launched):
@@ -163,8 +182,14 @@ def host(tmp_path):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "host")])
     now = datetime.datetime.now(datetime.timezone.utc)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    builder = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    )
+    builder = (
+        builder.serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+    )
     plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     pem = key.private_bytes(serialization.Encoding.PEM, *plain)
     pem += builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
@@ -184,12 +209,20 @@ def host(tmp_path):
 
 def test_health_is_what_the_host_answers(aws, balancer, launched, host):
     server, handler = host
-    check = {"Target": "HTTPS:443/heartbeat", "Interval": 30, "Timeout": 5, "UnhealthyThreshold": 2, "HealthyThreshold": 3}
+    check = {
+        "Target": "HTTPS:443/heartbeat",
+        "Interval": 30,
+        "Timeout": 5,
+        "UnhealthyThreshold": 2,
+        "HealthyThreshold": 3,
+    }
     aws.client("elb").configure_health_check(LoadBalancerName="edx", HealthCheck=check)
     instance, silent = launched(2)
     folder = aws.folder / "hosts" / instance
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "host.json").write_text(json.dumps({"address": "127.0.0.1", "port": server.server_port, "state": "running"}))
+    (folder / "host.json").write_text(
+        json.dumps({"address": "127.0.0.1", "port": server.server_port, "state": "running"})
+    )
     aws.settings(health_healthy=None)  # the load balancer's own
     balancer.register(instance, silent)
     until(balancer.states, {instance: IN_SERVICE, silent: FAILED})

@@ -8,7 +8,14 @@ from aws_asking import ONCE, OURS, refused, until
 
 
 def test_error_hits_only_the_calls_that_it_is_meant_for(aws):
-    fault = {"service": "sts", "agent": OURS, "error": "Throttling", "status": 400, "after": 1, "times": 2}
+    fault = {
+        "service": "sts",
+        "agent": OURS,
+        "error": "Throttling",
+        "status": 400,
+        "after": 1,
+        "times": 2,
+    }
     fault_id = aws.fault(**fault)["id"]
     ours, other = (aws.client("sts", agent, retries=ONCE) for agent in (OURS, "sandbox-cloud"))
     ours.get_caller_identity()
@@ -23,7 +30,11 @@ def test_error_hits_only_the_calls_that_it_is_meant_for(aws):
 
 def test_error_matches_parameters_and_means_that_nothing_was_done(aws, balancer, launched):
     first, second = launched(2)
-    aws.fault(operation="register_instances_with_load_balancer", parameters={"Instances": f"*{second}*"}, error="Throttling")
+    aws.fault(
+        operation="register_instances_with_load_balancer",
+        parameters={"Instances": f"*{second}*"},
+        error="Throttling",
+    )
     balancer.register(first)
     aws_elb = aws.client("elb", OURS, retries=ONCE)
     call = functools.partial(aws_elb.register_instances_with_load_balancer, LoadBalancerName="edx")
@@ -49,7 +60,9 @@ def test_the_sandbox_itself_is_spared_unless_it_is_named(aws):
         ("acm", "list_certificates", {}, "ThrottlingException", 400),
     ],
 )
-def test_error_reads_as_aws_words_it_in_every_protocol(aws, service, operation, parameters, code, status):
+def test_error_reads_as_aws_words_it_in_every_protocol(
+    aws, service, operation, parameters, code, status
+):
     aws.fault(service=service, error=code, message="slow down")
     client = aws.client(service, OURS, retries=ONCE)
     assert refused(code, status, getattr(client, operation), **parameters) == "slow down"
@@ -74,7 +87,9 @@ def test_late_answer_is_a_read_timeout_whatever_was_applied(aws, applied, bucket
 @pytest.mark.parametrize(("when", "buckets"), [("after", ["upgrading"]), ("before", [])])
 def test_dropped_connection_before_or_after_the_call_was_applied(aws, when, buckets):
     aws.fault(write=True, reset=when)
-    with pytest.raises((botocore.exceptions.ConnectionClosedError, botocore.exceptions.EndpointConnectionError)):
+    with pytest.raises(
+        (botocore.exceptions.ConnectionClosedError, botocore.exceptions.EndpointConnectionError)
+    ):
         aws.client("s3", OURS, retries=ONCE).create_bucket(Bucket="upgrading")
     assert [b["Name"] for b in aws.client("s3").list_buckets()["Buckets"]] == buckets
     assert (aws.calls()[0]["status"], aws.calls()[0]["code"]) == (None, "ConnectionReset")

@@ -7,14 +7,35 @@ from aws_asking import OURS, refused
 
 def test_log_tells_who_did_what_and_how_it_ended(aws):
     aws.client("s3", OURS).create_bucket(Bucket="upgrading")
-    aws.client("s3", "sandbox-cloud").put_object(Bucket="upgrading", Key="index.html", Body=b"x" * 1000)
+    aws.client("s3", "sandbox-cloud").put_object(
+        Bucket="upgrading", Key="index.html", Body=b"x" * 1000
+    )
     refused("404", 404, aws.client("s3", OURS).head_object, Bucket="upgrading", Key="none")
     create, put, head = aws.calls()
     assert put.pop("time").endswith("Z")
-    assert put.pop("parameters").items() >= {"Bucket": "upgrading", "Key": "index.html", "Body": "<1000 bytes>"}.items()
-    expected = {"service": "s3", "operation": "put_object", "status": 200, "code": None, "agent": "sandbox-cloud", "write": True}
+    assert (
+        put.pop("parameters").items()
+        >= {
+            "Bucket": "upgrading",
+            "Key": "index.html",
+            "Body": "<1000 bytes>",
+        }.items()
+    )
+    expected = {
+        "service": "s3",
+        "operation": "put_object",
+        "status": 200,
+        "code": None,
+        "agent": "sandbox-cloud",
+        "write": True,
+    }
     assert put == expected
-    assert (head["operation"], head["status"], head["code"], head["write"]) == ("head_object", 404, "404", False)
+    assert (head["operation"], head["status"], head["code"], head["write"]) == (
+        "head_object",
+        404,
+        "404",
+        False,
+    )
     assert aws.calls(agent=OURS, writes=True) == [create]
     assert aws.calls(writes=False) == [head]
 
@@ -39,6 +60,6 @@ def test_log_names_operations_as_boto3_does_in_every_protocol(aws, zone, launche
     ]:
         aws.clear_calls()
         getattr(aws.client(service, OURS), operation)(**parameters)
-        assert [(c["service"], c["operation"], c["parameters"], c["write"]) for c in aws.calls()] == [
-            (service, operation, parameters, False)
-        ]
+        assert [
+            (c["service"], c["operation"], c["parameters"], c["write"]) for c in aws.calls()
+        ] == [(service, operation, parameters, False)]

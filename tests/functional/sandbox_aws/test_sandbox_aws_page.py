@@ -40,7 +40,14 @@ def test_alias_lives_on_one_distribution_and_updates_need_the_latest(aws, distri
     etag = client.get_distribution_config(Id=own)["ETag"]
     client.update_distribution(Id=own, IfMatch=etag, DistributionConfig=config | {"Comment": "new"})
     assert client.get_distribution(Id=own)["Distribution"]["DistributionConfig"]["Comment"] == "new"
-    refused("PreconditionFailed", 412, client.update_distribution, Id=own, IfMatch=etag, DistributionConfig=config)
+    refused(
+        "PreconditionFailed",
+        412,
+        client.update_distribution,
+        Id=own,
+        IfMatch=etag,
+        DistributionConfig=config,
+    )
     refused("NoSuchDistribution", 404, client.get_distribution, Id="ENONE")
 
 
@@ -50,12 +57,21 @@ def test_invalidation_completes_after_a_while_and_can_be_stuck(aws, distribution
     aws.settings(invalidation=FOR_EVER)
     first = client.create_invalidation(DistributionId=own, InvalidationBatch=batch)["Invalidation"]
     assert first["Status"] == "InProgress"
-    assert client.create_invalidation(DistributionId=own, InvalidationBatch=batch)["Invalidation"]["Id"] == first["Id"]
+    assert (
+        client.create_invalidation(DistributionId=own, InvalidationBatch=batch)["Invalidation"][
+            "Id"
+        ]
+        == first["Id"]
+    )
     aws.fault(operation="create_invalidation", outcome="pending")
-    stuck = client.create_invalidation(DistributionId=own, InvalidationBatch=batch | {"CallerReference": "2"})["Invalidation"]
+    stuck = client.create_invalidation(
+        DistributionId=own, InvalidationBatch=batch | {"CallerReference": "2"}
+    )["Invalidation"]
 
     def status(invalidation):
-        return client.get_invalidation(DistributionId=own, Id=invalidation["Id"])["Invalidation"]["Status"]
+        return client.get_invalidation(DistributionId=own, Id=invalidation["Id"])["Invalidation"][
+            "Status"
+        ]
 
     aws.settings(invalidation=0)
     assert status(first) == "Completed"
@@ -69,12 +85,21 @@ def test_object_has_an_etag_and_versions(aws):
     s3 = aws.client("s3", OURS)
     s3.create_bucket(Bucket="upgrading")
     s3.put_bucket_versioning(Bucket="upgrading", VersioningConfiguration={"Status": "Enabled"})
-    old = s3.put_object(Bucket="upgrading", Key="index.html", Body=b"old", CacheControl="no-cache, max-age=0")
-    new = s3.put_object(Bucket="upgrading", Key="index.html", Body=b"new", CacheControl="no-cache, max-age=0")
+    old = s3.put_object(
+        Bucket="upgrading", Key="index.html", Body=b"old", CacheControl="no-cache, max-age=0"
+    )
+    new = s3.put_object(
+        Bucket="upgrading", Key="index.html", Body=b"new", CacheControl="no-cache, max-age=0"
+    )
     head = s3.head_object(Bucket="upgrading", Key="index.html")
     assert (head["ETag"], head["VersionId"]) == (new["ETag"], new["VersionId"])
     assert (head["CacheControl"], head["ContentLength"]) == ("no-cache, max-age=0", 3)
-    assert s3.get_object(Bucket="upgrading", Key="index.html", VersionId=old["VersionId"])["Body"].read() == b"old"
+    assert (
+        s3.get_object(Bucket="upgrading", Key="index.html", VersionId=old["VersionId"])[
+            "Body"
+        ].read()
+        == b"old"
+    )
     aws.fault(operation="head_object", error="", status=403)
     refused("403", 403, s3.head_object, Bucket="upgrading", Key="index.html")
 
@@ -82,7 +107,9 @@ def test_object_has_an_etag_and_versions(aws):
 def test_certificate_tells_its_names_and_its_end(aws):
     acm = aws.client("acm", OURS)
     names = ["lms.mitx.mit.edu", "studio.mitx.mit.edu", "*.mitx.mit.edu"]
-    arn = acm.request_certificate(DomainName=names[0], SubjectAlternativeNames=names)["CertificateArn"]
+    arn = acm.request_certificate(DomainName=names[0], SubjectAlternativeNames=names)[
+        "CertificateArn"
+    ]
     found = acm.describe_certificate(CertificateArn=arn)["Certificate"]
     assert sorted(found["SubjectAlternativeNames"]) == sorted(names)
     assert found["NotAfter"] > datetime.datetime.now(datetime.timezone.utc)

@@ -5,8 +5,14 @@ from aws_asking import FOR_EVER, OURS, cname, refused
 
 
 def records(aws, zone_id, agent=OURS):
-    answer = aws.client("route53", agent).list_resource_record_sets(HostedZoneId=zone_id)["ResourceRecordSets"]
-    return {(r["Name"], r["Type"]): [v["Value"] for v in r["ResourceRecords"]] for r in answer if r["Type"] not in ("NS", "SOA")}
+    answer = aws.client("route53", agent).list_resource_record_sets(HostedZoneId=zone_id)[
+        "ResourceRecordSets"
+    ]
+    return {
+        (r["Name"], r["Type"]): [v["Value"] for v in r["ResourceRecords"]]
+        for r in answer
+        if r["Type"] not in ("NS", "SOA")
+    }
 
 
 LMS = ("lms.mitx.mit.edu.", "CNAME")
@@ -15,17 +21,35 @@ LMS = ("lms.mitx.mit.edu.", "CNAME")
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (cname("DELETE", "lms.mitx.mit.edu", "other.amazonaws.com"), "values provided do not match the current values"),
-        (cname("DELETE", "lms.mitx.mit.edu", "elb.amazonaws.com", ttl=61), "do not match the current values"),
+        (
+            cname("DELETE", "lms.mitx.mit.edu", "other.amazonaws.com"),
+            "values provided do not match the current values",
+        ),
+        (
+            cname("DELETE", "lms.mitx.mit.edu", "elb.amazonaws.com", ttl=61),
+            "do not match the current values",
+        ),
         (cname("DELETE", "none.mitx.mit.edu", "elb.amazonaws.com"), "but it was not found"),
         (cname("CREATE", "lms.mitx.mit.edu", "x.cloudfront.net"), "but it already exists"),
-        (cname("UPSERT", "lms.example.com", "x.cloudfront.net"), "is not permitted in zone mitx.mit.edu."),
-        (cname("UPSERT", "notmitx.mit.edu", "x.cloudfront.net"), "is not permitted in zone mitx.mit.edu."),
+        (
+            cname("UPSERT", "lms.example.com", "x.cloudfront.net"),
+            "is not permitted in zone mitx.mit.edu.",
+        ),
+        (
+            cname("UPSERT", "notmitx.mit.edu", "x.cloudfront.net"),
+            "is not permitted in zone mitx.mit.edu.",
+        ),
         (cname("UPSERT", "mitx.mit.edu", "x.cloudfront.net"), "not permitted at apex"),
         (cname("UPSERT", "a b.mitx.mit.edu", "x.cloudfront.net"), "UnsupportedCharacter"),
-        (cname("UPSERT", "lms.mitx.mit.edu", "10.0.0.1", kind="A"), "conflicting RRSet of type CNAME"),
+        (
+            cname("UPSERT", "lms.mitx.mit.edu", "10.0.0.1", kind="A"),
+            "conflicting RRSet of type CNAME",
+        ),
         (cname("UPSERT", "studio.mitx.mit.edu", "y.cloudfront.net"), "invalid set of changes"),
-        (cname("UPSERT", "preview.mitx.mit.edu", "a.example.com", "b.example.com"), "more than one value"),
+        (
+            cname("UPSERT", "preview.mitx.mit.edu", "a.example.com", "b.example.com"),
+            "more than one value",
+        ),
     ],
 )
 def test_one_bad_change_refuses_the_whole_batch(aws, zone, bad, said):
@@ -37,14 +61,23 @@ def test_one_bad_change_refuses_the_whole_batch(aws, zone, bad, said):
 
 def test_batch_changes_a_type_when_the_old_record_goes_first(aws, zone):
     zone_id, change = zone
-    change(cname("DELETE", "lms.mitx.mit.edu.", "elb.amazonaws.com"), cname("CREATE", "LMS.mitx.mit.edu", "10.0.0.1", kind="A"))
+    change(
+        cname("DELETE", "lms.mitx.mit.edu.", "elb.amazonaws.com"),
+        cname("CREATE", "LMS.mitx.mit.edu", "10.0.0.1", kind="A"),
+    )
     assert records(aws, zone_id) == {("lms.mitx.mit.edu.", "A"): ["10.0.0.1"]}
 
 
 def test_unknown_zone_and_change(aws, zone):
     route53 = aws.client("route53", OURS)
     batch = {"Changes": [cname("UPSERT", "lms.mitx.mit.edu", "x.cloudfront.net")]}
-    refused("NoSuchHostedZone", 404, route53.change_resource_record_sets, HostedZoneId="ZNONE", ChangeBatch=batch)
+    refused(
+        "NoSuchHostedZone",
+        404,
+        route53.change_resource_record_sets,
+        HostedZoneId="ZNONE",
+        ChangeBatch=batch,
+    )
     refused("NoSuchHostedZone", 404, route53.list_resource_record_sets, HostedZoneId="ZNONE")
     refused("NoSuchChange", 404, route53.get_change, Id="CNONE")
 
@@ -67,7 +100,10 @@ def test_change_held_pending_until_the_fault_is_gone(aws, zone):
     zone_id, change = zone
     aws.fault(operation="change_resource_record_sets", outcome="pending")
     held = change(cname("UPSERT", "lms.mitx.mit.edu", "x.cloudfront.net"))["ChangeInfo"]
-    assert change(cname("UPSERT", "preview.mitx.mit.edu", "x.cloudfront.net"))["ChangeInfo"]["Status"] == "INSYNC"
+    assert (
+        change(cname("UPSERT", "preview.mitx.mit.edu", "x.cloudfront.net"))["ChangeInfo"]["Status"]
+        == "INSYNC"
+    )
     route53 = aws.client("route53", OURS)
     assert route53.get_change(Id=held["Id"])["ChangeInfo"]["Status"] == "PENDING"
     aws.clear_faults()

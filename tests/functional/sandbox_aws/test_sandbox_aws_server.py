@@ -18,7 +18,9 @@ def test_times_come_from_config(tmp_path):
 
 
 def test_times_change_at_run_time(aws):
-    with pytest.raises(ValueError, match="darin: unknown.*drain: expected a number of at least 0, not -1"):
+    with pytest.raises(
+        ValueError, match="darin: unknown.*drain: expected a number of at least 0, not -1"
+    ):
         aws.settings(darin=1, drain=-1)
     assert aws.settings(drain=2.5, health_interval=None)["drain"] == 2.5
     assert aws.settings()["health_interval"] is None
@@ -26,12 +28,19 @@ def test_times_change_at_run_time(aws):
 
 def test_boto_2_is_understood(aws, zone):
     def ask(path, body=None, **headers):
-        request = urllib.request.Request(aws.url + path, body, {"User-Agent": "Boto/2.49.0", **headers})
+        request = urllib.request.Request(
+            aws.url + path, body, {"User-Agent": "Boto/2.49.0", **headers}
+        )
         return urllib.request.urlopen(request, timeout=10).read().decode()
 
-    old = {"X-Amzn-Authorization": "AWS3-HTTPS AWSAccessKeyId=sandbox,Algorithm=HmacSHA256,Signature=0"}
+    old = {
+        "X-Amzn-Authorization": "AWS3-HTTPS AWSAccessKeyId=sandbox,Algorithm=HmacSHA256,Signature=0"
+    }
     assert "mitx.mit.edu." in ask("/2013-04-01/hostedzone", **old)
-    scope = "AWS4-HMAC-SHA256 Credential=sandbox/20201220/us-east-1/ec2/aws4_request,SignedHeaders=host,Signature=0"
+    scope = (
+        "AWS4-HMAC-SHA256"
+        " Credential=sandbox/20201220/us-east-1/ec2/aws4_request,SignedHeaders=host,Signature=0"
+    )
     vpcs = ask("/", b"Action=DescribeVpcs&Version=2016-11-15", Authorization=scope)
     assert "<vpcId>" in vpcs
     assert "cidrBlockAssociationSet" not in vpcs
@@ -56,10 +65,21 @@ def test_in_this_process_each_start_is_an_empty_aws(tmp_path):
     with FakeAWS(tmp_path, health=healthy, seed=42) as aws:
         ec2, elb = aws.client("ec2"), aws.client("elb", OURS)
         image_id = ec2.register_image(Name="ubuntu")["ImageId"]
-        instance = ec2.run_instances(ImageId=image_id, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
-        elb.create_load_balancer(LoadBalancerName="edx", Listeners=LISTENERS, AvailabilityZones=["us-east-1a"])
-        elb.register_instances_with_load_balancer(LoadBalancerName="edx", Instances=[{"InstanceId": instance}])
-        until(lambda: elb.describe_instance_health(LoadBalancerName="edx")["InstanceStates"][0]["State"], "InService")
+        instance = ec2.run_instances(ImageId=image_id, MinCount=1, MaxCount=1)["Instances"][0][
+            "InstanceId"
+        ]
+        elb.create_load_balancer(
+            LoadBalancerName="edx", Listeners=LISTENERS, AvailabilityZones=["us-east-1a"]
+        )
+        elb.register_instances_with_load_balancer(
+            LoadBalancerName="edx", Instances=[{"InstanceId": instance}]
+        )
+        until(
+            lambda: elb.describe_instance_health(LoadBalancerName="edx")["InstanceStates"][0][
+                "State"
+            ],
+            "InService",
+        )
         assert (instance, "TCP:443") in seen
         with pytest.raises(RuntimeError, match="runs in this process already"):
             FakeAWS(tmp_path).start()
