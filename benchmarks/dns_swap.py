@@ -71,7 +71,7 @@ class Bench:
     def ours(self, to):
         """The swap as our state makes it."""
         planned = self.modules["mitx_site.dns.plan"](self.settings, to)
-        if planned["batch"]:
+        if planned["calls"]:
             change = self.modules["mitx_site.dns.send"](self.settings, planned)
             self.modules["mitx_site.dns.wait_insync"](self.settings, change)
 

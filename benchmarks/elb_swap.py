@@ -24,17 +24,17 @@ import time
 import types
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "functional")]
+sys.path.insert(0, str(ROOT))
 
 import salt._logging  # noqa: E402
 import salt.config  # noqa: E402
 import salt.loader  # noqa: E402
 import salt.utils.yaml  # noqa: E402
-from fleets import QUICK, World  # noqa: E402
 from moto.ec2.models.core import TaggedEC2Resource  # noqa: E402
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix  # noqa: E402
 
 from sandbox.aws import FakeAWS  # noqa: E402
+from tests.support.fleets import QUICK, World  # noqa: E402
 from tests.support.rooms import Modules  # noqa: E402
 
 POLL = "describe_instance_health"

@@ -11,7 +11,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import instances
-from mitx_run import aws, journal, wait
+from mitx_run import aws, calls, journal, wait
 
 _GONE = "not currently registered"
 
@@ -79,6 +79,20 @@ def register(run, name, ids):
     if refused:
         raise CommandExecutionError(f"{name} did not register {', '.join(refused)}")
     return answer
+
+
+def registration(name, ids):
+    """
+    Return the :py:class:`calls.Call` of :py:func:`register`, for a plan.
+    """
+    return _planned("register_instances_with_load_balancer", register, name, ids)
+
+
+def deregistration(name, ids):
+    """
+    Return the :py:class:`calls.Call` of :py:func:`deregister`, for a plan.
+    """
+    return _planned("deregister_instances_from_load_balancer", deregister, name, ids)
 
 
 def deregister(run, name, ids):
@@ -235,11 +249,20 @@ def _vpcs(run, name):
     return [vpc["VpcId"] for vpc in answer["Vpcs"]]
 
 
+def _planned(operation, function, name, ids):
+    parameters = {"LoadBalancerName": name, "Instances": _as_asked(ids)}
+    line = {"event": "aws", "service": "elb", "operation": operation, "parameters": parameters}
+    return calls.Call(line, function, name, ids)
+
+
+def _as_asked(ids):
+    return [{"InstanceId": id_} for id_ in ids]
+
+
 def _change(run, operation, name, ids):
-    asked = [{"InstanceId": id_} for id_ in ids]
+    asked = _as_asked(ids)
     answer = aws.call(run, "elb", operation, LoadBalancerName=name, Instances=asked)
-    # No answer: a rehearsal.
-    return [one["InstanceId"] for one in answer.get("Instances") or ()] if answer else ids
+    return [one["InstanceId"] for one in answer.get("Instances") or ()]
 
 
 def _count_streaks(run, elb, ids, streaks, polls, names):

@@ -5,56 +5,38 @@ The load balancers hold exactly one fleet
 .. code-block:: yaml
 
     new fleet in service:
-      mitx_elb.swapped:
+      mitx_fleet.swapped:
         - deregister: false      # attach only
 
     old fleet out:
-      mitx_elb.swapped: []
+      mitx_fleet.swapped: []
 """
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_fleet import elb, swap
-from mitx_run import journal
+from mitx_fleet import swap
+from mitx_run import change
 
 
-def swapped(run, name, fleet="new", register=True, deregister=True, release=None):
-    ret = {"name": name, "result": True, "comment": "", "changes": {}}
-    plan = None
+@change.state
+def swapped(run, ret, fleet="new", register=True, deregister=True, release=None):
+    plan = swap.plan(run, fleet, release)
+    if deregister:
+        _refuse_unknown(plan)
+    changes = swap.changes(plan, register, deregister)
+    if run.test:
+        comment = _sentence(changes, "would be", f"The {fleet} fleet is registered")
+        planned = swap.calls(plan, register, deregister)
+        change.tell(ret, changes, comment + _left_in(plan, deregister), planned)
+        return
     try:
-        plan = swap.plan(run, fleet, release, forecast=run.test)
-        if deregister:
-            _refuse_unknown(plan)
-        ret["changes"] = swap.intended(plan, register, deregister)
-        if run.test:
-            return _forecast(run, ret, fleet, plan, register, deregister)
         slow = _swap(run, plan, register, deregister)
-        ret["comment"] = _sentence(
-            ret["changes"], "were", f"The {fleet} fleet is registered and healthy"
-        )
-        ret["comment"] += _cut_off(slow) + _left_in(plan, deregister)
-    except CommandExecutionError as err:
-        ret.update(result=False, comment=str(err), changes=_really_done(run, plan, ret["changes"]))
-    return ret
-
-
-def _forecast(run, ret, fleet, plan, register, deregister):
-    ret["result"] = None if ret["changes"] else True
-    ret["comment"] = _sentence(
-        ret["changes"], "would be", f"The {fleet} fleet is registered"
-    ) + _left_in(plan, deregister)
-    calls = []
-    for verb, change, said in (
-        ("register", elb.register, register),
-        ("deregister", elb.deregister, deregister),
-    ):
-        calls += [[change, name, step[verb]] for name, step in plan.items() if said and step[verb]]
-    ret["comment"] = "\n".join([ret["comment"], *_would(run, calls)])
-    return ret
-
-
-def _would(run, calls):
-    return [f"Would call: {call}" for call in journal.rehearse(run, calls)]
+    except CommandExecutionError:
+        ret["changes"] = _really_done(run, plan, changes)
+        raise
+    ret["changes"] = changes
+    ret["comment"] = _sentence(changes, "were", f"The {fleet} fleet is registered and healthy")
+    ret["comment"] += _cut_off(slow) + _left_in(plan, deregister)
 
 
 def _swap(run, plan, register, deregister):
@@ -93,16 +75,16 @@ def _refuse_unregistered(plan):
         )
 
 
-def _really_done(run, plan, intended):
+def _really_done(run, plan, planned):
     """
     What was changed before the failure; asked of AWS, since a failure may come after the change.
     """
-    if not plan or not intended or run.test:
+    if not planned:
         return {}
     try:
         return swap.done(run, plan)
     except CommandExecutionError as err:
-        return {"unknown": f"which of these were made cannot be told, {err}: {intended}"}
+        return {"unknown": f"cannot determine which of these were made, {err}: {planned}"}
 
 
 def _sentence(changes, verb, unchanged):

@@ -15,122 +15,106 @@ Images, fleets, and their end
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import fleets, images, instances, retire
-from mitx_run import phases, record, wait
+from mitx_run import change, phases, record, wait
 
 
-def images_available(run, name, release=None):
-    ret = {"name": name, "result": True, "comment": "", "changes": {}}
-    try:
-        number = _required_release(run, release)
-        if run.test:
-            return _images_forecast(ret, images.find(run, number))
-        found = images.wait_available(run, number)
-        ids = {role: image["id"] for role, image in found.items()}
-        ret["changes"] = _pin(run, "images", ids)
-        ret["comment"] = "Available: " + ", ".join(
-            f"{image['name']} ({image['id']})" for image in found.values()
+@change.state
+def images_available(run, ret, release=None):
+    number = _required_release(run, release)
+    if run.test:
+        _tell_images(ret, images.find(run, number))
+        return
+    found = images.wait_available(run, number)
+    ids = {role: image["id"] for role, image in found.items()}
+    ret["changes"] = _pin(run, "images", ids)
+    ret["comment"] = "Available: " + ", ".join(
+        f"{image['name']} ({image['id']})" for image in found.values()
+    )
+
+
+@change.state
+def recorded(run, ret, fleet="old", allow_empty=False):
+    known = record.pinned(run, f"{fleet}_fleet")
+    if known is not None:
+        _still_recorded(run, ret, fleet, known)
+        return
+    if fleet == "new":
+        _launched(run, ret)
+        return
+    found = fleets.current(run, _release(run, None))
+    _refuse_unfit(run.settings, found, allow_empty)
+    changes = {"old_fleet": {"old": None, "new": _labels(found)}}
+    if run.test:
+        change.tell(ret, changes, f"{len(found)} instances would be recorded as the old fleet")
+        return
+    _pin(run, "old_fleet", found)
+    ret["changes"] = changes
+    ret["comment"] = (
+        f"The old fleet: {', '.join(_labels(found))}{_left_over(found)}{_left_alone(run)}"
+    )
+
+
+@change.state
+def unchanged(run, ret, adopt=False):
+    ret["comment"] = "Both fleets are as they were recorded"
+    if run.test and None in (record.pinned(run, f"{which}_fleet") for which in ("old", "new")):
+        change.unknown(ret, "Not known before both fleets are recorded by earlier phases")
+        return
+    others = fleets.unexpected_members(run)
+    if adopt:
+        _adopt(run, ret, {one["id"] for one in others})
+        return
+    _refuse_changed(run, others)
+
+
+@change.state
+def launched(run, ret, release=None):
+    _launched(run, ret, release)
+
+
+@change.state
+def retired(run, ret, force=False):
+    plan = retire.plan(run, force)
+    if plan["refusals"]:
+        raise CommandExecutionError(
+            f"Not retired, and nothing was destroyed: {'; '.join(plan['refusals'])}"
         )
-    except CommandExecutionError as err:
-        ret.update(result=False, comment=str(err), changes={})
-    return ret
-
-
-def recorded(run, name, fleet="old", allow_empty=False):
-    ret = {"name": name, "result": True, "comment": "", "changes": {}}
+    notes = "".join(f". {note}" for note in plan["notes"])
+    if not plan["destroy"] and not plan["keys"]:
+        ret["comment"] = "Nothing is left of the old fleet" + notes
+        return
+    count = len(plan["destroy"])
+    if run.test:
+        changes = {"destroyed": _labels(plan["destroy"]), "keys": plan["keys"]}
+        change.tell(ret, changes, f"{count} instances would be destroyed" + notes)
+        return
     try:
-        known = record.pinned(run, f"{fleet}_fleet")
-        if known is not None:
-            return _still_recorded(run, ret, fleet, known)
-        if fleet == "new":
-            return launched(run, name)
-        found = fleets.current(run, _release(run, None))
-        _refuse_unfit(run.settings, found, allow_empty)
-        ret["changes"] = {"old_fleet": {"old": None, "new": _labels(found)}}
-        if run.test:
-            ret.update(
-                result=None, comment=f"{len(found)} instances would be recorded as the old fleet"
-            )
-            return ret
-        _pin(run, "old_fleet", found)
-        ret["comment"] = (
-            f"The old fleet: {', '.join(_labels(found))}{_left_over(found)}{_left_alone(run)}"
-        )
-    except CommandExecutionError as err:
-        ret.update(result=False, comment=str(err), changes={})
-    return ret
-
-
-def unchanged(run, name, adopt=False):
-    ret = {
-        "name": name,
-        "result": True,
-        "comment": "Both fleets are as they were recorded",
-        "changes": {},
-    }
-    try:
-        if run.test and None in (record.pinned(run, f"{which}_fleet") for which in ("old", "new")):
-            ret.update(
-                result=None, comment="Not known before both fleets are recorded by earlier phases"
-            )
-            return ret
-        others = fleets.unexpected_members(run)
-        if adopt:
-            return _adopt(run, ret, {one["id"] for one in others})
-        _refuse_changed(run, others)
-    except CommandExecutionError as err:
-        ret.update(result=False, comment=str(err), changes={})
-    return ret
-
-
-def launched(run, name, release=None):
-    ret = {"name": name, "result": True, "comment": "", "changes": {}}
-    try:
-        number = _required_release(run, release)
-        known = record.pinned(run, "new_fleet")
-        found = fleets.new(run, number)
-        if run.test and not found["problems"] and known is None:
-            return _launch_forecast(ret, found)
-        found = _settled(run, number, found)
-        _refuse_half_launched(run, number, found)
-        if known is not None:
-            return _still_launched(run, ret, known, found["instances"])
-        ret["changes"] = {"new_fleet": {"old": None, "new": _labels(found["instances"])}}
-        _pin(run, "new_fleet", found["instances"])
-        ret["comment"] = (
-            f"{len(found['instances'])} instances of {run.settings['codename']} v{number} run"
-        )
-    except CommandExecutionError as err:
-        ret.update(result=False, comment=str(err), changes={})
-    return ret
-
-
-def retired(run, name, force=False):
-    ret = {"name": name, "result": True, "comment": "", "changes": {}}
-    plan = None
-    try:
-        plan = retire.plan(run, force)
-        if plan["refusals"]:
-            raise CommandExecutionError(
-                f"Not retired, and nothing was destroyed: {'; '.join(plan['refusals'])}"
-            )
-        notes = "".join(f". {note}" for note in plan["notes"])
-        if not plan["destroy"] and not plan["keys"]:
-            ret["comment"] = "Nothing is left of the old fleet" + notes
-            return ret
-        ret["changes"] = {"destroyed": _labels(plan["destroy"]), "keys": plan["keys"]}
-        if run.test:
-            ret.update(
-                result=None, comment=f"{len(plan['destroy'])} instances would be destroyed" + notes
-            )
-            return ret
         ret["changes"] = retire.retire(run, plan)
-        ret["comment"] = (
-            f"{len(plan['destroy'])} instances are destroyed, their keys deleted, nothing else"
-            " touched" + notes
-        )
-    except CommandExecutionError as err:
-        ret.update(result=False, comment=str(err), changes=_really_retired(run, plan))
-    return ret
+    except CommandExecutionError:
+        ret["changes"] = _really_retired(run, plan)
+        raise
+    ret["comment"] = (
+        f"{count} instances are destroyed, their keys deleted, nothing else touched{notes}"
+    )
+
+
+def _launched(run, ret, release=None):
+    number = _required_release(run, release)
+    known = record.pinned(run, "new_fleet")
+    found = fleets.new(run, number)
+    if run.test and not found["problems"] and known is None:
+        _tell_launch(ret, found)
+        return
+    found = _settled(run, number, found)
+    _refuse_half_launched(run, number, found)
+    if known is not None:
+        _still_launched(run, ret, known, found["instances"])
+        return
+    _pin(run, "new_fleet", found["instances"])
+    ret["changes"] = {"new_fleet": {"old": None, "new": _labels(found["instances"])}}
+    ret["comment"] = (
+        f"{len(found['instances'])} instances of {run.settings['codename']} v{number} run"
+    )
 
 
 def _release(run, release):
@@ -164,14 +148,13 @@ def _labels(fleet):
     return [instances.label(one) for one in fleet]
 
 
-def _images_forecast(ret, images):
-    states = ", ".join(
+def _tell_images(ret, images):
+    available = all(image and image["state"] == "available" for image in images.values())
+    ret["result"] = True if available else None
+    ret["comment"] = ", ".join(
         f"{role}: {image['state'] if image else 'does not exist yet'}"
         for role, image in images.items()
     )
-    available = all(image and image["state"] == "available" for image in images.values())
-    ret.update(result=True if available else None, comment=states)
-    return ret
 
 
 def _still_recorded(run, ret, fleet, known):
@@ -237,17 +220,14 @@ def _strangers(settings, fleet):
     return found
 
 
-def _launch_forecast(ret, found):
-    if not found["missing"]:
-        ret.update(
-            result=None,
-            comment=f"{len(found['instances'])} instances would be recorded as the new fleet",
-        )
-        ret["changes"] = {"new_fleet": {"old": None, "new": _labels(found["instances"])}}
-        return ret
-    ret.update(result=None, comment=f"{len(found['missing'])} instances would be launched")
-    ret["changes"] = {"launched": found["missing"]}
-    return ret
+def _tell_launch(ret, found):
+    if found["missing"]:
+        changes, what = {"launched": found["missing"]}, "launched"
+    else:
+        changes = {"new_fleet": {"old": None, "new": _labels(found["instances"])}}
+        what = "recorded as the new fleet"
+    count = len(found["missing"] or found["instances"])
+    change.tell(ret, changes, f"{count} instances would be {what}")
 
 
 def _settled(run, number, found):
@@ -315,18 +295,17 @@ def _adopt(run, ret, ids):
     gone = [one for one in recorded if one["id"] not in there]
     if not (found or gone):
         _refuse_changed(run, [])
-        return ret
-    ret["changes"] = {"old_fleet": {"old": _labels(gone), "new": _labels(found)}}
-    ret["comment"] = "The old fleet is recorded anew, as was said"
+        return
+    changes = {"old_fleet": {"old": _labels(gone), "new": _labels(found)}}
     if run.test:
-        ret["result"] = None
-        return ret
+        change.tell(ret, changes, "The old fleet would be recorded anew, as requested")
+        return
     # Nothing has acted on the old fleet yet: `stop` is the first that does.
     record.pin(
         run, "old_fleet", [*(one for one in recorded if one["id"] in there), *found], again=True
     )
+    ret.update(changes=changes, comment="The old fleet is recorded anew, as requested")
     _refuse_changed(run, [])
-    return ret
 
 
 def _refuse_changed(run, others):

@@ -27,7 +27,7 @@ from mitx_run.dunders import __pillar__
 _LEAST_TIMEOUT = 60
 
 
-def plan(run, fleet="new", release=None, forecast=False):
+def plan(run, fleet="new", release=None):
     """
     Return what there is to do until the run's load balancers hold exactly the web instances of the
     ``fleet``, ``new`` or (going back) ``old``: ``{load balancer: …}`` as at the head of this
@@ -38,13 +38,13 @@ def plan(run, fleet="new", release=None, forecast=False):
     the same environment and purpose.
 
     Raises if the fleet is not there in full and running, or a load balancer is missing or another
-    environment's. ``forecast``: a new fleet that is not deployed yet is taken as if it were, its
+    environment's. In a dry run a new fleet that is not deployed yet is taken as if it were, its
     names standing for its ids.
     """
     actual = instances.instances(run)
-    wanted = _fleet(run, fleet, release, actual, forecast)
+    wanted = _fleet(run, fleet, release, actual)
     # A new fleet that is only planned cannot differ.
-    if not forecast or fleet == "old":
+    if not run.test or fleet == "old":
         _refuse_drift(fleet, wanted, actual)
     leaving = _other_fleet(run, fleet, wanted, actual)
     elbs = elb.describe(run, required=True)
@@ -80,9 +80,8 @@ def attach(run, plan):
     and the error says why.
     """
     try:
-        for name, step in plan.items():
-            if step["register"]:
-                elb.register(run, name, step["register"])
+        for call in calls(plan, deregister=False):
+            call.make(run)
         return confirm(run, plan)
     except CommandExecutionError as err:
         raise CommandExecutionError(f"{err}. {_take_out_again(run, plan)}") from err
@@ -122,11 +121,26 @@ def detach(run, plan):
     # Asked before, so that no answer is missing once requests are being cut off.
     timeouts = {name: elb.drain_timeout(run, name) for name in leaving}
     for name, ids in leaving.items():
-        elb.deregister(run, name, ids)
+        elb.deregistration(name, ids).make(run)
     return elb.wait_drained(run, leaving, timeouts) if leaving else {}
 
 
-def intended(plan, register=True, deregister=True):
+def calls(plan, register=True, deregister=True):
+    """
+    Return the calls by which the ``plan`` is applied, in their order: all that registers, then all
+    that deregisters.
+    """
+    found = []
+    for side, wanted, call in (
+        ("register", register, elb.registration),
+        ("deregister", deregister, elb.deregistration),
+    ):
+        steps = plan.items() if wanted else ()
+        found += [call(name, step[side]) for name, step in steps if step[side]]
+    return found
+
+
+def changes(plan, register=True, deregister=True):
     """
     Return what acting on the ``plan`` would change: ``{load balancer: {registered: [names],
     deregistered: [names]}}``, without what is empty.
@@ -146,7 +160,7 @@ def intended(plan, register=True, deregister=True):
 def done(run, plan):
     """
     Return what is different now from when the ``plan`` was made, in the form of
-    :py:func:`intended`. After a failure this is what was done, whatever was meant to be. One
+    :py:func:`changes`. After a failure this is what was done, whatever was meant to be. One
     DescribeLoadBalancers.
     """
     now = elb.members(run, list(plan))
@@ -162,13 +176,13 @@ def done(run, plan):
     )
 
 
-def _fleet(run, fleet, release, actual, forecast):
+def _fleet(run, fleet, release, actual):
     if fleet == "old" or record.pinned(run, "new_fleet") is not None:
         return fleets.recorded(run, fleet)
-    release = release or _release(run, forecast)
+    release = release or _release(run)
     found = fleets.new(run, release, actual)
-    if forecast:
-        return found["instances"] + _imagined(run.settings, found["missing"], release)
+    if run.test:
+        return found["instances"] + _planned(run.settings, found["missing"], release)
     if found["missing"] or found["unexpected"]:
         problems = [*(f"{name} does not exist" for name in found["missing"]), *found["problems"]]
         raise CommandExecutionError(
@@ -179,7 +193,7 @@ def _fleet(run, fleet, release, actual, forecast):
     return found["instances"]
 
 
-def _imagined(settings, names, release):
+def _planned(settings, names, release):
     plans = {one["name"].format(release=release): one for one in settings["instances"]}
     return [
         {
@@ -193,9 +207,9 @@ def _imagined(settings, names, release):
     ]
 
 
-def _release(run, forecast):
+def _release(run):
     """The number of the run's release; outside of a run that of the last one built."""
-    if forecast and (__pillar__.get("mitx") or {}).get("run"):
+    if run.test and (__pillar__.get("mitx") or {}).get("run"):
         return images.release_number(run)
     number = record.pinned(run, "release_number") or images.recorded_release(run.settings)
     if not number:

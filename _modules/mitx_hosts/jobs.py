@@ -26,7 +26,7 @@ import time
 import salt.client
 from salt.exceptions import CommandExecutionError, SaltClientError, SaltException
 
-from mitx_run import journal
+from mitx_run import calls, journal
 from mitx_run.dunders import __opts__
 
 # Told by a function that never ran, whatever the return code says.
@@ -49,7 +49,16 @@ _KILL_AFTER = 30
 
 
 def execute(
-    run, minions, fun, arg=(), kwarg=None, timeout=None, change=True, label=None, meanwhile=None
+    run,
+    minions,
+    fun,
+    arg=(),
+    kwarg=None,
+    timeout=None,
+    change=True,
+    label=None,
+    meanwhile=None,
+    optional=(),
 ):
     """
     Run a function on exactly these minions, all at once, and return ``{minion: what it returned}``.
@@ -68,14 +77,14 @@ def execute(
         What to call it in the journal and in messages.
     meanwhile
         Called without arguments every 5 s while the job runs.
+    optional
+        Those of a list of functions that may fail. Then they are missing in what a minion returned.
 
     Raises ``CommandExecutionError`` if ``minions`` is empty, and unless everybody has answered with
     return code 0; the message names each of the others and why.
     """
     label = label or (fun if isinstance(fun, str) else ", ".join(fun))
     wanted = _names(minions, label)
-    if change and journal.rehearsed(run, "minions", label=label, minions=wanted):
-        return {}
     patience = run.settings["timeouts"]["minions"]
     limit = float(timeout or patience)
     request = {"fun": fun, "arg": _arguments(fun, arg, kwarg)}
@@ -89,8 +98,18 @@ def execute(
         arguments=request["arg"],
     ):
         answers, job = _ask(run, wanted, request, limit, min(limit, patience), meanwhile)
-        _require(label, wanted, answers, job, fun, limit)
-    return {minion: answers[minion][0]["ret"] for minion in wanted}
+        required = fun if isinstance(fun, str) else [one for one in fun if one not in optional]
+        _require(label, wanted, answers, job, required, limit)
+    return {minion: _without_failed(answers[minion][0], optional) for minion in wanted}
+
+
+def planned(minions, fun, arg, label, **options):
+    """
+    Return the :py:class:`calls.Call` of a job that changes something, for a plan. ``options`` as of
+    :py:func:`execute`.
+    """
+    line = {"event": "minions", "label": label, "minions": list(minions)}
+    return calls.Call(line, execute, minions, fun, arg, label=label, **options)
 
 
 def shell(run, minions, command, timeout=None, runas=None, change=True, label=None, meanwhile=None):
@@ -343,6 +362,15 @@ def _fault(minion, answers, job, fun, limit):
     # A function that raised has no return code of its own here, and a traceback for a return.
     parts = {one: _failure((ret or {}).get(one), (retcode or {}).get(one)) for one in fun}
     return "; ".join(f"{one}: {fault}" for one, fault in parts.items() if fault) or None
+
+
+def _without_failed(answer, optional):
+    failed = {
+        one for one in optional if _failure(answer["ret"].get(one), answer["retcode"].get(one))
+    }
+    if not failed:
+        return answer["ret"]
+    return {one: ret for one, ret in answer["ret"].items() if one not in failed}
 
 
 def _silence(minion, job, limit):

@@ -48,14 +48,18 @@ _MIGHT_START = ("supervisord.", "service.", "state.")
 
 _MARK = "@@ status"
 
+# Salt's own list of jobs cannot be read at the moment in which it is written.
+_MAY_FAIL = ("saltutil.running",)
+_UNSURE = "cannot determine what is at work there: saltutil.running failed"
+
 
 def status(run, minions):
     """
     Return ``{minion: status}``, see above; one job for all. All of them must answer.
     """
-    return _job(
-        run, minions, _ctl(run.settings, "status"), change=False, label="status of services"
-    )
+    found = _ask(run, minions)
+    unsure = [minion for minion in found if found[minion]["busy"] == [_UNSURE]]
+    return {**found, **(_ask(run, unsure) if unsure else {})}
 
 
 def problems(found, wanted, parts=None):
@@ -90,36 +94,64 @@ def absent(run, minions):
     return found
 
 
+def plan(run, minions, wanted, parts=None):
+    """
+    Return what is to be done until these parts of these hosts are ``stopped`` or ``running``:
+    ``{wrong: {minion: [what is not as wanted]}, calls}``. One job, which only reads.
+    """
+    parts = _parts(parts)
+    concerned = [minion for minion in minions or () if _concerned(minion, parts, run.settings)]
+    if minions and not concerned:
+        return {"wrong": {}, "calls": []}
+    before = _known(status(run, concerned))
+    wrong = {minion: _wrong(minion, one, wanted, parts) for minion, one in before.items()}
+    wrong = {minion: lines for minion, lines in wrong.items() if lines}
+    acted_on = {minion: before[minion] for minion in wrong}
+    return {"wrong": wrong, "calls": _calls(run.settings, wanted, acted_on, parts)}
+
+
 def stop(run, minions, parts=None):
     """
-    Stop these parts of these hosts and prove it: programs and services ended, the schedule held,
-    nothing under way that would start them again. Returns ``{minion: [what was not stopped
-    before]}``; empty if everything was stopped already.
-
-    Raises ``CommandExecutionError`` unless all of it is true after ``services.timeout`` seconds.
+    Stop these parts of these hosts and prove it (:py:func:`apply`). Returns ``{minion: [what was
+    not stopped before]}``; empty if everything was stopped already.
     """
-    return _bring(run, minions, "stopped", _parts(parts))
+    return _bring(run, minions, "stopped", parts)
 
 
 def start(run, minions, parts=None):
     """
-    Start these parts of these hosts and prove it: every program RUNNING, every service of the role
-    running, the schedule enabled. Returns ``{minion: [what did not run before]}``; empty if
-    everything ran already.
+    Start these parts of these hosts and prove it (:py:func:`apply`). Returns ``{minion: [what did
+    not run before]}``; empty if everything ran already.
+    """
+    return _bring(run, minions, "running", parts)
+
+
+def apply(run, planned, wanted, parts=None):
+    """
+    Make the calls of a :py:func:`plan` and prove what is ``wanted``. Stopped: programs and services
+    ended, the schedule disabled, nothing under way that would start them again. Running: every
+    program RUNNING, every service of the role running, the schedule enabled.
 
     Raises ``CommandExecutionError`` unless all of it is true after ``services.timeout`` seconds, at
     once for a program that is FATAL.
     """
-    return _bring(run, minions, "running", _parts(parts))
+    parts = _parts(parts)
 
+    def check(found):
+        return problems(found, wanted, parts)
 
-def act(run, wanted, before, parts=None):
-    """
-    Ask these hosts for what makes them ``stopped`` or ``running``, without waiting until they are.
-    ``before`` is their status. For a rehearsal: :py:func:`stop` and :py:func:`start` are what
-    proves it.
-    """
-    return _ACTS[wanted](run, before, _parts(parts))
+    def again(found):
+        # A restart that was under way has started what was stopped meanwhile. While it goes on
+        # there is no use in it.
+        started = {
+            minion: one for minion, one in found.items() if check({minion: one}) and not one["busy"]
+        }
+        if wanted == "stopped":
+            _make(run, _calls(run.settings, wanted, started, parts))
+
+    if planned["wrong"]:
+        told = _make(run, planned["calls"])
+        _settle(run, list(planned["wrong"]), check, wanted, told, again)
 
 
 def restart(run, minions):
@@ -137,13 +169,9 @@ def restart(run, minions):
     if hosts:
         ctl = _ctl(run.settings)
         running = f"$({ctl} status | awk '$2 != \"STOPPED\" {{print $1}}')"
-        told = _job(
-            run,
-            hosts,
-            _then_status(run.settings, _ctl(run.settings, f"restart {running}")),
-            change=True,
-            label="restart",
-        )
+        script = _then_status(run.settings, _ctl(run.settings, f"restart {running}"))
+        request = _request(run.settings, [("cmd.run_all", [script])])
+        told = _make(run, [jobs.planned(hosts, label="restart", **request)])
         _settle(run, hosts, lambda found: _not_restarted(found, before, chosen), "restarted", told)
     return {minion: names for minion, names in chosen.items() if names}
 
@@ -158,86 +186,62 @@ def _parts(parts):
 
 
 def _bring(run, minions, wanted, parts):
-    """Read; where it is not as wanted, act; read until it is."""
-    minions = list(minions or ())
-    concerned = [
-        minion
-        for minion in minions
-        if _supervised(minion, parts) or ("systemd" in parts and _systemd(minion, run.settings))
-    ]
-    if minions and not concerned:
-        return {}
-    before = _known(status(run, concerned))
-    wrong = {minion: _wrong(minion, one, wanted, parts) for minion, one in before.items()}
-    wrong = {minion: lines for minion, lines in wrong.items() if lines}
-
-    def check(found):
-        return problems(found, wanted, parts)
-
-    def again(found):
-        # A restart that was under way has started what was stopped meanwhile. While it goes on
-        # there is no use in it.
-        if wanted == "stopped":
-            act(
-                run,
-                wanted,
-                {
-                    minion: one
-                    for minion, one in found.items()
-                    if check({minion: one}) and not one["busy"]
-                },
-                parts,
-            )
-
-    if wrong:
-        told = act(run, wanted, {minion: before[minion] for minion in wrong}, parts)
-        _settle(run, list(wrong), check, wanted, told, again)
-    return wrong
+    planned = plan(run, minions, wanted, parts)
+    apply(run, planned, wanted, parts)
+    return planned["wrong"]
 
 
-def _stop(run, before, parts):
-    # The schedule first: a restart that begins after the stop would start everything again.
-    return _change(run, before, parts, "stop", first=[("schedule.disable", [])])
+def _concerned(minion, parts, settings):
+    return _supervised(minion, parts) or ("systemd" in parts and _systemd(minion, settings))
 
 
-def _start(run, before, parts):
-    return _change(run, before, parts, "start", last=[("schedule.enable", [])])
-
-
-def _change(run, before, parts, verb, first=(), last=()):
+def _calls(settings, wanted, before, parts):
     """
     One job for all hosts that have the same systemd services to be changed, and their programs with
-    them.
+    them. ``before`` is their status.
     """
-    wanted = {minion: [] for minion in before}
+    verb = {"stopped": "stop", "running": "start"}[wanted]
+    changed = {minion: [] for minion in before}
     for service, concerned in _services(before, parts, running=verb == "stop"):
         for minion in concerned:
-            wanted[minion].append(service)
-    told = {}
-    for services in sorted(set(map(tuple, wanted.values()))):
-        alike = [minion for minion in before if tuple(wanted[minion]) == services]
-        told |= _change_alike(run, alike, parts, verb, list(services), first, last)
-    return told
+            changed[minion].append(service)
+    found = []
+    for services in sorted(set(map(tuple, changed.values()))):
+        alike = [minion for minion in before if tuple(changed[minion]) == services]
+        found += _calls_alike(settings, alike, parts, verb, list(services))
+    return found
 
 
-def _change_alike(run, minions, parts, verb, services, first, last):
-    hosts, function = (
-        [minion for minion in minions if _supervised(minion, parts)],
-        f"service.{verb}",
-    )
+def _calls_alike(settings, minions, parts, verb, services):
+    hosts = [minion for minion in minions if _supervised(minion, parts)]
+    function = f"service.{verb}"
     # Salt runs a function once in a job: what is left needs one of its own.
     together = services[:1] if hosts == minions else []
-    for service in services[len(together) :]:
-        limit = run.settings["services"]["timeout"] + run.settings["timeouts"]["minions"]
-        jobs.execute(run, minions, function, [service], timeout=limit, label=f"{verb} {service}")
-    script = _then_status(run.settings, _ctl(run.settings, f"{verb} all"))
-    first = [*first, *((function, [service]) for service in together)]
-    return (
-        _job(run, hosts, script, change=True, label=verb, first=first, last=last) if hosts else {}
-    )
+    limit = settings["services"]["timeout"] + settings["timeouts"]["minions"]
+    found = [
+        jobs.planned(minions, function, [service], f"{verb} {service}", timeout=limit)
+        for service in services[len(together) :]
+    ]
+    if not hosts:
+        return found
+    # The schedule first: a restart that begins after the stop would start everything again.
+    first = [("schedule.disable", [])] if verb == "stop" else []
+    first += [(function, [service]) for service in together]
+    last = [("schedule.enable", [])] if verb == "start" else []
+    script = _then_status(settings, _ctl(settings, f"{verb} all"))
+    request = _request(settings, [*first, ("cmd.run_all", [script]), *last])
+    return [*found, jobs.planned(hosts, label=verb, **request)]
 
 
-_ACTS = {"stopped": _stop, "running": _start}
+def _make(run, planned):
+    """Make the calls, and return the statuses that came with their answers."""
+    told = {}
+    for call in planned:
+        for minion, answer in call.make(run).items():
+            # A host that could not read its own list of jobs is asked again.
+            if isinstance(answer, dict) and {"cmd.run_all", *_MAY_FAIL} <= set(answer):
+                told[minion] = _status(minion, answer, run.settings)
+    return told
 
 
 def _services(before, parts, running):
@@ -368,25 +372,29 @@ def _then_status(settings, command):
     return f"{command} 2>&1; echo '{_MARK}'; {_ctl(settings, 'status')}"
 
 
-def _job(run, minions, script, change, label, first=(), last=()):
+def _ask(run, minions):
+    request = _request(run.settings, [("cmd.run_all", [_ctl(run.settings, "status")])])
+    label = "status of services"
+    answers = jobs.execute(run, minions, change=False, label=label, **request)
+    return {minion: _status(minion, answer, run.settings) for minion, answer in answers.items()}
+
+
+def _request(settings, asked):
     """
-    One job: ``first`` (pairs of function and arguments), the shell script, ``last``, then all else
-    that a status is made of.
+    What is asked of the minions in one job: ``asked`` (pairs of function and arguments, a shell
+    script among them), then all else that a status is made of.
     """
     reads = ["schedule.is_enabled", "saltutil.running"]
-    if any(run.settings["services"]["systemd"].values()):
+    if any(settings["services"]["systemd"].values()):
         reads.append("service.get_running")
-    calls = [*first, ("cmd.run_all", [script]), *last, *((one, []) for one in reads)]
-    fun, arg = [one for one, _ in calls], [arguments for _, arguments in calls]
+    asked = [*asked, *((one, []) for one in reads)]
+    fun, arg = [one for one, _ in asked], [arguments for _, arguments in asked]
     # supervisorctl's exit status says that a program is not RUNNING, or nothing at all before 4.0;
     # its list is read instead.
-    kwarg = [
-        {"python_shell": True, "ignore_retcode": True} if one == "cmd.run_all" else None
-        for one in fun
-    ]
-    limit = 2 * run.settings["services"]["timeout"] + run.settings["timeouts"]["minions"]
-    answers = jobs.execute(run, minions, fun, arg, kwarg, timeout=limit, change=change, label=label)
-    return {minion: _status(minion, answer, run.settings) for minion, answer in answers.items()}
+    script = {"python_shell": True, "ignore_retcode": True}
+    kwarg = [script if one == "cmd.run_all" else None for one in fun]
+    limit = 2 * settings["services"]["timeout"] + settings["timeouts"]["minions"]
+    return {"fun": fun, "arg": arg, "kwarg": kwarg, "timeout": limit, "optional": _MAY_FAIL}
 
 
 def _status(minion, answer, settings):
@@ -400,13 +408,17 @@ def _status(minion, answer, settings):
         "pids": dict(re.findall(r"^(\S+)\s+RUNNING\s+pid (\d+)", listing, re.MULTILINE)),
         "systemd": {name: name in running for name in _systemd(minion, settings)},
         "schedule": answer["schedule.is_enabled"],
-        "busy": [line for line in map(_busy, answer["saltutil.running"]) if line],
+        "busy": _at_work(answer.get("saltutil.running")),
     }
 
 
 def _instead(listing, said):
     text = " ".join(f"{listing} {said['stderr']}".split())
     return text[-300:] or f"supervisorctl listed no program (exit status {said['retcode']})"
+
+
+def _at_work(jobs):
+    return [_UNSURE] if jobs is None else [line for line in map(_busy, jobs) if line]
 
 
 def _busy(job):

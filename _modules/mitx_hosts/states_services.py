@@ -20,187 +20,141 @@ from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import fleets
 from mitx_hosts import migrations, queues, saving, services
-from mitx_run import change, journal, phases
+from mitx_run import change, phases
+
+_HALT = (
+    "A host that does not answer counts as stopped once EC2 has stopped it: aws ec2 stop-instances."
+)
 
 
-def stopped(run, name, fleet="old", parts=None):
-    ret = change.result(name)
-    try:
+@change.state
+def stopped(run, ret, fleet="old", parts=None):
+    with change.advice(_HALT):
         alive, halted = fleets.alive(run, fleet)
-        wrong, calls = _services(run, alive, "stopped", parts) if alive else ({}, [])
-        _tell_services(
-            run, ret, wrong, "stopped", f"The {fleet} fleet is stopped{_only(parts)}", calls
-        )
+        if alive:
+            _bring(run, ret, alive, "stopped", parts)
+        ret["comment"] = ret["comment"] or f"The {fleet} fleet is stopped{_only(parts)}"
         if halted:
             ret["comment"] += (
                 f". Stopped or gone in EC2, so nothing runs there: {', '.join(halted)}"
             )
-    except CommandExecutionError as err:
-        change.failed(ret, err)
-        if ret["result"] is False:
-            ret["comment"] += (
-                "\nA host that cannot be asked counts as stopped once EC2 has stopped it: aws ec2"
-                " stop-instances."
-            )
-    return ret
 
 
-def still_stopped(run, name, fleet="old"):
-    ret = change.result(name)
-    try:
-        alive = fleets.alive(run, fleet)[0]
-        if run.test:
-            ret.update(
-                result=None,
-                comment=f"Would be looked at: {', '.join(one['name'] for one in alive)}",
-            )
-            return ret
-        found = services.status(run, [one["name"] for one in alive]) if alive else {}
-        wrong = services.problems(found, "stopped")
-        if wrong:
-            raise CommandExecutionError(
-                f"The {fleet} fleet was stopped, and is no more, beside the one that serves:\n  - "
-                + "\n  - ".join(wrong)
-                + "\nFind out who started it. Run again, it is stopped first:"
-                f" {phases.next_command(run)}"
-            )
-        ret["comment"] = f"The {fleet} fleet is still stopped"
-    except CommandExecutionError as err:
-        change.failed(ret, err)
-    return ret
-
-
-def running(run, name, fleet="new", parts=None):
-    ret = change.result(name)
-    try:
-        wrong, calls = _services(run, fleets.running(run, fleet, serving=True), "running", parts)
-        _tell_services(run, ret, wrong, "running", f"The {fleet} fleet runs{_only(parts)}", calls)
-    except CommandExecutionError as err:
-        change.failed(ret, err)
-    return ret
-
-
-def restarted(run, name, fleet="current"):
-    ret = change.result(name)
-    try:
-        minions = fleets.running(run, fleet, serving=True)
-        if run.test:
-            return change.would(
-                ret, {one["name"]: "restarted" for one in minions}, "Would be restarted"
-            )
-        ret["changes"] = services.restart(run, [one["name"] for one in minions])
-        quiet = sorted({one["name"] for one in minions} - set(ret["changes"]))
-        ret["comment"] = f"Restarted: {', '.join(ret['changes']) or 'nothing'}"
-        ret["comment"] += f". Was stopped and is left so: {', '.join(quiet)}" if quiet else ""
-    except CommandExecutionError as err:
-        change.failed(ret, err)
-    return ret
-
-
-def drained(run, name):
-    ret = change.result(name)
-    try:
-        run.settings, fleet = run.settings, fleets.alive(run, "old", serving=True)[0]
-        if "start" in phases.statuses(run):
-            ret["comment"] = "The new fleet works the queues already"
-            return ret
-        if run.test and run.settings["drain"]["command"] and fleet:
-            depths = queues.depths(run, fleet)
-            return change.would(
-                ret,
-                {purpose: f"{depth} jobs" for purpose, depth in depths.items() if depth},
-                "Would be waited for",
-            )
-        ret["comment"] = queues.drain(run, fleet)
-    except CommandExecutionError as err:
-        change.failed(ret, err)
-    return ret
-
-
-def migrated(run, name):
-    ret = change.result(name)
-    try:
-        old, new = fleets.alive(run, "old")[0], fleets.running(run, "new")
-        if run.test:
-            found = migrations.pending(run, new)
-            return change.would(ret, _some(found), "Would be applied")
-        _refuse_others(run)
-        migrations.back_up(run, old, new)
-        ret["changes"] = _some(migrations.migrate(run, old, new))
-        ret["comment"] = (
-            f"Migrated: {', '.join(ret['changes'])}" if ret["changes"] else "Nothing was unapplied"
+@change.state
+def still_stopped(run, ret, fleet="old"):
+    alive = fleets.alive(run, fleet)[0]
+    if run.test:
+        ret.update(
+            result=None,
+            comment=f"Would be looked at: {', '.join(one['name'] for one in alive)}",
         )
-    except CommandExecutionError as err:
-        change.failed(ret, err)
-    return ret
-
-
-def not_migrating(run, name):
-    ret = change.result(name)
-    try:
-        if "migrate" not in phases.touched(run):
-            ret["comment"] = "No migration was ever begun"
-            return ret
-        web = [one for one in fleets.alive(run, "new")[0] if one["role"] == "edx"]
-        if web and not run.test:
-            migrations.await_earlier(run, web)
-        ret["comment"] = (
-            "No migration is at work" if not run.test else "Would be waited for, if one is"
+        return
+    found = services.status(run, [one["name"] for one in alive]) if alive else {}
+    wrong = services.problems(found, "stopped")
+    if wrong:
+        raise CommandExecutionError(
+            f"The {fleet} fleet was stopped, and is no more, beside the one that serves:\n  - "
+            + "\n  - ".join(wrong)
+            + "\nFind out who started it. Run again, it is stopped first:"
+            f" {phases.next_command(run)}"
         )
-    except CommandExecutionError as err:
-        change.failed(ret, err)
-    return ret
+    ret["comment"] = f"The {fleet} fleet is still stopped"
 
 
-def saved(run, name):
-    ret = change.result(name)
-    try:
-        planned = saving.plan(run)
-        if planned["waived"]:
-            ret["comment"] = "There is nothing to save, as pillar says (retire:nothing_to_save)"
-        if run.test:
-            return (
-                change.would(
-                    ret,
-                    planned["where"],
-                    f"Would be saved by {planned['before']}, and looked for in S3",
-                )
-                if not planned["waived"]
-                else ret
-            )
-        names = saving.apply(run, planned)
-        ret["changes"] = planned["where"]
-        ret["comment"] = ret["comment"] or (
-            f"Saved, and proven: {', '.join(names)}" if names else "All of it is saved already"
+@change.state
+def running(run, ret, fleet="new", parts=None):
+    _bring(run, ret, fleets.running(run, fleet, serving=True), "running", parts)
+    ret["comment"] = ret["comment"] or f"The {fleet} fleet runs{_only(parts)}"
+
+
+@change.state
+def restarted(run, ret, fleet="current"):
+    minions = fleets.running(run, fleet, serving=True)
+    if run.test:
+        change.would(ret, {one["name"]: "restarted" for one in minions}, "Would be restarted")
+        return
+    ret["changes"] = services.restart(run, [one["name"] for one in minions])
+    quiet = sorted({one["name"] for one in minions} - set(ret["changes"]))
+    ret["comment"] = f"Restarted: {', '.join(ret['changes']) or 'nothing'}"
+    ret["comment"] += f". Was stopped and is left so: {', '.join(quiet)}" if quiet else ""
+
+
+@change.state
+def drained(run, ret):
+    fleet = fleets.alive(run, "old", serving=True)[0]
+    if "start" in phases.statuses(run):
+        ret["comment"] = "The new fleet works the queues already"
+        return
+    if run.test and run.settings["drain"]["command"] and fleet:
+        depths = queues.depths(run, fleet)
+        change.would(
+            ret,
+            {purpose: f"{depth} jobs" for purpose, depth in depths.items() if depth},
+            "Would be waited for",
         )
-    except CommandExecutionError as err:
-        change.failed(ret, err)
-    return ret
+        return
+    ret["comment"] = queues.drain(run, fleet)
 
 
-def equipped(run, name, fleet="new"):
-    ret = change.result(name)
-    try:
-        absent = services.absent(run, [one["name"] for one in fleets.running(run, fleet)])
-        if absent:
-            raise CommandExecutionError("\n".join(absent))
-        ret["comment"] = "Every service is there"
-    except CommandExecutionError as err:
-        change.failed(ret, err)
-    return ret
+@change.state
+def migrated(run, ret):
+    old, new = fleets.alive(run, "old")[0], fleets.running(run, "new")
+    if run.test:
+        found = migrations.pending(run, new)
+        change.would(ret, _some(found), "Would be applied")
+        return
+    _refuse_others(run)
+    migrations.back_up(run, old, new)
+    ret["changes"] = _some(migrations.migrate(run, old, new))
+    ret["comment"] = (
+        f"Migrated: {', '.join(ret['changes'])}" if ret["changes"] else "Nothing was unapplied"
+    )
 
 
-def listed(run, name, fleet="new"):
-    ret = change.result(name)
-    try:
-        found = _some(migrations.pending(run, fleets.running(run, fleet)))
-        counts = [
-            f"{sum(map(len, lists.values()))} of {purpose}" for purpose, lists in found.items()
-        ]
-        ret["comment"] = f"Unapplied: {', '.join(counts) or 'nothing'}"
-    except CommandExecutionError as err:
-        change.failed(ret, err)
-    return ret
+@change.state
+def not_migrating(run, ret):
+    if "migrate" not in phases.touched(run):
+        ret["comment"] = "No migration was ever begun"
+        return
+    web = [one for one in fleets.alive(run, "new")[0] if one["role"] == "edx"]
+    if web and not run.test:
+        migrations.await_earlier(run, web)
+    ret["comment"] = "No migration is at work" if not run.test else "Would be waited for, if one is"
+
+
+@change.state
+def saved(run, ret):
+    planned = saving.plan(run)
+    if planned["waived"]:
+        ret["comment"] = "There is nothing to save, as pillar says (retire:nothing_to_save)"
+    elif run.test:
+        change.would(
+            ret,
+            planned["where"],
+            f"Would be saved by {planned['before']}, and looked for in S3",
+        )
+    if run.test:
+        return
+    names = saving.apply(run, planned)
+    ret["changes"] = planned["where"]
+    ret["comment"] = ret["comment"] or (
+        f"Saved, and proven: {', '.join(names)}" if names else "All of it is saved already"
+    )
+
+
+@change.state
+def equipped(run, ret, fleet="new"):
+    absent = services.absent(run, [one["name"] for one in fleets.running(run, fleet)])
+    if absent:
+        raise CommandExecutionError("\n".join(absent))
+    ret["comment"] = "Every service is there"
+
+
+@change.state
+def listed(run, ret, fleet="new"):
+    found = _some(migrations.pending(run, fleets.running(run, fleet)))
+    counts = [f"{sum(map(len, lists.values()))} of {purpose}" for purpose, lists in found.items()]
+    ret["comment"] = f"Unapplied: {', '.join(counts) or 'nothing'}"
 
 
 def _only(parts):
@@ -221,36 +175,15 @@ def _refuse_others(run):
         )
 
 
-def _services(run, instances, wanted, parts):
-    """
-    ``({minion: [what was not as wanted]}, calls)``; now it is, unless this is a dry run, which
-    tells the calls.
-    """
-    minions = [one["name"] for one in instances]
-    if not run.test:
-        bring = {"stopped": services.stop, "running": services.start}[wanted]
-        return bring(run, minions, parts), []
-    found = services.status(run, minions)
-    wrong = {
-        minion: services.problems({minion: one}, wanted, parts) for minion, one in found.items()
-    }
-    wrong = {minion: lines for minion, lines in wrong.items() if lines}
-    acted_on = {minion: found[minion] for minion in wrong}
-    return wrong, journal.rehearse(run, [[services.act, wanted, acted_on, parts]] if wrong else [])
-
-
-def _tell_services(run, ret, wrong, wanted, comment, calls):
-    ret["changes"] = {
-        minion: {"old": [line.removeprefix(f"{minion}: ") for line in lines], "new": wanted}
-        for minion, lines in wrong.items()
-    }
-    ret["comment"] = comment
-    if run.test and wrong:
-        lines = [
-            f"Would be {wanted}: {', '.join(wrong)}",
-            *(f"Would call: {call}" for call in calls),
-        ]
-        ret.update(result=None, comment="\n".join(lines))
+def _bring(run, ret, hosts, wanted, parts):
+    """Plan; in a dry run tell, else apply."""
+    planned = services.plan(run, [one["name"] for one in hosts], wanted, parts)
+    changes = {minion: {"old": lines, "new": wanted} for minion, lines in planned["wrong"].items()}
+    if run.test and changes:
+        change.tell(ret, changes, f"Would be {wanted}: {', '.join(changes)}", planned["calls"])
+        return
+    services.apply(run, planned, wanted, parts)
+    ret["changes"] = changes
 
 
 def _some(found):

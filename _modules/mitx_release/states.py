@@ -9,7 +9,7 @@ another environment's AMIs, proven to be there.
 from salt.exceptions import CommandExecutionError
 
 from mitx_release import branches, release
-from mitx_run import record
+from mitx_run import change, record
 
 _FATES = {
     "upstream": "upstream has it",
@@ -19,39 +19,31 @@ _FATES = {
 }
 
 
-def rebased(
-    run, name, onto_sha=None, drop=None, carry=None, accept=None, forget=None, resume=False
-):
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    try:
-        said = {
-            "onto_sha": onto_sha,
-            "drop": drop or (),
-            "carry": carry or (),
-            "accept": accept or (),
-        }
-        if resume:
-            said = release.decided(run, accept or ())
-        if run.test:
-            return _predict(ret, release.plan(run, **said), forget)
-        answer = release.sync(run, **said, forget=forget or ())
-        ret["changes"] = _changes(answer)
-        ret["comment"] = _comment(answer)
-        if record.read(run):
-            # By itself, outside of any run, there is nowhere to record it and nobody to act on it.
-            record.pin(run, "release_sha", answer["new"])
-    except CommandExecutionError as err:
-        # What was pushed stays in changes: only recording it can still have failed.
-        ret |= {"result": False, "comment": str(err)}
-    return ret
+@change.state
+def rebased(run, ret, onto_sha=None, drop=None, carry=None, accept=None, forget=None, resume=False):
+    options = {
+        "onto_sha": onto_sha,
+        "drop": drop or (),
+        "carry": carry or (),
+        "accept": accept or (),
+    }
+    if resume:
+        options = release.decided(run, accept or ())
+    if run.test:
+        _tell(ret, release.plan(run, **options), forget)
+        return
+    answer = release.sync(run, **options, forget=forget or ())
+    # What was pushed stays in changes: only recording it can still fail.
+    ret["changes"] = _changes(answer)
+    if record.read(run):
+        # By itself, outside of any run, there is nowhere to record it and nobody to act on it.
+        record.pin(run, "release_sha", answer["new"])
+    ret["comment"] = _comment(answer)
 
 
-def copied(run, name, names=None):
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    try:
-        answer = branches.copy(run, names=names)
-    except CommandExecutionError as err:
-        return {**ret, "result": False, "comment": str(err)}
+@change.state
+def copied(run, ret, names=None):
+    answer = branches.copy(run, names=names)
     ret["changes"] = {
         branch: {"old": None, "new": sha} for branch, sha in answer["created"].items()
     }
@@ -59,54 +51,41 @@ def copied(run, name, names=None):
         branch: {"old": old, "new": new} for branch, (old, new) in answer["updated"].items()
     }
     if answer["diverged"]:
-        told = ", ".join(
+        left = ", ".join(
             f"{branch} (origin {old[:12]}, upstream {new[:12]})"
             for branch, (old, new) in answer["diverged"].items()
         )
-        return {
-            **ret,
-            "result": False,
-            "comment": (
-                f"diverged, left alone: {told}. What origin has was pushed by someone, or upstream"
-                " rewrote it"
-            ),
-        }
+        raise CommandExecutionError(
+            f"diverged, left alone: {left}. What origin has was pushed by someone, or upstream"
+            " rewrote it"
+        )
     if not ret["changes"]:
-        return {
-            **ret,
-            "comment": (
-                "origin has all of it:"
-                f" {', '.join(answer['same']) or 'upstream has no such branch'}"
-            ),
-        }
-    if run.test:
-        return {**ret, "result": None, "comment": f"{len(ret['changes'])} branches would be copied"}
-    return {**ret, "comment": f"{len(ret['changes'])} branches were copied"}
+        same = ", ".join(answer["same"]) or "upstream has no such branch"
+        ret["comment"] = f"origin has all of it: {same}"
+        return
+    count = len(ret["changes"])
+    _told(run, ret, f"{count} branches {{}} copied")
 
 
-def created(run, name):
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    try:
-        answer = branches.create(run)
-    except CommandExecutionError as err:
-        return {**ret, "result": False, "comment": str(err)}
+@change.state
+def created(run, ret):
+    answer = branches.create(run)
     if not answer["changed"]:
-        return {**ret, "comment": f"origin has {answer['branch']} ({answer['old'][:12]}) already"}
+        ret["comment"] = f"origin has {answer['branch']} ({answer['old'][:12]}) already"
+        return
     onto = f"{answer['onto']['ref']} ({answer['onto']['sha']})"
     ret["changes"] = {
         answer["branch"]: {"old": None, "new": answer["new"], "onto": onto, **_pushed(answer)}
     }
-    return _told(run, ret, f"{answer['branch']} {{}} created from {onto}")
+    _told(run, ret, f"{answer['branch']} {{}} created from {onto}")
 
 
-def restored(run, name, backup=None):
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    try:
-        answer = branches.restore(run, backup=backup)
-    except CommandExecutionError as err:
-        return {**ret, "result": False, "comment": str(err)}
+@change.state
+def restored(run, ret, backup=None):
+    answer = branches.restore(run, backup=backup)
     if not answer["changed"]:
-        return {**ret, "comment": f"{answer['branch']} is at {answer['new'][:12]} already"}
+        ret["comment"] = f"{answer['branch']} is at {answer['new'][:12]} already"
+        return
     ret["changes"] = {
         answer["branch"]: {
             "old": answer["old"],
@@ -115,7 +94,7 @@ def restored(run, name, backup=None):
             **_pushed(answer),
         }
     }
-    return _told(
+    _told(
         run,
         ret,
         f"{answer['branch']} {{}} put back to {answer['new'][:12]}; where it was is kept as"
@@ -124,38 +103,34 @@ def restored(run, name, backup=None):
     )
 
 
-def proven(run, name):
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    try:
-        proof = release.proof(run)
-        if not run.test:
-            record.pin(run, "release_sha", proof["sha"])
-    except CommandExecutionError as err:
-        return {**ret, "result": False, "comment": str(err)}
+@change.state
+def proven(run, ret):
+    proof = release.proof(run)
+    if not run.test:
+        record.pin(run, "release_sha", proof["sha"])
     images = ", ".join(
         f"{role}: {image['id']} ({image['name']})" for role, image in proof["images"].items()
     )
-    return {**ret, "comment": f"{proof['from']} was built from {proof['sha']}; {images}, available"}
+    ret["comment"] = f"{proof['from']} was built from {proof['sha']}; {images}, available"
 
 
-def _predict(ret, plan, forget=None):
-    ret["changes"] = _changes(plan)
+def _tell(ret, plan, forget=None):
     ret["comment"] = _comment(plan)
     if forget:
         ret["comment"] += (
             f"\nWhat was solved the last time would be forgotten first, and asked anew: {forget}"
         )
     if plan["problems"]:
-        return {**ret, "result": False, "changes": {}, "comment": "\n".join(plan["problems"])}
+        raise CommandExecutionError("\n".join(plan["problems"]))
+    ret["changes"] = _changes(plan)
     if plan["conflicts"]:
         ret["warnings"] = [
             f"{len(plan['conflicts'])} conflict(s) that a human must solve: the rebase would stop"
             " at the first"
         ]
-        return {**ret, "result": False}
-    if ret["changes"]:
+        ret["result"] = False
+    elif ret["changes"]:
         ret["result"] = None
-    return ret
 
 
 def _changes(answer):
@@ -183,12 +158,8 @@ def _pushed(answer):
 
 
 def _told(run, ret, text):
-    test = run.test
-    return {
-        **ret,
-        "result": None if test else True,
-        "comment": text.format("would be" if test else "was"),
-    }
+    ret["result"] = None if run.test else True
+    ret["comment"] = text.format("would be" if run.test else "was")
 
 
 def _fate(patch):

@@ -15,7 +15,7 @@ import json
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import journal
+from mitx_run import calls, journal
 from mitx_run.dunders import __context__
 
 try:
@@ -66,8 +66,7 @@ _OBJECT_KEYS = (
 def call(run, service, operation, absent=(), **parameters):
     """
     Call one operation of AWS and return its answer without ``ResponseMetadata``; all pages of it if
-    it has pages. A change in a rehearsal (``journal.rehearse``) is only noted, and its answer is
-    empty.
+    it has pages.
 
     service
         As boto3 names it: ``route53``, ``elb``, ``ec2``, ``cloudfront``, ``s3``, ``acm``, ``sts``.
@@ -84,10 +83,6 @@ def call(run, service, operation, absent=(), **parameters):
     what = f"{service}.{operation}"
     client = _client(run, service)
     change = not operation.startswith(_READS)
-    if change and journal.rehearsed(
-        run, "aws", service=service, operation=operation, parameters=parameters
-    ):
-        return {}
     with journal.door(
         run, "aws", change=change, service=service, operation=operation, parameters=parameters
     ):
@@ -105,6 +100,14 @@ def call(run, service, operation, absent=(), **parameters):
             raise _failure(
                 f"{what}{_object(parameters)}: {err}. Nothing was sent to AWS", "", None, False
             ) from err
+
+
+def planned(service, operation, **parameters):
+    """
+    Return the :py:class:`calls.Call` of a change, for a plan.
+    """
+    line = {"event": "aws", "service": service, "operation": operation, "parameters": parameters}
+    return calls.Call(line, call, service, operation, **parameters)
 
 
 def account(run):

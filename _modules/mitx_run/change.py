@@ -1,11 +1,16 @@
 """
 The way from a state to its room
 ================================
+
+A state of a room reads, makes a plan, and then either tells it (``test=True``) or applies it.
 """
+
+import contextlib
+import functools
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import context
+from mitx_run import calls, context
 
 
 def ensure(modules, state, name, arguments):
@@ -15,19 +20,36 @@ def ensure(modules, state, name, arguments):
     """
     for module in modules:
         function = vars(module).get(state)
-        if (
-            callable(function)
-            and function.__module__ == module.__name__
-            and not state.startswith("_")
-        ):
+        if getattr(function, "is_state", False) and function.__module__ == module.__name__:
             break
     else:
         raise CommandExecutionError(f"There is no state {state}")
     try:
         run = context.current()
     except CommandExecutionError as err:
-        return {"name": name, "result": False, "changes": {}, "comment": str(err)}
+        return {**result(name), "result": False, "comment": str(err)}
     return function(run, name, **arguments)
+
+
+def state(function):
+    """
+    Make a state of ``function(run, ret, …)``, which fills ``ret``: ``changes`` with what it has
+    really changed, as soon as it has. An error fails the state, and what was changed before it
+    stays told. What a dry run cannot know yet (``not_yet``) is no failure.
+    """
+
+    @functools.wraps(function)
+    def ensured(run, name, **arguments):
+        ret = result(name)
+        try:
+            function(run, ret, **arguments)
+        except CommandExecutionError as err:
+            ret["result"] = None if getattr(err, "not_yet", False) else False
+            ret["comment"] = str(err)
+        return ret
+
+    ensured.is_state = True
+    return ensured
 
 
 def result(name):
@@ -37,19 +59,36 @@ def result(name):
     return {"name": name, "result": True, "changes": {}, "comment": ""}
 
 
-def failed(ret, err):
+def tell(ret, changes, comment, planned=()):
     """
-    Let a state fail with an error. What a dry run cannot know yet (``not_yet``) is no failure.
+    Let a state tell, in a dry run, what it would change and by which ``planned`` calls.
     """
-    ret.update(
-        result=None if getattr(err, "not_yet", False) else False, changes={}, comment=str(err)
-    )
+    ret.update(changes=changes, result=None if changes else True)
+    ret["comment"] = "\n".join([comment, *calls.tell(planned)])
 
 
 def would(ret, changes, comment):
     """
-    Let a state tell, in a dry run, what it would change; returns it.
+    Let a state tell, in a dry run, what it would change: the names of it, after ``comment``.
     """
-    ret.update(changes=changes, result=None if changes else True)
-    ret["comment"] = f"{comment}: {', '.join(changes)}" if changes else "Nothing to do"
-    return ret
+    tell(ret, changes, f"{comment}: {', '.join(changes)}" if changes else "Nothing to do")
+
+
+def unknown(ret, comment):
+    """
+    Let a state say, in a dry run, why what it would do is not known yet.
+    """
+    ret.update(result=None, comment=comment)
+
+
+@contextlib.contextmanager
+def advice(text):
+    """
+    Add ``text``, what an operator can do about it, to the error of the block.
+    """
+    try:
+        yield
+    except CommandExecutionError as err:
+        if getattr(err, "not_yet", False):
+            raise
+        raise CommandExecutionError(f"{err}\n{text}") from err

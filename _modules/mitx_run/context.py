@@ -31,9 +31,8 @@ class Run:
         self.settings = settings.get(environment)
         self.id = folders.pillar().get("run")
         self.test = test
-        # Of a dry run: the calls that the gateways are asked for, where that is wanted; and what of
-        # it fails first.
-        self.rehearsed, self.blocked_by = None, None
+        # What of a dry run fails first.
+        self.blocked_by = None
         # What was seen of the world, until something is changed.
         self.seen = {}
 

@@ -92,33 +92,6 @@ def door(run, name, change=True, **fields):
     return _journaled(where, {"event": name, **redact(fields)}, change)
 
 
-def rehearse(run, calls):
-    """
-    Return, as sentences of :py:func:`summary`, the changes that these calls would ask of the doors;
-    none is made. Only under ``test=True``. ``calls`` is a list of ``[function, argument, …]``.
-    """
-    if not run.test:
-        raise CommandExecutionError("Only a dry run is rehearsed")
-    noted = run.rehearsed = []
-    try:
-        for function, *arguments in calls:
-            function(run, *arguments)
-    finally:
-        run.rehearsed = None
-    return noted
-
-
-def rehearsed(run, door, **fields):
-    """
-    Return whether a rehearsal is on, and then note the change that a door is asked for. The door
-    does not make it.
-    """
-    if not run.test or run.rehearsed is None:
-        return False
-    run.rehearsed.append(summary({"event": door, **redact(fields)}))
-    return True
-
-
 def summary(line):
     """
     Return the call of a door's line of the journal as one sentence, the same for a call that was

@@ -22,7 +22,7 @@ from mitx_site import checks
 
 SHOWS = ("maintenance", "site")
 
-_FORECAST = "mitx_site.forecast"
+_PLANNED = "mitx_site.planned"
 
 _HIGH_TTL = (
     "visitors would keep the old address that long. salt-run mitx.announce lowers it; then wait for"
@@ -52,8 +52,8 @@ def records(run):
 def plan(run, to):
     """
     Return what is to be done so that every public name shows ``to`` (``maintenance`` or ``site``):
-    ``{to, changes, batch, ttl}``. ``changes`` is ``{name: {old, new}}`` for those that differ,
-    ``batch`` the change batch for Route 53 with every name in it, or ``None`` if none differs, and
+    ``{to, changes, calls, ttl}``. ``changes`` is ``{name: {old, new}}`` for those that differ,
+    ``calls`` the one batch for Route 53 with every name in it, or nothing if none differs, and
     ``ttl`` the seconds for which resolvers may still hold an old record.
 
     Raises ``CommandExecutionError`` with every record that is not ours to change.
@@ -61,20 +61,20 @@ def plan(run, to):
     if to not in SHOWS:
         raise CommandExecutionError(f"Names can show {' or '.join(SHOWS)}, not {to!r}")
     run.settings = _settings(run)
-    found = _forecast(run, records(run))
+    found = _as_planned(run, records(run))
     _refuse(run.settings, found)
     moving = [record for record in found.values() if record["shows"] != to]
     if not moving:
-        return {"to": to, "changes": {}, "batch": None, "ttl": 0}
+        return {"to": to, "changes": {}, "calls": [], "ttl": 0}
     targets = _targets(run, to)
     if run.test:
-        __context__[_FORECAST] = {name: {"value": targets[name], "shows": to} for name in found}
+        __context__[_PLANNED] = {name: {"value": targets[name], "shows": to} for name in found}
     return {
         "to": to,
         "changes": _differences(
             found, {name: {**record, "value": targets[name]} for name, record in found.items()}
         ),
-        "batch": _batch(
+        "calls": _batch(
             run.settings,
             f"shows {to}",
             {name: (targets[name], record["ttl"]) for name, record in found.items()},
@@ -93,15 +93,8 @@ def send(run, planned):
     sent = {}
 
     def change():
-        answer = aws.call(
-            run,
-            "route53",
-            "change_resource_record_sets",
-            HostedZoneId=run.settings["dns"]["zone_id"],
-            ChangeBatch=planned["batch"],
-        )
-        # No answer: a rehearsal.
-        sent["id"] = answer["ChangeInfo"]["Id"].rpartition("/")[2] if answer else None
+        answer = planned["calls"][0].make(run)
+        sent["id"] = answer["ChangeInfo"]["Id"].rpartition("/")[2]
         return True, sent["id"]
 
     try:
@@ -146,26 +139,23 @@ def wait_insync(run, change_id):
     return seen
 
 
-def high_ttls(run):
+def plan_ttl(run):
     """
-    Return the records whose time to live exceeds ``dns.ttl``: ``{name: {old, new}}``. One call.
-    """
-    run.settings = _settings(run)
-    found = records(run)
-    return _differences(found, _with_lower_ttl(run.settings, found))
-
-
-def lower_ttl(run):
-    """
-    Lower the time to live of every public record to ``dns.ttl`` where it exceeds it, in one batch.
-    Returns ``{name: {old, new}}``. It helps only once the old time to live is over: days ahead,
-    with the announcement.
+    Return what is to be done so that no public record has a time to live above ``dns.ttl``, in the
+    form of :py:func:`plan`. It helps only once the old time to live is over: days ahead, with the
+    announcement. One call.
     """
     run.settings = _settings(run)
     found = records(run)
-    return _rewrite(
-        run, found, _with_lower_ttl(run.settings, found), "has its time to live lowered"
-    )
+    wanted = _with_lower_ttl(run.settings, found)
+    changes, to = _differences(found, wanted), "has its time to live lowered"
+    sets = {name: (wanted[name]["value"], wanted[name]["ttl"]) for name in changes}
+    return {
+        "to": to,
+        "changes": changes,
+        "calls": _batch(run.settings, to, sets) if changes else [],
+        "ttl": max((found[name]["ttl"] for name in changes), default=0),
+    }
 
 
 def status(run):
@@ -295,9 +285,9 @@ def _targets(run, to):
     return {record["name"]: found[record["elb"]] for record in run.settings["records"]}
 
 
-def _forecast(run, found):
+def _as_planned(run, found):
     """In a dry run: where an earlier step of it would have sent the names."""
-    ahead = __context__.get(_FORECAST) or {} if run.test else {}
+    ahead = __context__.get(_PLANNED) or {} if run.test else {}
     return {name: {**record, **ahead.get(name, {})} for name, record in found.items()}
 
 
@@ -307,26 +297,6 @@ def _with_lower_ttl(settings, found):
         name: {**record, "ttl": min(record["ttl"], settings["dns"]["ttl"])}
         for name, record in found.items()
     }
-
-
-def _rewrite(run, found, wanted, what):
-    changes = _differences(found, wanted)
-    if changes:
-        sets = {name: (wanted[name]["value"], wanted[name]["ttl"]) for name in changes}
-        ttl = max(found[name]["ttl"] for name in changes)
-        wait_insync(
-            run,
-            send(
-                run,
-                {
-                    "to": what,
-                    "changes": changes,
-                    "batch": _batch(run.settings, what, sets),
-                    "ttl": ttl,
-                },
-            ),
-        )
-    return changes
 
 
 def _differences(found, wanted):
@@ -340,13 +310,17 @@ def _differences(found, wanted):
 
 def _batch(settings, what, sets):
     """
-    Return the change batch that makes each name of ``{name: (target, ttl)}`` that CNAME.
+    Return the call that makes each name of ``{name: (target, ttl)}`` that CNAME, all in one batch.
     """
     changes = [
         {"Action": "UPSERT", "ResourceRecordSet": _record_set(name, *found)}
         for name, found in sets.items()
     ]
-    return {"Comment": f"mitx: {settings['environment']} {what}", "Changes": changes}
+    batch = {"Comment": f"mitx: {settings['environment']} {what}", "Changes": changes}
+    zone = settings["dns"]["zone_id"]
+    return [
+        aws.planned("route53", "change_resource_record_sets", HostedZoneId=zone, ChangeBatch=batch)
+    ]
 
 
 def _record_set(name, target, ttl):

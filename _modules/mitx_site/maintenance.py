@@ -15,29 +15,17 @@ from mitx_run import journal, window
 from mitx_site import checks, distribution, dns, page
 
 
-def guard(run, to):
+def plan(run, to):
     """
-    Make sure that what the names are about to show is there: the maintenance page, on a
-    distribution that will serve it, or an instance in service behind each load balancer. Returns
-    the changes that were made (under ``test=True``: would be) to the page, ``{page: {…}}``, else
-    ``{}``.
+    Make sure that what the names are about to show is there, or return what is to be done first: an
+    instance in service behind each load balancer, or the maintenance page, on a distribution that
+    will serve it. Returns a :py:func:`page.plan`, or ``None`` for the site.
     """
     if to == "site":
         require_healthy(run)
-        return {}
+        return None
     distribution.require(run)
-    publish = page.plan if run.test else page.publish
-    changes = publish(run, unannounced=_unannounced(run.settings))["changes"]
-    return {"page": changes} if changes else {}
-
-
-def rehearse(run, to):
-    """
-    Ask the doors for what :py:func:`guard` would change; for ``journal.rehearse``.
-    """
-    planned = page.plan(run, unannounced=_unannounced(run.settings)) if to == "maintenance" else {}
-    if planned.get("changed"):
-        page.write(run, planned)
+    return page.plan(run, unannounced=_unannounced(run.settings))
 
 
 def _unannounced(settings):

@@ -52,6 +52,9 @@ def render(settings, until=None, unannounced=False):
     return _page(settings, _moment(settings, until, unannounced), unannounced)
 
 
+_TOO_MANY = "TooManyInvalidationsInProgress"
+
+
 def published(run):
     """
     Return what the bucket holds: ``{sha256, start, end, until, bytes, modified, content_type,
@@ -73,9 +76,9 @@ def published(run):
 
 def plan(run, until=None, unannounced=False):
     """
-    Return ``{html, before, after, changed, changes}``: the page to be published, what is there
-    (:py:func:`published`), what will be, whether they differ, and ``{key: {old, new}}`` of what
-    does. An end that was announced for the same window is kept if none is given. One call.
+    Return ``{before, after, changed, changes, calls}``: what is there (:py:func:`published`), what
+    will be, whether they differ, ``{key: {old, new}}`` of what does, and the calls that publish it.
+    An end that was announced for the same window is kept if none is given. One call.
     """
     before, moment = published(run), _moment(run.settings, until, unannounced)
     window = {} if unannounced else run.settings["window"]
@@ -106,47 +109,41 @@ def plan(run, until=None, unannounced=False):
         # second is missing.
         changes = {"invalidation": {"old": None, "new": "/*"}}
     return {
-        "html": html,
         "before": before,
         "after": after,
         "changed": bool(changes),
         "changes": changes,
+        "calls": _calls(run.settings, html, after, changes),
     }
 
 
-def publish(run, until=None, unannounced=False):
-    """
-    Publish the page, unless it is there already. Returns ``{changed, changes, sha256, bytes,
-    previous, invalidation, notes}``: ``changes`` as in :py:func:`plan`; ``previous`` is the path of
-    a copy of the page that was replaced or ``None``; ``invalidation`` is ``None`` or ``{id,
-    status}``; ``notes`` are sentences an operator should read.
+def _calls(settings, html, after, changes):
+    """Two effects, two calls; of a page that is there already, the second alone may be missing."""
+    if not changes:
+        return []
+    put = _put(settings, html, after)
+    forget = _invalidate(settings, after["sha256"])
+    return [forget] if "invalidation" in changes else [put, forget]
 
-    Calls: 1 if nothing is to do, else 4 (3 for the first page ever) and one for each look at the
-    invalidation. Rendering comes first: a template that fails leaves the published page as it was.
+
+def publish(run, planned):
     """
-    planned = plan(run, until, unannounced)
-    done = {
-        "changed": planned["changed"],
-        "changes": planned["changes"],
-        "sha256": planned["after"]["sha256"],
-        "bytes": planned["after"]["bytes"],
-    }
+    Publish the page of a :py:func:`plan`. Returns ``{previous, invalidation, notes}``: ``previous``
+    is the path of a copy of the page that was replaced or ``None``; ``invalidation`` is ``None`` or
+    ``{id, status}``; ``notes`` are sentences an operator should read.
+
+    Calls: none if nothing is to do, else 3 (2 for the first page ever) and one for each look at the
+    invalidation.
+    """
     if not planned["changed"]:
-        return {**done, "previous": None, "invalidation": None, "notes": []}
-    previous = (
-        _keep(run) if planned["before"] and "invalidation" not in planned["changes"] else None
-    )
-    return {**done, "previous": previous, **write(run, planned)}
-
-
-def write(run, planned):
-    """
-    Put the page of a :py:func:`plan` into the bucket and have CloudFront forget the old one.
-    Returns ``{invalidation, notes}``.
-    """
-    if "invalidation" not in planned["changes"]:
-        _put(run, planned["html"], planned["after"])
-    return _invalidate(run, planned["after"]["sha256"])
+        return {"previous": None, "invalidation": None, "notes": []}
+    *put, forget = planned["calls"]
+    previous = _keep(run) if put and planned["before"] else None
+    digest = planned["after"]["sha256"]
+    for call in put:
+        journal.write(run, "page", stage="putting", sha256=digest)
+        call.make(run)
+    return {"previous": previous, **_forget(run, forget, digest)}
 
 
 def preview(run, until=None):
@@ -259,14 +256,12 @@ def _keep(run):
     return record.capture(run, f"page/{stamp}.html", answer["Body"].read().decode(errors="replace"))
 
 
-def _put(run, html, after):
+def _put(settings, html, after):
     metadata = {f"mitx-{key}": after[key] for key in _METADATA if after.get(key)}
-    journal.write(run, "page", stage="putting", sha256=after["sha256"])
-    aws.call(
-        run,
+    return aws.planned(
         "s3",
         "put_object",
-        **_object(run.settings),
+        **_object(settings),
         Body=html.encode(),
         ContentType=CONTENT_TYPE,
         CacheControl=CACHE_CONTROL,
@@ -274,40 +269,32 @@ def _put(run, html, after):
     )
 
 
-def _invalidate(run, digest):
-    """
-    Ask CloudFront to forget the old page and wait a while. Slow is no failure: it is only a note.
-    """
-    distribution = run.settings["maintenance"]["distribution"]["id"]
+def _invalidate(settings, digest):
+    distribution = settings["maintenance"]["distribution"]["id"]
     reference = f"{digest[:16]}-{datetime.datetime.now(datetime.timezone.utc):%Y%m%dT%H%M%S.%f}"
     batch = {"Paths": {"Quantity": 1, "Items": ["/*"]}, "CallerReference": reference}
+    return aws.planned(
+        "cloudfront", "create_invalidation", DistributionId=distribution, InvalidationBatch=batch
+    )
+
+
+def _forget(run, call, digest):
+    """
+    Have CloudFront forget the old page and wait a while. Slow is no failure: it is only a note.
+    """
     try:
-        answer = aws.call(
-            run,
-            "cloudfront",
-            "create_invalidation",
-            DistributionId=distribution,
-            InvalidationBatch=batch,
-        )
+        answer = call.make(run)["Invalidation"]
     except CommandExecutionError as err:
-        if (
-            not getattr(err, "transient", False)
-            and getattr(err, "code", "") != "TooManyInvalidationsInProgress"
-        ):
+        if not getattr(err, "transient", False) and getattr(err, "code", "") != _TOO_MANY:
             raise CommandExecutionError(
                 "The page is published, but CloudFront's copies of the old one were not"
                 f" invalidated: {err}"
             ) from err
-        return {
-            "invalidation": None,
-            "notes": [
-                f"The page is published; visitors may see the old one for some minutes: {err}"
-            ],
-        }
-    if not answer:  # a rehearsal
-        return {"invalidation": None, "notes": []}
+        note = f"The page is published; visitors may see the old one for some minutes: {err}"
+        return {"invalidation": None, "notes": [note]}
     journal.write(run, "page", stage="invalidated", sha256=digest)
-    invalidation = {"id": answer["Invalidation"]["Id"], "status": answer["Invalidation"]["Status"]}
+    distribution = run.settings["maintenance"]["distribution"]["id"]
+    invalidation = {"id": answer["Id"], "status": answer["Status"]}
     return _await_invalidation(run, distribution, invalidation)
 
 

@@ -8,41 +8,37 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import folders, journal, lock, nested, phases, record
+from mitx_run import change, folders, journal, lock, nested, phases, record
 from mitx_upgrade import drift, preflight, rollback
 
 
 def phase_done(run, name, undo=None):
     first = phases.blocked_by(run)
     if first:
-        return {
-            "name": name,
-            "result": None,
-            "changes": {},
-            "comment": f"Not planned: {first} would fail before it",
-        }
-    ret = _phase_done(run, name, undo)
+        ret = change.result(name)
+        change.unknown(ret, f"Not planned: {first} would fail before it")
+        return ret
+    ret = _phase_done(run, name, phase=name, undo=undo)
     if ret["result"] is False:
         phases.block(run, name)
     return ret
 
 
-def _phase_done(run, name, undo):
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    try:
-        if phases.postponed(name):
-            ret["comment"] = f"{name} is left for later, as mitx:until says"
-            return ret
-        run_id = folders.use(run, record.identify(run))
-        finished = _finished(run, name)
-        if finished:
-            ret["comment"] = finished
-            return ret
-        _require_earlier(run, name)
-        return _run(run, ret, name, run_id, undo)
-    except CommandExecutionError as err:
-        ret.update(result=False, comment=str(err))
-        return ret
+phase_done.is_state = True
+
+
+@change.state
+def _phase_done(run, ret, phase, undo):
+    if phases.postponed(phase):
+        ret["comment"] = f"{phase} is left for later, as mitx:until says"
+        return
+    run_id = folders.use(run, record.identify(run))
+    finished = _finished(run, phase)
+    if finished:
+        ret["comment"] = finished
+        return
+    _require_earlier(run, phase)
+    _run(run, ret, phase, run_id, undo)
 
 
 def _finished(run, name):
@@ -146,55 +142,39 @@ def _since(started):
     return round(time.monotonic() - started, 1)
 
 
-def preflight_passed(run, name):
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    try:
-        found = preflight.problems(run)
-        if not found:
-            ret["comment"] = "\n".join(["Nothing stands in the way.", *preflight.notes(run)])
-    except CommandExecutionError as err:
-        found = {"settings": [str(err)]}
+@change.state
+def preflight_passed(run, ret):
+    found = preflight.problems(run)
     if found:
         lines = [
             f"{subject}: {sentence}"
             for subject, sentences in found.items()
             for sentence in sentences
         ]
-        ret.update(
-            result=False,
-            comment="\n".join(["This stands in the way; nothing was changed:", *lines]),
+        raise CommandExecutionError(
+            "\n".join(["This stands in the way; nothing was changed:", *lines])
         )
-    return ret
+    ret["comment"] = "\n".join(["Nothing stands in the way.", *preflight.notes(run)])
 
 
 _SLS = "orchestrate.mitx.phases.rollback"
 
 
-def rolled_back(run, name, database_restored=False, accept_new_schema=False, stop_only=False):
-    ret = {
-        "name": name,
-        "result": True,
-        "changes": {},
-        "comment": "Nothing of the window has begun, nothing is to be taken back",
+@change.state
+def rolled_back(run, ret, database_restored=False, accept_new_schema=False, stop_only=False):
+    ret["comment"] = "Nothing of the window has begun, nothing is to be taken back"
+    if not rollback.needed(run):
+        return
+    found = rollback.refusals(run, database_restored, accept_new_schema, stop_only)
+    if found:
+        raise CommandExecutionError("\n".join(["Not rolled back, nothing was changed:", *found]))
+    said = {
+        "database_restored": database_restored,
+        "accept_new_schema": accept_new_schema,
+        "stop_only": stop_only,
     }
-    try:
-        if not rollback.needed(run):
-            return ret
-        found = rollback.refusals(run, database_restored, accept_new_schema, stop_only)
-        if found:
-            raise CommandExecutionError(
-                "\n".join(["Not rolled back, nothing was changed:", *found])
-            )
-        said = {
-            "database_restored": database_restored,
-            "accept_new_schema": accept_new_schema,
-            "stop_only": stop_only,
-        }
-        # Looked at before it counts as begun: AWS may not answer.
-        return _run_rollback(run, ret, {**said, "old_serves": rollback.old_serves(run)})
-    except CommandExecutionError as err:
-        ret.update(result=False, comment=str(err))
-    return ret
+    # Looked at before it counts as begun: AWS may not answer.
+    _run_rollback(run, ret, {**said, "old_serves": rollback.old_serves(run)})
 
 
 def _run_rollback(run, ret, said):

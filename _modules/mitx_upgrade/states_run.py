@@ -5,42 +5,14 @@ The run record: begun, and approved by a human
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import folders, journal, lock, phases, record, settings, wait
+from mitx_run import change, folders, journal, lock, phases, record, settings, wait
 from mitx_site import dns
 
 
 def started(run, name, begin=True, exclusive=True):
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    try:
-        run_id = folders.use(run, record.identify(run))
-        known = record.read(run, run_id)
-        if known:
-            ret["comment"] = (
-                f"Going on with the run {run_id}, begun by {known['by']} at {known['began']}"
-            )
-        elif not begin:
-            raise CommandExecutionError(
-                f"The run {run_id} has not begun: nothing is recorded that this could work on."
-                " Nothing was changed."
-            )
-        else:
-            _refuse_while_closed(run, run_id)
-            ret["changes"] = {"run": {"old": None, "new": run_id}}
-            ret["comment"] = f"The run {run_id} begins"
-        if run.test:
-            ret["result"] = None if ret["changes"] else True
-            return ret
-        if exclusive:
-            lock.acquire(run, why=f"upgrade {run_id}")
-        record.begin(run, run_id, why=run.settings["window"].get("reason") or "")
-        settings.save_current(run)
-        # That it is still the same is asked before each of the existing orchestrations: going back
-        # must not depend on it.
-        if record.pinned(run, "environments_digest") is None:
-            record.pin(run, "environments_digest", run.settings["environments_digest"])
-    except CommandExecutionError as err:
+    ret = _started(run, name, begin=begin, exclusive=exclusive)
+    if ret["result"] is False:
         phases.block(run, "the beginning of the run")
-        ret.update(result=False, changes={}, comment=str(err))
     return ret
 
 
@@ -48,47 +20,72 @@ def resumed(run, name):
     try:
         begun = record.read(run, record.identify(run))
     except CommandExecutionError as err:
-        return {"name": name, "result": False, "changes": {}, "comment": str(err)}
+        return {**change.result(name), "result": False, "comment": str(err)}
     return started(run, name, begin=False) if begun else locked(run, name)
 
 
-def locked(run, name, force=False):
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    if run.test:
-        return ret
-    try:
-        holder = lock.locked_by(run)
-        if force and holder and not holder["mine"]:
-            journal.write(run, "forced", holder=holder)
-            ret["comment"] = (
-                f"Held by {holder['by']}, process {holder['pid']}; going on all the same, as was"
-                " said"
-            )
-            return ret
-        held_by = lock.acquire(run, why=name)
-        ret["comment"] = f"Held by process {held_by['pid']} since {held_by['since']}"
-    except CommandExecutionError as err:
-        ret.update(result=False, comment=str(err))
-    return ret
+started.is_state = resumed.is_state = True
 
 
-def approved(run, name, gate="verify"):
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    try:
-        if not run.settings["gate"]["required"]:
-            ret["comment"] = "Nobody is asked: gate:required is false"
-            return ret
-        found = _approval(run, gate)
-        if not found and run.test:
-            ret.update(result=None, comment="Would wait for: salt-run mitx.approve")
-            return ret
-        found = found or _wait(run, gate)
-        ret["comment"] = f"Approved by {found['by']} at {found['time']}" + (
-            f": {found['note']}" if found["note"] else ""
+@change.state
+def _started(run, ret, begin, exclusive):
+    run_id = folders.use(run, record.identify(run))
+    known = record.read(run, run_id)
+    if not known and not begin:
+        raise CommandExecutionError(
+            f"The run {run_id} has not begun: nothing is recorded that this could work on."
+            " Nothing was changed."
         )
-    except CommandExecutionError as err:
-        ret.update(result=False, comment=str(err))
-    return ret
+    if not known:
+        _refuse_while_closed(run, run_id)
+    changes = {} if known else {"run": {"old": None, "new": run_id}}
+    comment = (
+        f"Continuing the run {run_id}, started by {known['by']} at {known['began']}"
+        if known
+        else f"The run {run_id} begins"
+    )
+    if run.test:
+        change.tell(ret, changes, comment)
+        return
+    if exclusive:
+        lock.acquire(run, why=f"upgrade {run_id}")
+    record.begin(run, run_id, why=run.settings["window"].get("reason") or "")
+    settings.save_current(run)
+    # That it is still the same is asked before each of the existing orchestrations: going back
+    # must not depend on it.
+    if record.pinned(run, "environments_digest") is None:
+        record.pin(run, "environments_digest", run.settings["environments_digest"])
+    ret.update(changes=changes, comment=comment)
+
+
+@change.state
+def locked(run, ret, force=False):
+    if run.test:
+        return
+    found = lock.locked_by(run)
+    if force and found and not found["mine"]:
+        journal.write(run, "forced", holder=found)
+        ret["comment"] = (
+            f"Locked by {found['by']}, process {found['pid']}; continuing anyway (force=True)"
+        )
+        return
+    mine = lock.acquire(run, why=ret["name"])
+    ret["comment"] = f"Locked by process {mine['pid']} since {mine['since']}"
+
+
+@change.state
+def approved(run, ret, gate="verify"):
+    if not run.settings["gate"]["required"]:
+        ret["comment"] = "Nobody is asked: gate:required is false"
+        return
+    found = _approval(run, gate)
+    if not found and run.test:
+        ret.update(result=None, comment="Would wait for: salt-run mitx.approve")
+        return
+    found = found or _wait(run, gate)
+    ret["comment"] = f"Approved by {found['by']} at {found['time']}" + (
+        f": {found['note']}" if found["note"] else ""
+    )
 
 
 def _refuse_while_closed(run, run_id):

@@ -9,7 +9,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 from mitx_hosts import fence
-from mitx_run import journal, nested
+from mitx_run import change, journal, nested
 from mitx_upgrade import saltops
 
 # Those that launch or destroy.
@@ -20,61 +20,44 @@ _LAUNCHES = (
 )
 
 
-def saltops_ran(run, name, sls=None):
-    ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    try:
-        missing = saltops.pending(run, name)
-        if not missing:
-            ret["comment"] = f"{name}: nothing to do"
-            return ret
-        environ = saltops.environ(run, name)
-        ret["changes"] = {name: {"environment variables": environ, "because": missing}}
-        if run.test:
-            said = " ".join(f"{key}={value!r}" for key, value in environ.items())
-            ret.update(
-                result=None, comment=f"would be run, with {said}, because {'; '.join(missing)}"
-            )
-            return ret
-        saltops.require_unchanged_settings(run)
-        if name in _LAUNCHES:
-            saltops.await_cloud(run)
-        return _run(run, ret, name, sls or name, environ)
-    except CommandExecutionError as err:
-        ret.update(result=False, comment=str(err))
-        return ret
+@change.state
+def saltops_ran(run, ret, sls=None):
+    name = ret["name"]
+    pending = saltops.pending(run, name)
+    if not pending:
+        ret["comment"] = f"{name}: nothing to do"
+        return
+    environ = saltops.environ(run, name)
+    changes = {name: {"environment variables": environ, "because": pending}}
+    if run.test:
+        variables = " ".join(f"{key}={value!r}" for key, value in environ.items())
+        because = "; ".join(pending)
+        change.tell(ret, changes, f"would be run, with {variables}, because {because}")
+        return
+    saltops.require_unchanged_settings(run)
+    if name in _LAUNCHES:
+        saltops.await_cloud(run)
+    ret["changes"] = changes
+    ret["comment"] = _run(run, name, sls or name, environ)
 
 
-def _run(run, ret, name, sls, environ):
+def _run(run, name, sls, environ):
     started = time.monotonic()
     journal.write(run, "existing", stage="before", sls=name, environ=environ)
     pillar = nested.inherited(run)
     # It starts the new workers, on the live queues and databases.
     with fence.workers(run) if name == "orchestrate.edx.deploy" else contextlib.nullcontext():
         answer = nested.orchestrate(run, sls, environ=environ, pillar=pillar)
-    kept = saltops.save_output(run, name, answer)
+    output = saltops.save_output(run, name, answer)
     seconds = round(time.monotonic() - started, 1)
-    journal.write(
-        run,
-        "existing",
-        stage="failed" if answer["failures"] else "after",
-        sls=name,
-        seconds=seconds,
-        output=kept,
-    )
+    stage = "failed" if answer["failures"] else "after"
+    journal.write(run, "existing", stage=stage, sls=name, seconds=seconds, output=output)
     if answer["failures"]:
-        ret.update(
-            result=False,
-            comment="\n".join([f"{name} failed; its whole output: {kept}", *answer["failures"]]),
+        raise CommandExecutionError(
+            "\n".join([f"{name} failed; its whole output: {output}", *answer["failures"]])
         )
-        return ret
-    missing = saltops.pending(run, name)
-    if missing:
-        ret.update(
-            result=False,
-            comment="\n".join(
-                [f"{name} reported success, but; its whole output: {kept}", *missing]
-            ),
-        )
-        return ret
-    ret["comment"] = f"{name} ran in {seconds} s; its output: {kept}"
-    return ret
+    pending = saltops.pending(run, name)
+    if pending:
+        first = f"{name} reported success, but; its whole output: {output}"
+        raise CommandExecutionError("\n".join([first, *pending]))
+    return f"{name} ran in {seconds} s; its output: {output}"

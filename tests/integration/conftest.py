@@ -7,9 +7,9 @@ import sys
 import tempfile
 
 import pytest
-from lab import running
 
 from sandbox import assembly, processes
+from tests.support.lab import running
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ import shutil
 import threading
 
 import pytest
-from lab import PURPOSE, WEB, WORKER, wait
 from salt.client import LocalClient
 from salt.exceptions import CommandExecutionError
+
+from tests.support.lab import PURPOSE, WEB, WORKER, wait
 
 GHOST = "edx-mitx-qa-next-residential-draft-1-v1"
 BOTH = [WEB, WORKER]

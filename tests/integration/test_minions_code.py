@@ -9,8 +9,9 @@ import shutil
 import subprocess
 
 import pytest
-from lab import RECAP, WEB, WORKER
 from salt.exceptions import CommandExecutionError
+
+from tests.support.lab import RECAP, WEB, WORKER
 
 BOTH = [WEB, WORKER]
 

@@ -8,9 +8,10 @@ import sys
 import textwrap
 
 import pytest
-from lab import PURPOSE, WEB, WORKER, wait
 from salt.client import LocalClient
 from salt.exceptions import CommandExecutionError
+
+from tests.support.lab import PURPOSE, WEB, WORKER, wait
 
 # What is unapplied is a file of the home; a command takes it away, and leaves a line for each time
 # that it ran.

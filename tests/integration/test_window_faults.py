@@ -13,7 +13,7 @@ import time
 import pytest
 
 from sandbox.hosts import faults
-from tests.integration.world import OURS, World
+from tests.support.upgrade_world import OURS, World
 
 pytestmark = pytest.mark.timeout(900)
 OPENEDX = {"lms", "cms", "lms_worker", "cms_worker", "gitreload"}

@@ -18,7 +18,7 @@ import yaml
 from sandbox import assembly, processes
 from sandbox.hosts import faults, queue
 from sandbox.points import ORDER
-from tests.integration.world import OURS, World
+from tests.support.upgrade_world import OURS, World
 
 pytestmark = pytest.mark.timeout(900)
 OPENEDX = {"lms", "cms", "lms_worker", "cms_worker", "gitreload"}

@@ -65,7 +65,7 @@ def stand_in(monkeypatch, name, function):
 
 def a_run(settings=None, test=False, **more):
     """A run as the functions of the rooms see it, with no folder and no pillar behind it."""
-    nothing = {"rehearsed": None, "blocked_by": None, "seen": {}, "aws": {}}
+    nothing = {"blocked_by": None, "seen": {}, "aws": {}}
     return types.SimpleNamespace(
         **{
             "settings": settings,

@@ -5,7 +5,8 @@ is destroyed.
 
 import pytest
 import salt.utils.event
-from fleets import QUICK, on_the_master, recorded_upgrade
+
+from tests.support.fleets import QUICK, on_the_master, recorded_upgrade
 
 BUCKET = "tracking"
 SAVED = {

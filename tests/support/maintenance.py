@@ -1,6 +1,6 @@
 """
 A public site in a fake AWS: zone, load balancers, distribution and bucket as MITx has them, for the
-tests of the swap to the maintenance page. Tests say ``pytest_plugins = ["tests.maintenance"]``.
+tests of the swap to the maintenance page: ``pytest_plugins = ["tests.support.maintenance"]``.
 """
 
 import json

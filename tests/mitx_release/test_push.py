@@ -17,9 +17,10 @@ import threading
 import time
 
 import pytest
-import release_world
-from release_world import BRANCH, EDX
 from salt.exceptions import CommandExecutionError
+
+from tests.support import release_world
+from tests.support.release_world import BRANCH, EDX
 
 
 @pytest.fixture

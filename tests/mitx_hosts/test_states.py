@@ -148,31 +148,36 @@ def states(world):
     return loaded
 
 
+def planned(world, wrong=None, calls=()):
+    world.says("mitx_hosts.services.plan", {"wrong": wrong or {}, "calls": list(calls)})
+    world.says("mitx_hosts.services.apply", None)
+
+
 def test_stopped_tells_what_it_stopped(world, states):
-    world.says("mitx_hosts.services.stop", {WEB: ["lms is RUNNING"]})
+    planned(world, {WEB: ["lms is RUNNING"]})
     ret = states().stopped("s", fleet="old", parts=["web"])
     assert ret["result"] is True
     assert ret["changes"] == {WEB: {"old": ["lms is RUNNING"], "new": "stopped"}}
-    assert world.asked("mitx_hosts.services.stop") == [([WEB, WORKER], ["web"])]
+    assert world.asked("mitx_hosts.services.plan") == [([WEB, WORKER], "stopped", ["web"])]
+    assert len(world.asked("mitx_hosts.services.apply")) == 1
 
 
-def test_a_dry_run_reads_and_forecasts(world, states):
-    world.says("mitx_hosts.services.status", {WEB: [f"{WEB}: lms is RUNNING"], WORKER: []})
-    world.says("mitx_run.journal.rehearse", [f"minions stop: {WEB}"])
+def test_a_dry_run_reads_and_tells_the_calls_of_the_plan(world, states):
+    planned(world, {WEB: ["lms is RUNNING"]}, [f"minions stop: {WEB}"])
     ret = states(test=True).stopped("s")
     assert f"Would call: minions stop: {WEB}" in ret["comment"]
     assert (ret["result"], ret["changes"]) == (
         None,
         {WEB: {"old": ["lms is RUNNING"], "new": "stopped"}},
     )
-    assert world.asked("mitx_hosts.services.stop") == []
+    assert world.asked("mitx_hosts.services.apply") == []
 
 
 def test_what_ec2_has_stopped_counts_as_stopped_and_is_named(world, states):
     world.ec2 = {"i-1": "running", "i-2": "stopped"}
-    world.says("mitx_hosts.services.stop", {})
+    planned(world)
     ret = states().stopped("s")
-    assert world.asked("mitx_hosts.services.stop") == [([WEB], None)]
+    assert world.asked("mitx_hosts.services.plan") == [([WEB], "stopped", None)]
     assert WORKER in ret["comment"]
 
 
@@ -185,12 +190,13 @@ def test_what_ec2_has_stopped_or_lost_cannot_count_as_running(world, states):
 
 def test_a_leftover_of_an_earlier_upgrade_is_stopped_and_never_started(world, states):
     world.fleet[1]["serves"] = False
-    world.says("mitx_hosts.services.stop", {})
-    world.says("mitx_hosts.services.start", {})
+    planned(world)
     assert states().stopped("s", fleet="old")["result"] is True
     assert states().running("r", fleet="old")["result"] is True
-    assert world.asked("mitx_hosts.services.stop") == [([WEB, WORKER], None)]
-    assert world.asked("mitx_hosts.services.start") == [([WEB], None)]
+    assert world.asked("mitx_hosts.services.plan") == [
+        ([WEB, WORKER], "stopped", None),
+        ([WEB], "running", None),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -225,8 +231,9 @@ def test_a_dry_run_before_anything_is_recorded_is_no_failure(world, states, func
 
 
 def test_a_failure_below_fails_the_state_without_changes(world, states):
+    planned(world)
     world.says(
-        "mitx_hosts.services.stop",
+        "mitx_hosts.services.apply",
         CommandExecutionError(
             f"stop: 1 of 2 minions did not do it (1 did):\n  - {WORKER}: no answer"
         ),

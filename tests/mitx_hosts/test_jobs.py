@@ -317,6 +317,40 @@ def test_an_answer_without_a_list_is_neither_stopped_nor_running(mitx, client, s
         )
 
 
+def unreadable():
+    """What a host answers that reads Salt's list of its jobs while Salt writes it."""
+    found = listing("lms RUNNING pid 7, uptime 1:00:00")
+    found[WEB]["ret"]["saltutil.running"] = "Traceback\nSaltDeserializationError: incomplete"
+    found[WEB]["retcode"]["saltutil.running"] = 1
+    return found
+
+
+class Turns:
+    """The answers to one job after the other."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def __iter__(self):
+        return iter(self.answers.pop(0))
+
+
+def test_a_list_of_jobs_that_cannot_be_read_is_read_again(mitx, client):
+    client.incoming = Turns([unreadable()], [listing("lms RUNNING pid 7, uptime 1:00:00")])
+    found = mitx().modules["mitx_hosts.services.status"]([WEB])
+    assert (found[WEB]["supervisor"], found[WEB]["busy"]) == ({"lms": "RUNNING"}, [])
+
+
+def test_a_list_of_jobs_that_is_never_read_is_not_taken_for_an_idle_host(mitx, client):
+    client.incoming = Turns([unreadable()], [unreadable()])
+    modules = mitx().modules
+    found = modules["mitx_hosts.services.status"]([WEB])
+    assert any(
+        "cannot determine what is at work there" in line
+        for line in modules["mitx_hosts.services.problems"](found, "stopped")
+    )
+
+
 def test_jobs_of_the_schedule_and_restarts_of_others_are_busy_and_salts_own_are_not(mitx, client):
     client.incoming = [listing("lms STOPPED Not started")]
     client.incoming[0][WEB]["ret"]["saltutil.running"] = [

@@ -13,7 +13,7 @@ from salt.exceptions import CommandExecutionError
 
 from sandbox.public import tls
 
-pytest_plugins = ["tests.maintenance"]
+pytest_plugins = ["tests.support.maintenance"]
 
 LMS = "lms-next-qa.mitx.mit.edu"
 PAGE = "<html data-mitx-maintenance='1'>Down</html>"

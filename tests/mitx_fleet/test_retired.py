@@ -5,7 +5,8 @@ the fake AWS.
 
 import pytest
 import salt.utils.event
-from fleets import LIVE, QUICK, on_the_master, recorded_upgrade
+
+from tests.support.fleets import LIVE, QUICK, on_the_master, recorded_upgrade
 
 NAME = "edx-mitx-qa-next-residential-live-0-v3"
 

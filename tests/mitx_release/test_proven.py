@@ -6,9 +6,10 @@ AWS.
 import json
 
 import pytest
-import release_world
 import salt.utils.yaml
-from release_world import BRANCH
+
+from tests.support import release_world
+from tests.support.release_world import BRANCH
 
 NAMES = {
     "edx": "edxapp_mitx-qa_koa_base_release_4",

@@ -1,8 +1,9 @@
 """Which instance is which, when names lie: against the fake AWS, through Salt's real loader."""
 
 import pytest
-from fleets import DRAFT, LIVE, QUICK, STUDIO, World, recorded_upgrade
 from salt.exceptions import CommandExecutionError
+
+from tests.support.fleets import DRAFT, LIVE, QUICK, STUDIO, World, recorded_upgrade
 
 NAME = "edx-mitx-qa-next-residential-live-0"
 PURPOSE = "next-residential-live"

@@ -4,8 +4,9 @@ loader.
 """
 
 import pytest
-import release_world
-from release_world import BRANCH, EDX, lines
+
+from tests.support import release_world
+from tests.support.release_world import BRANCH, EDX, lines
 
 
 @pytest.fixture

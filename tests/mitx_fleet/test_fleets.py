@@ -371,10 +371,10 @@ def step(**fields):
 
 def test_what_is_meant_to_change_is_told_by_name(swap, monkeypatch):
     plan = {"edx-live": step(), "edx-studio": step(register=[], deregister=[])}
-    assert swap.intended(plan) == {
+    assert swap.changes(plan) == {
         "edx-live": {"registered": ["new (i-2)"], "deregistered": ["old (i-1)"]}
     }
-    assert swap.intended(plan, deregister=False) == {"edx-live": {"registered": ["new (i-2)"]}}
+    assert swap.changes(plan, deregister=False) == {"edx-live": {"registered": ["new (i-2)"]}}
 
 
 def test_what_was_done_is_what_aws_says_now(swap, monkeypatch):

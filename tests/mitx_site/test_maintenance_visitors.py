@@ -8,11 +8,11 @@ import datetime
 import json
 import signal
 
-import public_world
 import pytest
-from public_world import OLD
 
 from sandbox.public import dns as name_server
+from tests.support import public_world
+from tests.support.public_world import OLD
 
 HEARTBEAT = json.dumps({"sql": {"status": True, "message": "OK"}}).encode()
 

@@ -7,9 +7,10 @@ import pathlib
 import subprocess
 
 import pytest
-import release_world
-from release_world import BRANCH, EDX, lines
 from salt.exceptions import CommandExecutionError
+
+from tests.support import release_world
+from tests.support.release_world import BRANCH, EDX, lines
 
 
 @pytest.fixture

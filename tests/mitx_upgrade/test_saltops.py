@@ -5,8 +5,9 @@ left behind is looked at.
 
 import pytest
 import salt.utils.yaml
-from fleets import QUICK, World
 from salt.exceptions import CommandExecutionError
+
+from tests.support.fleets import QUICK, World
 
 NUMBER, CODENAME = "edxapp-mitx-qa-koa-release-version", "edx_codename"
 

@@ -16,9 +16,10 @@ import tempfile
 import threading
 
 import pytest
-import release_world
-from release_world import BRANCH
 from salt.exceptions import CommandExecutionError
+
+from tests.support import release_world
+from tests.support.release_world import BRANCH
 
 SECRET = "s3cr3t-T0ken-0123"
 

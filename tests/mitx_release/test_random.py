@@ -7,9 +7,10 @@ import pathlib
 import random
 
 import pytest
-import release_world
-from release_world import BRANCH, EDX, lines
 from salt.exceptions import CommandExecutionError
+
+from tests.support import release_world
+from tests.support.release_world import BRANCH, EDX, lines
 
 FILES = ("lms/a.py", "lms/d/e.py", "cms/c.py")
 BEGIN = {"lms/a.py": lines("a"), "lms/d/e.py": lines("e"), "cms/c.py": lines("c")}

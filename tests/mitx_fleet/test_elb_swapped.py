@@ -1,8 +1,9 @@
 """The swap from one fleet to the other, against the fake AWS and through Salt's real loader."""
 
 import pytest
-from fleets import DRAFT, LIVE, QUICK, STUDIO, World, recorded_upgrade
 from salt.exceptions import CommandExecutionError
+
+from tests.support.fleets import DRAFT, LIVE, QUICK, STUDIO, World, recorded_upgrade
 
 
 @pytest.fixture

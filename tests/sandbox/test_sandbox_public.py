@@ -16,10 +16,10 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 import pytest
-from public_world import CMS, LMS, NEW, OLD, PAGE, PATIENCE, World, until
 
 from sandbox.public import common, elb, http, verdict, visitor
 from sandbox.public import dns as name_server
+from tests.support.public_world import CMS, LMS, NEW, OLD, PAGE, PATIENCE, World, until
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ What goes wrong during a swap, and how it ends: against the fake AWS, through Sa
 """
 
 import pytest
-from fleets import DRAFT, LIVE, QUICK, STUDIO, recorded_upgrade
+
+from tests.support.fleets import DRAFT, LIVE, QUICK, STUDIO, recorded_upgrade
 
 NAME = "edx-mitx-qa-next-residential-live-0-v1"
 

@@ -6,7 +6,7 @@ goes.
 import pytest
 from salt.exceptions import CommandExecutionError
 
-pytest_plugins = ["tests.maintenance"]
+pytest_plugins = ["tests.support.maintenance"]
 
 LIST, CHANGE, GET = (
     "route53.list_resource_record_sets",
