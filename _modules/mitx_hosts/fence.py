@@ -8,8 +8,12 @@ as it takes to repair a deploy that failed. They cannot be stopped while it is a
 ``supervisorctl restart all`` a program that somebody else stops is a failure. So they are let run,
 but each of their hosts is cut off from the queues as soon as its minion has started, by a command
 of pillar (``services.hold.begin``, a rule of the host's firewall say). Once they are proven stopped
-the fence is lifted (``services.hold.end``). A host stays fenced when the command that fenced it is
-killed.
+the fence is lifted (``services.hold.end``).
+
+Whoever fences is a process of its own, in a session of its own: salt-cloud goes on when the command
+is killed or its terminal is lost, and so does this. It ends when each worker is fenced, when the
+deploy has ended, or when the same command is run again and fences from then on. What a reboot of
+the master takes with it, its reactor does (:py:func:`at_start`; ``pillar_examples/reactor.conf``).
 
 A host that runs one job at a time can lose a highstate beside another job. So each is sent one job,
 when Salt's event says that its minion has started, which is before the existing deploy configures
@@ -18,22 +22,27 @@ anything; nothing is asked of it after that.
 
 import contextlib
 import contextvars
+import fcntl
 import functools
-import multiprocessing
 import os
+import pathlib
 import select
 import signal
+import time
 
 import salt.utils.event
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import images, instances
 from mitx_hosts import jobs
-from mitx_run import journal, lock
+from mitx_run import folders, journal, lock
 from mitx_run.dunders import __opts__
 
 # Seconds for which an event is waited for, and for the last job to end.
 _PERIOD, _LONGEST = 1, 600
+
+# Tenths of a second in which an earlier watcher has to end.
+_TRIES = 100
 
 
 def configured(run):
@@ -64,7 +73,9 @@ def workers(run):
     mine = lock.locked_by(run)
     # Whoever enters it: Salt's dunders are those of this moment.
     fence_all = functools.partial(contextvars.copy_context().run, _fence_all, run, names)
-    return _child(fence_all, mine["fd"] if mine and mine["mine"] else None)
+    path = pathlib.Path(folders.folder(run)) / "fence.pid"
+    limit = run.settings["timeouts"]["existing"]
+    return _watcher(path, fence_all, limit, mine["fd"] if mine and mine["mine"] else None)
 
 
 def fence(run, minions):
@@ -118,37 +129,100 @@ def unfence(run, minions):
 
 
 @contextlib.contextmanager
-def _child(fence_all, locked):
-    # The child sees the end of the pipe when this process ends, be it by kill -9.
+def _watcher(path, fence_all, limit, locked):
+    _end_earlier(path)
     watched, open_end = os.pipe()
-    arguments = (fence_all, watched, open_end, locked)
-    child = multiprocessing.get_context("fork").Process(
-        target=_in_child, args=arguments, daemon=True
-    )
-    child.start()
+    ready, begun = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(open_end)
+        _in_watcher(path, fence_all, _End(watched, limit), locked, begun)
     os.close(watched)
+    os.close(begun)
+    # Until it is in a session of its own it would be killed with this process.
+    os.read(ready, 1)
+    os.close(ready)
     try:
         yield
-    finally:
-        os.close(open_end)
+        # It may have ended already: all are fenced.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(open_end, b"ended")
         # What it has asked of a host must be answered: a fence that came after it was lifted would
         # last into the night. Each of its jobs ends by itself.
-        child.join(_LONGEST)
-        if child.is_alive():
-            child.kill()
+        _reap(pid)
+    finally:
+        # After a failure, or Ctrl-C, the hosts may go on: it stays.
+        os.close(open_end)
 
 
-def _in_child(fence_all, watched, open_end, locked):
-    # Of both only the parent's own are to be open: its death shows in the pipe, and gives the
-    # environment back at once.
-    for descriptor in (open_end, locked):
-        if descriptor is not None:
-            os.close(descriptor)
-    # Ctrl-C is the parent's: its end is this one's.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # At first nobody is there yet, and Salt says so on the terminal each time.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    fence_all(lambda: bool(select.select([watched], [], [], 0)[0]))
+class _End:
+    """
+    When a watcher is to end: told so through a pipe, or after ``limit`` seconds. That the other end
+    of the pipe is gone means that the command was killed, not that there is nothing left to fence.
+    """
+
+    def __init__(self, pipe, limit):
+        self._pipe, self._latest = pipe, time.monotonic() + limit
+
+    def __call__(self):
+        if self._pipe is not None and select.select([self._pipe], [], [], 0)[0]:
+            if os.read(self._pipe, 16):
+                return True
+            self._pipe = None
+        return time.monotonic() > self._latest
+
+
+def _in_watcher(path, fence_all, ended, locked, begun):
+    try:
+        os.setsid()
+        # The environment is the command's alone: its death gives it back.
+        if locked is not None:
+            os.close(locked)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # At first nobody is there yet, and Salt says so on the terminal each time.
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nowhere, descriptor)
+        file = _lock_file(path)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.ftruncate(file, 0)
+        os.write(file, str(os.getpid()).encode())
+        os.close(begun)
+        fence_all(ended)
+    finally:
+        os._exit(0)
+
+
+def _end_earlier(path):
+    """End the watcher of a command that was killed: this one fences from here on."""
+    file = _lock_file(path)
+    try:
+        for _ in range(_TRIES):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            with contextlib.suppress(ValueError, ProcessLookupError):
+                os.kill(int(os.pread(file, 16, 0)), signal.SIGTERM)
+            time.sleep(0.1)
+    finally:
+        os.close(file)
+    raise CommandExecutionError(
+        f"The process that fences new workers for an earlier command does not end: see {path}. End"
+        " it (kill -9), then run the same command again"
+    )
+
+
+def _lock_file(path):
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+
+
+def _reap(pid):
+    latest = time.monotonic() + _LONGEST
+    while not os.waitpid(pid, os.WNOHANG)[0]:
+        if time.monotonic() > latest:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def _fence_all(run, names, ended):

@@ -4,6 +4,7 @@ The hold of new workers: what would work the live queues if it broke, and whom i
 
 import contextlib
 import os
+import signal
 import time
 
 import pytest
@@ -115,6 +116,49 @@ def test_each_is_held_once_as_soon_as_it_answers(held, tmp_path):
         while len(",".join(held.by()).split(",")) < len(MINE) and time.monotonic() < deadline:
             time.sleep(0.05)
     # One job each: a host may run one at a time, and deploy configures it next.
+    assert sorted(",".join(held.by()).split(",")) == sorted(MINE)
+
+
+def killed_command(modules):
+    """A command that was killed, with its whole process group, while it deployed."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.setpgid(0, 0)
+        with modules["mitx_hosts.fence.workers"]():
+            os.write(write, b"in it")
+            time.sleep(60)
+        os._exit(0)
+    os.read(read, 5)
+    os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(read)
+    os.close(write)
+
+
+def until(condition):
+    deadline = time.monotonic() + 30
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+def test_workers_are_fenced_that_start_after_the_command_was_killed(held, tmp_path):
+    up = tmp_path / "up"
+    killed_command(held(lambda: {name: "koa" for name in MINE if up.exists()}))
+    assert held.by() == []
+    up.touch()
+    assert until(lambda: sorted(",".join(held.by()).split(",")) == sorted(MINE))
+
+
+def test_the_same_command_again_ends_the_watcher_of_the_killed_one(held, tmp_path):
+    up = tmp_path / "up"
+    modules = held(lambda: {name: "koa" for name in MINE if up.exists()})
+    killed_command(modules)
+    with modules["mitx_hosts.fence.workers"]():
+        up.touch()
+        assert until(lambda: len(",".join(held.by()).split(",")) >= len(MINE))
+    # Two watchers would have sent each of them two jobs.
     assert sorted(",".join(held.by()).split(",")) == sorted(MINE)
 
 
