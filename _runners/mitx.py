@@ -415,6 +415,28 @@ def resume_build(environment=None, test=False):
 
 
 @_spoken
+def fence(minion):
+    """
+    Cut a new worker off from the queues, if a run deploys it now: for the master's reactor, when
+    the worker's minion starts. Any other minion is left alone.
+
+    minion
+        Its id, which tells the environment.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.fence edx-worker-mitx-qa-next-residential-live-0-v1
+    """
+    known = list((_opts()["pillar"].get("mitx") or {}).get("environments") or ())
+    mine = [name for name in known if str(minion).startswith(f"edx-worker-{name}-")]
+    if not mine:
+        return f"{minion} is left alone: it is no worker of {', '.join(known) or 'any environment'}"
+    return _functions(max(mine, key=len))["mitx_hosts.fence_worker"](str(minion))
+
+
+@_spoken
 def patches(environment=None):
     """
     List MIT's own patches on the release branch, and what would become of each.
@@ -496,9 +518,14 @@ def _narrated(answer):
 
 
 def _functions(environment=None, test=False):
+    """The execution modules, for a choice of the environment."""
+    return salt.loader.minion_mods(_opts(environment, test))
+
+
+def _opts(environment=None, test=False):
     """
-    The execution modules, with the master's own pillar, compiled once: what ``salt.cmd …
-    with_pillar=True`` does, and a choice of the environment.
+    The master's options with its own pillar, compiled once: what ``salt.cmd … with_pillar=True``
+    does, and a choice of the environment.
     """
     opts = copy.deepcopy(__opts__)
     opts["grains"] = salt.loader.grains(opts)
@@ -512,7 +539,7 @@ def _functions(environment=None, test=False):
         raise CommandExecutionError(
             "The pillar does not render: " + "; ".join(map(str, opts["pillar"]["_errors"]))
         )
-    return salt.loader.minion_mods(opts)
+    return opts
 
 
 def _switch(name, value):

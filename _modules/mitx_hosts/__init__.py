@@ -6,8 +6,8 @@ Services, queues, migrations, Ansible's recaps, identity, and the fence around n
 is the gateway to the minions.
 """
 
-from mitx_hosts import states_hosts, states_services
-from mitx_run import change
+from mitx_hosts import fence, states_hosts, states_services
+from mitx_run import change, context
 
 _STATES = (
     states_services,
@@ -28,3 +28,16 @@ def ensure(state, name, **arguments):
         salt-call --local state.single mitx_hosts.stopped x fleet=old test=True
     """
     return change.ensure(_STATES, state, name, arguments)
+
+
+def fence_worker(minion):
+    """
+    Fence a worker whose minion has just started, if a run deploys it now. Returns a sentence.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call --local mitx_hosts.fence_worker edx-worker-mitx-qa-next-residential-live-0-v1
+    """
+    return fence.at_start(context.current(), minion)

@@ -35,11 +35,13 @@ from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import images, instances
 from mitx_hosts import jobs
-from mitx_run import folders, journal, lock
+from mitx_run import folders, journal, lock, record
 from mitx_run.dunders import __opts__
 
 # Seconds for which an event is waited for, and for the last job to end.
 _PERIOD, _LONGEST = 1, 600
+
+_DEPLOY = "orchestrate.edx.deploy"
 
 # Tenths of a second in which an earlier watcher has to end.
 _TRIES = 100
@@ -64,18 +66,31 @@ def workers(run):
     """
     if not configured(run):
         return contextlib.nullcontext()
-    release = images.release_number(run)
-    names = [
-        one["name"].format(release=release)
-        for one in run.settings["instances"]
-        if one["role"] == "edx-worker"
-    ]
+    names = _names(run)
     mine = lock.locked_by(run)
     # Whoever enters it: Salt's dunders are those of this moment.
     fence_all = functools.partial(contextvars.copy_context().run, _fence_all, run, names)
     path = pathlib.Path(folders.folder(run)) / "fence.pid"
     limit = run.settings["timeouts"]["existing"]
     return _watcher(path, fence_all, limit, mine["fd"] if mine and mine["mine"] else None)
+
+
+def by_reactor():
+    """
+    Return whether the master's reactor fences new workers (``pillar_examples/reactor.conf``).
+    """
+    reactions = [sls for one in __opts__.get("reactor") or () for sls in one.values()]
+    return any("mitx/reactor/fence" in str(sls) for sls in reactions)
+
+
+def _names(run):
+    """The workers of the release that this run deploys."""
+    release = images.release_number(run)
+    return [
+        one["name"].format(release=release)
+        for one in run.settings["instances"]
+        if one["role"] == "edx-worker"
+    ]
 
 
 def fence(run, minions):
@@ -95,37 +110,73 @@ def fence(run, minions):
 def _begin(run, minions):
     try:
         if minions:
-            jobs.shell(
-                run, minions, run.settings["services"]["hold"]["begin"], label="hold workers"
-            )
+            command = run.settings["services"]["hold"]["begin"]
+            jobs.shell(run, minions, command, label="fence workers")
+            journal.write(run, "fenced", minions=list(minions))
         return minions
     except CommandExecutionError:
         # One that cannot be fenced keeps no other from it.
         return [minion for minion in minions if len(minions) > 1 and _begin(run, [minion])]
 
 
+def at_start(run, minion):
+    """
+    Fence a worker whose minion has just started, if it is of the fleet that the environment's last
+    run deploys and has not unfenced yet. Returns a sentence. For the master's reactor.
+    """
+    begun = record.runs(run)
+    if not begun or not configured(run):
+        return f"{minion} is left alone: no run here fences workers"
+    folders.use(run, begun[-1]["id"])
+    if not _deploying(run):
+        return f"{minion} is left alone: the run {begun[-1]['id']} deploys no workers now"
+    if minion not in _names(run) or not _is_ours(run, minion):
+        return f"{minion} is left alone: it is no new worker of the run {begun[-1]['id']}"
+    if not _begin(run, [minion]):
+        raise CommandExecutionError(
+            f"{minion} could not be fenced: it may work live jobs. Look: salt-run mitx.status"
+        )
+    return f"{minion} is fenced"
+
+
 def missed(run, minions):
     """
-    Return which of these workers this run has not held since it last began to deploy.
+    Return which of these workers this run has not fenced since it last began to deploy.
     """
-    held = set()
+    fenced = set()
     for line in journal.entries(run):
-        if (
-            line["event"] == "existing"
-            and line["sls"] == "orchestrate.edx.deploy"
-            and line["stage"] == "before"
-        ):
-            held = set()
-        if line.get("label") == "hold workers" and line.get("stage") == "after":
-            held |= set(line["minions"])
-    return [minion for minion in minions if minion not in held]
+        if _begins_deploy(line):
+            fenced = set()
+        if line["event"] == "fenced" or _fenced_before(line):
+            fenced |= set(line["minions"])
+    return [minion for minion in minions if minion not in fenced]
+
+
+def _fenced_before(line):
+    """How it was written before there was an event of its own."""
+    return line.get("label") == "hold workers" and line.get("stage") == "after"
+
+
+def _begins_deploy(line):
+    return (line["event"], line.get("sls"), line.get("stage")) == ("existing", _DEPLOY, "before")
+
+
+def _deploying(run):
+    """Whether the run has begun to deploy, and not unfenced its workers since."""
+    last = ""
+    for line in journal.entries(run):
+        if line["event"] == "unfenced" or _begins_deploy(line):
+            last = line["event"]
+    return last == "existing"
 
 
 def unfence(run, minions):
     """
     Let these workers have their queues back. All of them must do it.
     """
-    jobs.shell(run, minions, run.settings["services"]["hold"]["end"], label="release workers")
+    command = run.settings["services"]["hold"]["end"]
+    jobs.shell(run, minions, command, label="unfence workers")
+    journal.write(run, "unfenced", minions=list(minions))
 
 
 @contextlib.contextmanager
@@ -233,6 +284,9 @@ def _fence_all(run, names, ended):
         with contextlib.suppress(Exception):
             fenced = fence(run, names)
             waiting = [name for name in names if name not in fenced]
+        if by_reactor():
+            # Then one job for each of the others is sent already.
+            return
         while waiting and not ended():
             name = started()
             if name in waiting and _is_ours(run, name):

@@ -236,3 +236,60 @@ def test_one_that_cannot_be_held_keeps_no_other_from_it_and_is_told(held, monkey
     modules = held(lambda: dict.fromkeys(MINE, "koa"))
     assert modules["mitx_hosts.fence.fence"](MINE) == [MINE[1]]
     assert modules["mitx_hosts.fence.missed"](MINE) == [MINE[0]]
+
+
+def deploying(modules):
+    modules["mitx_run.journal.write"](
+        "existing", stage="before", sls="orchestrate.edx.deploy", environ={}
+    )
+
+
+def test_the_reactor_fences_a_worker_that_starts_while_a_run_deploys(held):
+    modules = held(lambda: {MINE[0]: "koa"})
+    deploying(modules)
+    assert modules["mitx_hosts.fence_worker"](MINE[0]) == f"{MINE[0]} is fenced"
+    assert held.by() == [MINE[0]]
+    assert modules["mitx_hosts.fence.missed"](MINE) == [MINE[1]]
+
+
+def test_the_reactor_leaves_alone_what_was_unfenced_and_starts_again(held):
+    """A worker that serves, and whose host was rebooted."""
+    modules = held(lambda: {MINE[0]: "koa"})
+    deploying(modules)
+    modules["mitx_hosts.fence.unfence"](MINE[:1])
+    before = held.by()
+    assert "is left alone" in modules["mitx_hosts.fence_worker"](MINE[0])
+    assert held.by() == before
+
+
+@pytest.mark.parametrize(
+    ("minion", "codename"),
+    [
+        (MINE[0], "juniper"),
+        ("edx-worker-mitx-qa-next-residential-live-0-v7", "koa"),
+        ("edx-worker-mitx-qa-current-residential-live-0-v1", "koa"),
+    ],
+    ids=["another codename", "another release", "another purpose"],
+)
+def test_the_reactor_leaves_alone_what_no_run_deploys(held, minion, codename):
+    modules = held(lambda: {minion: codename})
+    deploying(modules)
+    assert "is left alone" in modules["mitx_hosts.fence_worker"](minion)
+    assert held.by() == []
+
+
+def test_with_the_reactor_nobody_is_sent_a_second_job(held, monkeypatch):
+    modules = held(dict)
+    monkeypatch.setattr("mitx_hosts.fence.by_reactor", lambda: True)
+    with modules["mitx_hosts.fence.workers"]():
+        monkeypatch.setattr(Client, "codenames", staticmethod(lambda: {MINE[0]: "koa"}))
+    assert held.by() == []
+
+
+def test_what_was_fenced_under_the_words_of_an_earlier_version_counts(held):
+    modules = held(dict)
+    deploying(modules)
+    modules["mitx_run.journal.write"](
+        "minions", stage="after", label="hold workers", minions=MINE, seconds=1
+    )
+    assert modules["mitx_hosts.fence.missed"](MINE) == []
