@@ -57,6 +57,14 @@ def highstate(name, fleet="bases"):
     return __salt__["mitx_hosts.ensure"]("highstate", name, fleet=fleet)
 
 
+def smoke_tested(name, fleet="new"):
+    """
+    Require that the states of ``smoke.states``, MITx's own tests of a server, succeed on every host
+    of a fleet.
+    """
+    return __salt__["mitx_hosts.ensure"]("smoke_tested", name, fleet=fleet)
+
+
 def redeployed(name, fleet="current"):
     """
     Ensure that the code of a fleet is the tip of origin's release branch. Processes notice after a

@@ -79,12 +79,17 @@ mitx:
       playbooks:                 # what edx.run_ansible plays on a host, in its order: each must end with a clean PLAY RECAP
         edx: [edxapp, xqueue, forum]
         edx-worker: [edxapp]
+      oneshot: []                # supervisor's programs that end on purpose: EXITED is right for them
       # Cuts a new worker's host off from the queues while `deploy` goes on, and lets it go again; both can be run twice, as the minion's
       # user. Without it new workers work live jobs until `deploy` has ended. RabbitMQ's port, here:
       hold:
         begin: iptables -C OUTPUT -p tcp --dport 5672 -j REJECT 2>/dev/null || iptables -I OUTPUT -p tcp --dport 5672 -j REJECT
         end: while iptables -D OUTPUT -p tcp --dport 5672 -j REJECT 2>/dev/null; do :; done
       timeout: 120               # s until processes must have stopped or started
+
+    smoke:
+      states: []                 # applied to every new host in the phase smoke; MITx: [edx.tests]
+      timeout: 900
 
     drain:
       # Prints how many jobs wait; run on one worker of each purpose, as services:user. Without it nobody can tell, so `waive` must be said.

@@ -126,6 +126,22 @@ def last_configured(run):
     return max((line["time"] for line in deploys + jobs if line["stage"] == "before"), default=None)
 
 
+def smoke_test(run, minions):
+    """
+    Apply the states of ``smoke.states`` to these hosts, MITx's own tests of a server say. Returns
+    ``{minion: states}``; every state of every host must succeed, and each that does not is named.
+    """
+    settings = run.settings["smoke"]
+    return jobs.execute(
+        run,
+        minions,
+        "state.sls",
+        [settings["states"]],
+        timeout=settings["timeout"],
+        label="smoke tests",
+    )
+
+
 def configure(run, minions):
     """
     Update the configuration of these hosts, and nothing else: the runbook's ``state.sls

@@ -21,6 +21,7 @@ The status of a host::
     schedule      whether Salt's schedule is enabled there (bool)
     busy          what else might start something there now: jobs of the schedule, highstates,
                   restarts
+    oneshot       [program, …]: those that end on purpose (``services.oneshot``)
     pids          {program: process id} of those that run
 """
 
@@ -315,9 +316,10 @@ def _wrong(minion, one, wanted, parts):
     if _supervised(minion, parts):
         if one["supervisord"]:
             lines.append(f"supervisord does not answer: {one['supervisord']}")
-        good = _DEAD if wanted == "stopped" else ("RUNNING",)
         lines += [
-            f"{name} is {state}" for name, state in one["supervisor"].items() if state not in good
+            f"{name} is {state}"
+            for name, state in one["supervisor"].items()
+            if state not in _good(name, wanted, one["oneshot"])
         ]
         if one["schedule"] is not (wanted == "running"):
             lines.append(f"its Salt schedule is {'enabled' if one['schedule'] else 'disabled'}")
@@ -331,6 +333,13 @@ def _wrong(minion, one, wanted, parts):
             if running is not good
         ]
     return lines
+
+
+def _good(program, wanted, oneshot):
+    """The states in which a program is as wanted; one that ends on purpose need not run."""
+    if wanted == "stopped":
+        return _DEAD
+    return ("RUNNING", "EXITED") if program in oneshot else ("RUNNING",)
 
 
 def role(minion):
@@ -353,9 +362,12 @@ def _not_restarted(found, before, chosen):
     for minion, names in chosen.items():
         for name in names if minion in found else ():
             state = found[minion]["supervisor"].get(name)
-            if state != "RUNNING":
+            oneshot = found[minion]["oneshot"]
+            if state not in _good(name, "running", oneshot):
                 wrong.append(f"{minion}: {name} is {state}")
-            elif found[minion]["pids"].get(name) == before[minion]["pids"].get(name):
+            elif name not in oneshot and found[minion]["pids"].get(name) == before[minion][
+                "pids"
+            ].get(name):
                 wrong.append(
                     f"{minion}: {name} is still the process {before[minion]['pids'].get(name)}"
                 )
@@ -405,11 +417,17 @@ def _status(minion, answer, settings):
     return {
         "supervisor": programs,
         "supervisord": None if programs else _instead(listing, said),
+        "oneshot": [name for name in programs if _listed(name, settings["services"]["oneshot"])],
         "pids": dict(re.findall(r"^(\S+)\s+RUNNING\s+pid (\d+)", listing, re.MULTILINE)),
         "systemd": {name: name in running for name in _systemd(minion, settings)},
         "schedule": answer["schedule.is_enabled"],
         "busy": _at_work(answer.get("saltutil.running")),
     }
+
+
+def _listed(program, names):
+    """Supervisor names a program of a group ``group:program``."""
+    return program in names or program.rpartition(":")[2] in names
 
 
 def _instead(listing, said):

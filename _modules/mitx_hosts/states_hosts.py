@@ -60,6 +60,20 @@ def highstate(run, ret, fleet="bases"):
 
 
 @change.state
+def smoke_tested(run, ret, fleet="new"):
+    names = ", ".join(run.settings["smoke"]["states"])
+    if not names:
+        ret["comment"] = "No states test the hosts: smoke.states is empty"
+        return
+    if run.test:
+        change.unknown(ret, f"Would be applied to the {fleet} fleet: {names}")
+        return
+    answers = hosts.smoke_test(run, [one["name"] for one in fleets.running(run, fleet)])
+    count = sum(map(len, answers.values()))
+    ret["comment"] = f"{names}: all {count} states of {len(answers)} hosts succeeded"
+
+
+@change.state
 def redeployed(run, ret, fleet="current"):
     minions = [one["name"] for one in fleets.running(run, fleet, serving=True)]
     before = hosts.heads(run, minions)

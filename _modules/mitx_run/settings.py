@@ -98,9 +98,11 @@ KEYS = {
         "ansible_log": (str, "/tmp/edx_config/ansible-log.txt"),
         "systemd": (dict, {"edx": ["gitreload"], "edx-worker": []}),
         "playbooks": (dict, {"edx": ["edxapp", "xqueue", "forum"], "edx-worker": ["edxapp"]}),
+        "oneshot": (list, []),
         "hold": {"begin": (str, None), "end": (str, None)},
         "timeout": ((int, float), 120),
     },
+    "smoke": {"states": (list, []), "timeout": ((int, float), 900)},
     "drain": {
         "command": (str, None),
         "timeout": ((int, float), 900),

@@ -82,6 +82,8 @@ def check(settings, path, problems):
     for key in ("resolvers", "authoritative"):
         _items(settings["checks"][key], f"{path}:checks:{key}", problems)
     _services(settings["services"], f"{path}:services", problems)
+    _items(settings["services"]["oneshot"], f"{path}:services:oneshot", problems)
+    _items(settings["smoke"]["states"], f"{path}:smoke:states", problems)
     _migrations(settings["migrate"], f"{path}:migrate", problems)
     if settings["announce"]["smtp"]:
         fill(settings["announce"]["smtp"], SMTP, f"{path}:announce:smtp", problems)

@@ -325,6 +325,25 @@ def unreadable():
     return found
 
 
+@pytest.mark.parametrize("program", ["dependent-startup", "xqueue:dependent-startup"])
+def test_a_program_that_ends_on_purpose_is_as_wanted_both_times(mitx, client, program):
+    client.incoming = [
+        listing(f"{program}  EXITED  Dec 20 09:00 PM", "lms RUNNING pid 7, uptime 1")
+    ]
+    modules = mitx(services={"oneshot": ["dependent-startup"]}).modules
+    found = modules["mitx_hosts.services.status"]([WEB])
+    found[WEB]["schedule"] = True
+    assert modules["mitx_hosts.services.problems"](found, "running", ["web"]) == []
+
+
+def test_a_program_that_ended_and_was_not_to_is_named(mitx, client):
+    client.incoming = [listing("lms  EXITED  Dec 20 09:00 PM", "cms RUNNING pid 7, uptime 1")]
+    modules = mitx(services={"oneshot": ["dependent-startup"]}).modules
+    found = modules["mitx_hosts.services.status"]([WEB])
+    lines = modules["mitx_hosts.services.problems"](found, "running", ["web"])
+    assert f"{WEB}: lms is EXITED" in lines
+
+
 class Turns:
     """The answers to one job after the other."""
 
@@ -393,3 +412,15 @@ def test_the_same_host_migrates_on_every_rerun(mitx):
         {"name": f"edx-mitx-qa-p-{n}-v1", "role": "edx", "purpose": "p"} for n in (10, 2, 0, 1)
     ]
     assert mitx().modules["mitx_hosts.migrations.hosts"](fleet) == {"p": "edx-mitx-qa-p-0-v1"}
+
+
+def test_each_state_of_the_servers_own_tests_that_fails_is_named(mitx, client):
+    states = {
+        f"testinfra_|-{name}_|-{name}_|-x": {"result": good, "__id__": name, "comment": "as told"}
+        for name, good in (("nginx", True), ("efs", False), ("lms.yml", False))
+    }
+    client.incoming = [{WEB: {"ret": states, "retcode": 2}}]
+    modules = mitx(smoke={"states": ["edx.tests"]}).modules
+    with pytest.raises(CommandExecutionError, match=r"efs: as told; lms\.yml: as told"):
+        modules["mitx_hosts.hosts.smoke_test"]([WEB])
+    assert client.published[0][1:3] == ("state.sls", [["edx.tests"]])

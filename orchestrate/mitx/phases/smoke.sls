@@ -19,3 +19,9 @@ answers:
     - check: smoke
     - require:
       - mitx_hosts: processes
+
+# pillar smoke:states, MITx's edx.tests
+MITx's own tests:
+  mitx_hosts.smoke_tested:
+    - require:
+      - mitx_site: answers
