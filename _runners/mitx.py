@@ -348,13 +348,18 @@ def retire(environment=None, force=False, test=False):
 
 @_spoken
 def rollback(
-    environment=None, database_restored=False, accept_new_schema=False, stop_only=False, test=False
+    environment=None,
+    database_restored=False,
+    accept_new_schema=False,
+    stop_only=False,
+    restore=False,
+    test=False,
 ):
     """
-    Go back to the old fleet, from wherever the window stands. After ``migrate`` say which is true:
-    ``database_restored=True`` or ``accept_new_schema=True``. To restore the databases while nothing
-    runs on them, say ``stop_only=True`` first: that ends with the page up and the new fleet
-    stopped.
+    Go back to the old fleet, from wherever the window stands. After ``migrate``, ``restore=True``
+    has the orchestration ``rollback.restore`` restore the databases while nothing runs on them; or
+    say which is true: ``database_restored=True`` or ``accept_new_schema=True``. To restore them by
+    hand, say ``stop_only=True`` first: that ends with the page up and the new fleet stopped.
 
     CLI Example:
 
@@ -366,6 +371,7 @@ def rollback(
         "database_restored": database_restored,
         "accept_new_schema": accept_new_schema,
         "stop_only": stop_only,
+        "restore": restore,
     }
     said = {key: _switch(key, value) for key, value in said.items()}
     return _orchestrate("rollback", environment, test, rollback=said)
@@ -434,6 +440,21 @@ def fence(minion):
     if not mine:
         return f"{minion} is left alone: it is no worker of {', '.join(known) or 'any environment'}"
     return _functions(max(mine, key=len))["mitx_hosts.fence_worker"](str(minion))
+
+
+@_spoken
+def discard_build(environment=None, test=False):
+    """
+    Throw away what is left of a build that broke off: the base instances, and the one AMI of two,
+    so that ``build`` can be run again.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.discard_build test=True
+    """
+    return _orchestrate("discard_build", environment, test)
 
 
 @_spoken

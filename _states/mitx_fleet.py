@@ -105,6 +105,14 @@ def launched(name, release=None):
     return __salt__["mitx_fleet.ensure"]("launched", name, release=release)
 
 
+def build_discarded(name):
+    """
+    Ensure that nothing is left of a build that broke off: base instances that no build finds again,
+    one AMI of two. An AMI that is recorded as built, or of which an instance runs, is left alone.
+    """
+    return __salt__["mitx_fleet.ensure"]("build_discarded", name)
+
+
 def retired(name, force=False):
     """
     Ensure that nothing is left of the recorded old fleet, neither instances nor minion keys,

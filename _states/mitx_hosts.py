@@ -166,6 +166,14 @@ def migrated(name):
     return __salt__["mitx_hosts.ensure"]("migrated", name)
 
 
+def databases_restored(name):
+    """
+    Ensure that the databases are as they were before their migration: ``rollback.restore`` is run,
+    once, while nothing runs on them, and judged by what is unapplied afterwards.
+    """
+    return __salt__["mitx_hosts.ensure"]("databases_restored", name)
+
+
 def not_migrating(name):
     """
     Wait until no migration is at work that an interrupted command has left running on the new

@@ -40,14 +40,17 @@ def preflight_passed(name):
     return __salt__["mitx_upgrade.ensure"]("preflight_passed", name)
 
 
-def rolled_back(name, database_restored=False, accept_new_schema=False, stop_only=False):
+def rolled_back(
+    name, database_restored=False, accept_new_schema=False, stop_only=False, restore=False
+):
     """
     Run ``orchestrate.mitx.phases.rollback`` unless nothing of the window has begun, and put into
     the record that it was taken back: its phases are to be done again.
 
     Refuses what would bring the old release back on a new schema without anybody having said so, or
     a fleet that is gone. With ``stop_only`` it ends before the old fleet is started, so that the
-    databases can be restored while nothing runs on them.
+    databases can be restored while nothing runs on them; with ``restore`` the orchestration
+    ``rollback.restore`` does that.
     """
     return __salt__["mitx_upgrade.ensure"](
         "rolled_back",
@@ -55,6 +58,7 @@ def rolled_back(name, database_restored=False, accept_new_schema=False, stop_onl
         database_restored=database_restored,
         accept_new_schema=accept_new_schema,
         stop_only=stop_only,
+        restore=restore,
     )
 
 

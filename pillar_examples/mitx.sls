@@ -98,8 +98,12 @@ mitx:
       interval: 5
       waive: false               # true: go on at the deadline; the depth is recorded
 
+    rollback:
+      # restore: orchestrate.edx.restore    # for `salt-run mitx.rollback restore=True`, with the variables of the four and these
+      variables: {RESTORE: '1'}
+
     migrate:
-      # before: orchestrate.backups.mitx    # an orchestration that runs first, MITx's backup say
+      # before: orchestrate.edx.backup      # runs first, once, while nothing runs on the databases
       snapshot_required: false   # true: `snapshot_id` must be said, and is recorded
       # snapshot_id:
       # What prints the migrations that are not applied yet, one a line, or all as `showmigrations --plan` does. A command below that

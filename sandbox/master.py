@@ -74,6 +74,7 @@ def master_options(config):
             "environment_settings": str(
                 pathlib.Path(config["directory"]) / "environment_settings.yml"
             ),
+            "directory": str(config["directory"]),
             "cloud": str(folder),
             "ttl": config["times"]["dns_ttl"],
             "drain": config["times"]["drain"],

@@ -11,13 +11,10 @@ import datetime
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_fleet import fleets, instances
-from mitx_run import aws, journal, phases, wait
-from mitx_run.dunders import __salt__
+from mitx_fleet import destruction, fleets, instances
+from mitx_run import aws, journal, phases
 
 _LIVE = ("pending", "running", "stopping", "stopped")
-
-_INTERVAL = 2
 
 
 def plan(run, force=False):
@@ -43,12 +40,12 @@ def plan(run, force=False):
     gone = [one for one in old if one not in destroy]
     # A name that another instance has taken over since: its key is that one's.
     names = [one["name"] for one in old if not namesakes.get(one["name"])]
-    keys = _keys()
+    keys = destruction.keys()
     found = {
         "destroy": destroy,
         "gone": gone,
-        "keys": sorted(set(names) & set(_flat(keys))),
-        "all_keys": _flat(keys),
+        "keys": sorted(set(names) & set(destruction.flat(keys))),
+        "all_keys": destruction.flat(keys),
         "refusals": [],
         "notes": [*_notes(gone, namesakes), *_spared(recorded)],
     }
@@ -67,18 +64,12 @@ def plan(run, force=False):
 
 def retire(run, plan):
     """
-    Destroy what :py:func:`plan` says, delete its minion keys, and prove both, and that nothing else
-    is gone. Returns ``{destroyed: [labels], keys: [names]}``.
+    Destroy what :py:func:`plan` says. Returns ``{destroyed: [labels], keys: [names]}``, see
+    :py:func:`destruction.destroy`.
     """
     if plan.get("refusals"):
         raise CommandExecutionError("; ".join(plan["refusals"]))
-    names = [one["name"] for one in plan["destroy"]]
-    before = _ids(run)
-    if names:
-        _wait_gone(run, plan["destroy"], _destroy(run, names))
-    left = _delete_keys(run, {*plan["keys"], *names})
-    _prove_nothing_else(run, plan, before, left)
-    return _done(plan, {}, left)
+    return destruction.destroy(run, plan, "The old fleet", "salt-run mitx.retire")
 
 
 def saved(run):
@@ -91,21 +82,6 @@ def saved(run):
         return set()
     lines = [line for line in journal.entries(run, event="saved") if line["time"] > stopped["time"]]
     return {host["id"] for line in lines for host in line["hosts"]}
-
-
-def done(run, plan):
-    """
-    Return what of the ``plan`` is gone now: ``{destroyed: [labels], keys: [names]}``.
-    """
-    return _done(plan, _left(run, plan["destroy"]), _flat(_keys()))
-
-
-def _done(plan, left, keys):
-    label = instances.label
-    return {
-        "destroyed": [label(one) for one in plan["destroy"] if one["id"] not in left],
-        "keys": [name for name in plan["keys"] if name not in keys],
-    }
 
 
 def _namesakes(run, old):
@@ -222,7 +198,7 @@ def _ambiguous_keys(destroy, keys):
     # delete, and waits.
     found = []
     for one in destroy:
-        like = [key for key in _flat(keys) if key.startswith(f"{one['name']}.")]
+        like = [key for key in destruction.flat(keys) if key.startswith(f"{one['name']}.")]
         if like:
             found.append(
                 f"salt-cloud could not tell the key {one['name']} from {', '.join(like)}; delete"
@@ -248,105 +224,3 @@ def _protected(run, destroy):
                 f" modify-instance-attribute --instance-id {one['id']} --no-disable-api-termination"
             )
     return found
-
-
-def _destroy(run, names):
-    """Returns what went wrong, in words, or nothing: what counts is looked at afterwards."""
-    try:
-        with journal.door(run, "cloud", operation="destroy", names=names):
-            answer = __salt__["cloud.destroy"](names)
-    except Exception as err:  # pylint: disable=broad-except
-        # Drivers raise whatever they like, half-way through the list.
-        return f"cloud.destroy failed: {err}"
-    answered = {
-        name for drivers in (answer or {}).values() for vms in drivers.values() for name in vms
-    }
-    silent = sorted(set(names) - answered)
-    return f"cloud.destroy found no {', '.join(silent)}" if silent else ""
-
-
-def _wait_gone(run, destroy, failure):
-    label = instances.label
-
-    def check():
-        left = _left(run, destroy)
-        return not left, ", ".join(
-            f"{label(one)} is {left[one['id']]}" for one in destroy if one["id"] in left
-        )
-
-    # After a failure nothing more is going to happen.
-    timeout = 0 if failure else run.settings["retire"]["timeout"]
-    try:
-        wait.until(run, check, timeout, _INTERVAL, "The old fleet terminated")
-    except CommandExecutionError as err:
-        raise CommandExecutionError(
-            f"{failure or 'cloud.destroy reported success'}, but {err}. If a terminated instance of"
-            " the same name is still listed, salt-cloud takes that one: wait an hour. Then run it"
-            " again: salt-run mitx.retire"
-        ) from err
-
-
-def _left(run, destroy):
-    """{id: state} of those that exist."""
-    found = instances.find(run, ids=[one["id"] for one in destroy]) if destroy else []
-    return {one["id"]: one["state"] for one in found}
-
-
-def _ids(run):
-    return {one["id"]: one for one in instances.instances(run)}
-
-
-def _wheel(function, **kwargs):
-    answer = __salt__["saltutil.wheel"](function, **kwargs)
-    data = answer.get("data", answer) if isinstance(answer, dict) else {}
-    if not data.get("success", True) or "return" not in data:
-        raise CommandExecutionError(
-            f"The master's keys cannot be told: {function} answered {answer!r}"
-        )
-    return data["return"]
-
-
-def _keys():
-    """{minions: [names], minions_pre: …, minions_rejected: …, minions_denied: …}"""
-    found = _wheel("key.list_all")
-    return {kind: names for kind, names in found.items() if kind.startswith("minions")}
-
-
-def _flat(keys):
-    return [name for names in keys.values() for name in names]
-
-
-def _delete_keys(run, names):
-    """
-    cloud.destroy deletes the keys of what it destroyed itself, not of what had gone before. Returns
-    those that are left.
-    """
-    keys = _keys()
-    mine = {kind: [name for name in found if name in names] for kind, found in keys.items()}
-    mine = {kind: found for kind, found in mine.items() if found}
-    if not mine:
-        return _flat(keys)
-    with journal.door(run, "wheel", operation="key.delete_dict", keys=mine):
-        _wheel("key.delete_dict", match=mine)
-    left = _flat(_keys())
-    still = sorted(set(left) & set(names))
-    if still:
-        raise CommandExecutionError(
-            f"The master still has the keys of {', '.join(still)}: salt-key -d"
-        )
-    return left
-
-
-def _prove_nothing_else(run, plan, before, keys_left):
-    ids = {one["id"] for one in plan["destroy"]}
-    names = {one["name"] for one in plan["destroy"]} | set(plan["keys"])
-    now, label = _ids(run), instances.label
-    lost = [label(one) for id_, one in before.items() if id_ not in now and id_ not in ids]
-    lost += [
-        f"the key of {name}" for name in sorted(set(plan["all_keys"]) - set(keys_left) - names)
-    ]
-    if lost:
-        raise CommandExecutionError(
-            "While the old fleet was destroyed, this went too, and is not of it:"
-            f" {', '.join(lost)}. Look at who did it: the journal of this run, CloudTrail"
-        )

@@ -14,7 +14,7 @@ Images, fleets, and their end
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_fleet import fleets, images, instances, retire
+from mitx_fleet import destruction, discard, fleets, images, instances, retire
 from mitx_run import change, phases, record, wait
 
 
@@ -91,7 +91,7 @@ def retired(run, ret, force=False):
     try:
         ret["changes"] = retire.retire(run, plan)
     except CommandExecutionError:
-        ret["changes"] = _really_retired(run, plan)
+        ret["changes"] = _really_destroyed(run, plan)
         raise
     ret["comment"] = (
         f"{count} instances are destroyed, their keys deleted, nothing else touched{notes}"
@@ -115,6 +115,25 @@ def _launched(run, ret, release=None):
     ret["comment"] = (
         f"{len(found['instances'])} instances of {run.settings['codename']} v{number} run"
     )
+
+
+@change.state
+def build_discarded(run, ret):
+    planned = discard.plan(run)
+    if planned["refusals"]:
+        raise CommandExecutionError(f"Nothing was thrown away: {'; '.join(planned['refusals'])}")
+    changes = discard.changes(planned)
+    if not changes:
+        ret["comment"] = "Nothing is left of a build"
+    elif run.test:
+        change.tell(ret, changes, "Would be thrown away")
+    else:
+        try:
+            ret["changes"] = discard.apply(run, planned)
+        except CommandExecutionError:
+            ret["changes"] = _really_destroyed(run, planned)
+            raise
+        ret["comment"] = "Thrown away. Next: salt-run state.orchestrate orchestrate.mitx.prepare"
 
 
 def _release(run, release):
@@ -339,12 +358,10 @@ def _refuse_changed(run, others):
         )
 
 
-def _really_retired(run, plan):
+def _really_destroyed(run, plan):
     """What is gone, though not everything went well."""
-    if not plan or plan["refusals"] or run.test:
-        return {}
     try:
-        done = retire.done(run, plan)
+        done = destruction.done(run, plan)
     except CommandExecutionError:
         return {}
     return {what: names for what, names in done.items() if names}

@@ -38,6 +38,6 @@ def fence_worker(minion):
 
     .. code-block:: bash
 
-        salt-run salt.cmd mitx_hosts.fence_worker edx-worker-mitx-qa-next-residential-live-0-v1 with_pillar=True
+        salt-run salt.cmd mitx_hosts.fence_worker edx-worker-mitx-qa-sandbox-0-v1 with_pillar=True
     """
     return fence.at_start(context.current(), minion)

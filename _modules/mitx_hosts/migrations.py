@@ -16,7 +16,7 @@ import shlex
 from salt.exceptions import CommandExecutionError
 
 from mitx_hosts import jobs, services
-from mitx_run import folders, journal, nested, phases, record, wait
+from mitx_run import folders, journal, phases, record, wait
 
 # On the host, below the home of services.user: lock and output of a run's migrations.
 _HOME = "~/.mitx-upgrade"
@@ -109,61 +109,6 @@ def migrate(run, old, new):
     return before
 
 
-def back_up(run, old, new):
-    """
-    Do what must have been done before the first migration of a window, if anything is unapplied:
-    record the id of the databases' snapshot, and run the orchestration ``migrate.before``, once,
-    while every service of both fleets is stopped. After a rollback the site was written to again:
-    then what was saved before it does not count.
-
-    Raises ``CommandExecutionError`` if a snapshot is required and none was said, and if that
-    orchestration fails.
-    """
-    wanted = run.settings["migrate"]
-    if not (wanted["snapshot_required"] or wanted["snapshot_id"] or wanted["before"]):
-        return
-    if not any(some for lists in pending(run, new).values() for some in lists.values()):
-        return
-    if wanted["snapshot_required"] and not wanted["snapshot_id"]:
-        raise CommandExecutionError(
-            "A snapshot of the databases is required before they are migrated. Nothing was"
-            " migrated. Take it, then run again with pillar='{mitx: {migrate: {snapshot_id: …}}}'"
-        )
-    since = phases.rolled_back(run)
-    if wanted["snapshot_id"]:
-        earlier = [
-            line
-            for line in journal.entries(run, event="snapshot")
-            if line["id"] == wanted["snapshot_id"]
-        ]
-        if any(line["time"] < since for line in earlier):
-            raise CommandExecutionError(
-                f"The snapshot {wanted['snapshot_id']} was taken before the window was rolled back"
-                f" at {since}, and the site was written to since. Nothing was migrated. Take"
-                " another one, then run again with pillar='{mitx: {migrate: {snapshot_id:"
-                " …}}}'"
-            )
-        journal.write(run, "snapshot", id=wanted["snapshot_id"])
-    if wanted["before"] and not any(
-        line["time"] > since for line in journal.entries(run, event="backed_up")
-    ):
-        # A backup of databases that are still written to restores to nothing in particular.
-        _stop(run, [*old, *new])
-        environ = {
-            "ENVIRONMENT": run.settings["environment"],
-            "PURPOSES": ",".join(run.settings["purposes"]),
-        }
-        pillar = nested.inherited(run)
-        failures = nested.orchestrate(run, wanted["before"], environ=environ, pillar=pillar)[
-            "failures"
-        ]
-        if failures:
-            raise CommandExecutionError(
-                f"Nothing was migrated, {wanted['before']} failed:\n  - " + "\n  - ".join(failures)
-            )
-        journal.write(run, "backed_up", sls=wanted["before"])
-
-
 def await_earlier(run, new):
     """
     Wait for the end of a migration that an interrupted command has left running on a host of the
@@ -205,12 +150,18 @@ def keep(run, unapplied):
     path = record.capture(
         run, f"migrate/{attempts:02d}-unapplied.txt", "".join(f"{line}\n" for line in lines)
     )
-    counts = {
+    journal.write(run, "migrations", unapplied=count(unapplied), output=path)
+    return path
+
+
+def count(unapplied):
+    """
+    Return how many are unapplied: ``{purpose: {name: number}}``.
+    """
+    return {
         purpose: {name: len(some) for name, some in lists.items()}
         for purpose, lists in unapplied.items()
     }
-    journal.write(run, "migrations", unapplied=counts, output=path)
-    return path
 
 
 def command_line(run, step):

@@ -19,7 +19,7 @@ What must be true of the services of a fleet, its queues and its databases
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import fleets
-from mitx_hosts import migrations, queues, saving, services
+from mitx_hosts import backups, migrations, queues, saving, services
 from mitx_run import change, phases
 
 _HALT = (
@@ -104,11 +104,27 @@ def migrated(run, ret):
         change.would(ret, _some(found), "Would be applied")
         return
     _refuse_others(run)
-    migrations.back_up(run, old, new)
+    backups.back_up(run, old, new)
     ret["changes"] = _some(migrations.migrate(run, old, new))
     ret["comment"] = (
         f"Migrated: {', '.join(ret['changes'])}" if ret["changes"] else "Nothing was unapplied"
     )
+
+
+@change.state
+def databases_restored(run, ret):
+    sls = run.settings["rollback"]["restore"]
+    new = fleets.running(run, "new")
+    before = backups.restored(run)
+    if before:
+        ret["comment"] = f"{sls} has restored the databases at {before}"
+        return
+    if run.test:
+        change.would(ret, {sls: "run"}, "Would be restored, by")
+        return
+    backups.restore(run, new)
+    ret["changes"] = {"databases": {"old": "migrated", "new": "restored"}}
+    ret["comment"] = f"{sls} has restored the databases: what was unapplied is so again"
 
 
 @change.state

@@ -24,6 +24,8 @@ VARIABLES = (
     "VPC_NAME",
     "BUSINESS_UNIT",
     "PURPOSE_PREFIX",
+    "VPC_RESOURCE_SUFFIX",
+    "RESTORE",
 )
 
 

@@ -212,7 +212,7 @@ def _rollback_again(run, run_id, back):
     ]
     said = [
         f"{key}=True"
-        for key in ("database_restored", "accept_new_schema", "stop_only")
+        for key in ("database_restored", "accept_new_schema", "stop_only", "restore")
         if begun and begun[-1].get(key)
     ]
     return " ".join(["salt-run mitx.rollback", *said])

@@ -145,6 +145,7 @@ KEYS = {
         "nothing_to_save": (bool, False),
         "proof": {"bucket": (str, None), "key": (str, None)},
     },
+    "rollback": {"restore": (str, None), "variables": (dict, {"RESTORE": "1"})},
     "timeouts": {
         "minions": ((int, float), 60),
         "highstate": ((int, float), 7200),
@@ -315,7 +316,8 @@ def _layer(name):
 
 def _overrides():
     # Said on the command line for this one time: pillar='{mitx: {window: {force: true}}}'
-    return {key: value for key, value in folders.pillar().items() if key in KEYS}
+    given = folders.pillar().items()
+    return {key: value for key, value in given if key in KEYS and key not in _SAID}
 
 
 def _environments(problems, required=False):

@@ -42,21 +42,51 @@ def old_serves(run):
     )
 
 
-def refusals(run, database_restored=False, accept_new_schema=False, stop_only=False):
+def refusals(run, database_restored=False, accept_new_schema=False, stop_only=False, restore=False):
     """
     Return why the old fleet cannot be brought back, as sentences; empty when it can. Once
     ``migrate`` has begun, the databases may have the new schema, on which the old release answers
-    500: someone has to say that they were restored, or that he knows. ``stop_only``: the old fleet
-    is not to be brought back yet.
+    500: they are restored (``restore``), or someone has to say that they were, or that he knows.
+    ``stop_only``: the old fleet is not to be brought back yet.
     """
-    record = phases.touched(run)
+    touched = phases.touched(run)
     found = [] if stop_only else _gone(run)
-    if "migrate" in record and not (database_restored or accept_new_schema or stop_only):
+    if restore:
+        return [*found, *_unrestorable(run, touched)]
+    if "migrate" in touched and not (database_restored or accept_new_schema or stop_only):
         found.append(
-            f"migrate has {record['migrate']['status']}: the databases may have the new schema. To"
-            " restore them: salt-run mitx.rollback stop_only=True puts up the page and stops the"
-            " new fleet, and once they are restored, salt-run mitx.rollback database_restored=True"
-            " goes on. Or say accept_new_schema=True, if the old release runs on the new schema"
+            f"migrate has {touched['migrate']['status']}: the databases may have the new schema."
+            f" {_ways(run.settings['rollback']['restore'])}"
+        )
+    return found
+
+
+def _ways(restore):
+    by_itself = f"To have {restore} restore them: salt-run mitx.rollback restore=True. " * bool(
+        restore
+    )
+    return (
+        f"{by_itself}To restore them by hand: salt-run mitx.rollback stop_only=True puts up the"
+        " page and stops the new fleet, and once they are restored, salt-run mitx.rollback"
+        " database_restored=True goes on. Or say accept_new_schema=True, if the old release runs on"
+        " the new schema"
+    )
+
+
+def _unrestorable(run, touched):
+    """Why ``rollback.restore`` cannot be run, or would lose what students have done."""
+    found = []
+    if not run.settings["rollback"]["restore"]:
+        found.append(
+            "mitx:…:rollback:restore names no orchestration. Set it (MITx's is"
+            " orchestrate.edx.restore), or restore by hand: salt-run mitx.rollback stop_only=True"
+        )
+    if "migrate" not in touched:
+        found.append("nothing was migrated, so nothing is to be restored: salt-run mitx.rollback")
+    if touched.get("open", {}).get("status") == "finished":
+        found.append(
+            f"the site was opened at {touched['open']['time']}: restoring the databases would lose"
+            " what students have done since. Decide by hand: salt-run mitx.rollback stop_only=True"
         )
     return found
 

@@ -14,7 +14,7 @@ import json
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_fleet import elb, fleets, images, instances
+from mitx_fleet import discard, elb, fleets, images, instances
 from mitx_hosts import jobs
 from mitx_run import journal, phases, record, settings, wait
 from mitx_run.dunders import __salt__
@@ -83,6 +83,17 @@ def await_cloud(run):
     wait.until(run, look, timeout, 2, "End of what Salt Cloud does on the master")
 
 
+def require_buildable(run):
+    """
+    Raise unless ``build_ami`` will find each base instance that is there already, one of a build
+    that broke off say.
+    """
+    names = list(run.settings["base_instances"].values())
+    if instances.find(run, names=names):
+        grains = jobs.answers(run, names, "grains.item", ["roles", "environment"])
+        discard.require_findable(run, grains)
+
+
 def save_output(run, sls, answer):
     """
     Keep the whole output of an orchestration in the run's folder. Returns its path.
@@ -132,8 +143,9 @@ def pending_build(run):
         role, image = next(iter(there.items()))
         raise CommandExecutionError(
             f"Of release {number} there is the AMI {image['name']} ({image['id']}), the other one"
-            f" is missing: the build was interrupted between them. Deregister {image['id']}, then"
-            f" run again: {phases.next_command(run)}"
+            " is missing: the build was interrupted between them. Throw away what is left of it:"
+            " salt-run mitx.discard_build (first with test=True), then run again:"
+            f" {phases.next_command(run)}"
         )
     if len(there) == 2:
         if recorded == number - 1 and not run.test:

@@ -161,17 +161,20 @@ _SLS = "orchestrate.mitx.phases.rollback"
 
 
 @change.state
-def rolled_back(run, ret, database_restored=False, accept_new_schema=False, stop_only=False):
+def rolled_back(
+    run, ret, database_restored=False, accept_new_schema=False, stop_only=False, restore=False
+):
     ret["comment"] = "Nothing of the window has begun, nothing is to be taken back"
     if not rollback.needed(run):
         return
-    found = rollback.refusals(run, database_restored, accept_new_schema, stop_only)
+    found = rollback.refusals(run, database_restored, accept_new_schema, stop_only, restore)
     if found:
         raise CommandExecutionError("\n".join(["Not rolled back, nothing was changed:", *found]))
     said = {
         "database_restored": database_restored,
         "accept_new_schema": accept_new_schema,
         "stop_only": stop_only,
+        "restore": restore,
     }
     # Looked at before it counts as begun: AWS may not answer.
     _run_rollback(run, ret, {**said, "old_serves": rollback.old_serves(run)})

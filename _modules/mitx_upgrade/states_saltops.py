@@ -37,6 +37,8 @@ def saltops_ran(run, ret, sls=None):
     saltops.require_unchanged_settings(run)
     if name in _LAUNCHES:
         saltops.await_cloud(run)
+    if name == "orchestrate.edx.build_ami":
+        saltops.require_buildable(run)
     ret["changes"] = changes
     ret["comment"] = _run(run, name, sls or name, environ)
 

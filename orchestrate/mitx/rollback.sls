@@ -9,6 +9,7 @@ rollback:
     - database_restored: {{ said.get('database_restored', False) }}
     - accept_new_schema: {{ said.get('accept_new_schema', False) }}
     - stop_only: {{ said.get('stop_only', False) }}
+    - restore: {{ said.get('restore', False) }}
     - failhard: True
     - require:
       - mitx_upgrade: run

@@ -77,6 +77,12 @@ def test_the_window_is_taken_back_from(world, visitor, mitx, phase):
         assert status != 0
         assert "salt-run mitx.rollback stop_only=True" in output
         assert len(world.writes()) == writes
+        said = ["restore=True"]
+    if PHASES.index(phase) >= PHASES.index("open"):
+        # What students have done since would be lost with a restore.
+        status, output = world.salt_run("mitx.rollback", "restore=True")
+        assert status != 0
+        assert "would lose what students have done since" in output
         status, output = world.salt_run("mitx.rollback", "stop_only=True")
         assert status == 0, output[-6000:]
         restore_databases(world)

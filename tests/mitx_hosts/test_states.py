@@ -34,7 +34,10 @@ class World:
         self.unapplied = {PURPOSE: {"lms": []}}
         self.settings = {
             "environment": "mitx-qa",
+            "vpc_name": "MITx QA",
+            "business_unit": "residential",
             "purposes": [PURPOSE],
+            "rollback": {"restore": "orchestrate.edx.restore", "variables": {"RESTORE": "1"}},
             "services": {"user": "edxapp"},
             "base_instances": {"edx": "edxapp-base", "edx-worker": "edx-worker-base"},
             "drain": {"command": "depth", "timeout": 0.2, "interval": 0.01, "waive": False},
@@ -388,6 +391,65 @@ def test_a_host_of_neither_fleet_may_work_on_the_databases_so_nothing_is_migrate
     assert ret["result"] is False
     assert "edx-worker-somebodys (i-9) is running" in ret["comment"]
     assert world.asked("mitx_hosts.migrations.migrate") == []
+
+
+@pytest.fixture
+def migrated(world):
+    """A window whose migration has begun: one migration was unapplied."""
+    world.unapplied = {PURPOSE: {"lms": []}}
+    world.journal = [("migrations", {"unapplied": {PURPOSE: {"lms": 1}}})]
+    world.record = {"migrate": {"status": "failed", "time": "2026-12-20T00"}}
+    return world
+
+
+def test_a_restore_has_its_variables_and_is_judged_by_what_is_unapplied_then(migrated, states):
+    asked = []
+
+    def restores(sls, environ=None, pillar=None):
+        asked.append((sls, environ))
+        migrated.unapplied = {PURPOSE: {"lms": ["app.0001"]}}
+        return {"failures": []}
+
+    migrated.answers["mitx_run.nested.orchestrate"] = restores
+    migrated.stand_in("mitx_run.nested.orchestrate")
+    ret = states().databases_restored("r")
+    assert ret["result"] is True, ret
+    assert asked == [
+        (
+            "orchestrate.edx.restore",
+            {
+                "ENVIRONMENT": "mitx-qa",
+                "VPC_NAME": "MITx QA",
+                "BUSINESS_UNIT": "residential",
+                "PURPOSES": PURPOSE,
+                "RESTORE": "1",
+            },
+        )
+    ]
+    assert states().databases_restored("r")["changes"] == {}
+    assert len(asked) == 1
+
+
+def test_a_restore_that_reports_success_and_restores_nothing_is_found_out(migrated, states):
+    migrated.says("mitx_run.nested.orchestrate", {"failures": []})
+    ret = states().databases_restored("r")
+    assert ret["result"] is False
+    assert "reported success, but the databases are not as they were" in ret["comment"]
+    assert "lms: 1, now next-residential-live lms: 0" in ret["comment"]
+
+
+def test_a_restore_that_fails_says_that_nothing_runs_and_what_is_next(migrated, states):
+    migrated.says("mitx_run.nested.orchestrate", {"failures": ["no space left"]})
+    ret = states().databases_restored("r")
+    assert ret["result"] is False
+    assert "no space left" in ret["comment"]
+    assert "salt-run mitx.rollback restore=True" in ret["comment"]
+
+
+def test_a_dry_run_restores_nothing(migrated, states):
+    migrated.says("mitx_run.nested.orchestrate", {"failures": []})
+    ret = states(test=True).databases_restored("r")
+    assert (ret["result"], migrated.asked("mitx_run.nested.orchestrate")) == (None, [])
 
 
 def test_a_rollback_waits_for_the_migration_that_a_killed_command_left_at_work(world, states):

@@ -1,6 +1,6 @@
 {% set said = pillar['mitx']['rollback'] %}
 # Where the old fleet serves already, a rollback that was interrupted at its end say, visitors need not see the page once more.
-{% set serves = said['old_serves'] and not said['stop_only'] %}
+{% set serves = said['old_serves'] and not said['stop_only'] and not said['restore'] %}
 {% if not serves %}
 visitors to the page:
   mitx_site.dns_pointed:
@@ -26,7 +26,7 @@ no migration is at work:
     - require:
       - mitx_hosts: new fleet is stopped
 
-{% if said['stop_only'] %}
+{% if said['stop_only'] or said['restore'] %}
 # An earlier attempt may have started it.
 old fleet is stopped:
   mitx_hosts.stopped:
@@ -34,13 +34,24 @@ old fleet is stopped:
     - failhard: True
     - require:
       - mitx_hosts: no migration is at work
-{% else %}
+{% endif %}
+
+{% if said['restore'] and not said['stop_only'] %}
+# pillar rollback:restore, MITx's orchestrate.edx.restore
+databases:
+  mitx_hosts.databases_restored:
+    - failhard: True
+    - require:
+      - mitx_hosts: old fleet is stopped
+{% endif %}
+
+{% if not said['stop_only'] %}
 old fleet runs:
   mitx_hosts.running:
     - fleet: old
     - failhard: True
     - require:
-      - mitx_hosts: no migration is at work
+      - mitx_hosts: {{ 'databases' if said['restore'] else 'no migration is at work' }}
 
 old fleet in, new fleet out:
   mitx_fleet.swapped:

@@ -69,10 +69,11 @@ deploy_{{ role }}_base_instance:
       - file: load_{{ role }}_base_cloud_profile
 {% endfor %}
 
+{# By grains, like the real one: once they are deleted no later build finds these hosts. #}
 build_edx_base_nodes:
   salt.state:
-    - tgt: {{ names }}
-    - tgt_type: list
+    - tgt: 'L@{{ names }} and P@roles:(edx|edx-worker) and G@environment:{{ ENVIRONMENT }}'
+    - tgt_type: compound
     - highstate: True
     - pillar: {{ {'edx': {'ansible_flags': ansible_flags}}|json }}
     - require:
@@ -80,7 +81,7 @@ build_edx_base_nodes:
       - salt: deploy_{{ role }}_base_instance
 {% endfor %}
 
-{% set stripped = ['environment', 'launch-date'] %}
+{% set stripped = ['business_unit', 'environment', 'purpose', 'roles', 'launch-date'] %}
 {% for grain in stripped %}
 strip_{{ grain }}_grain_from_edx_base_nodes:
   salt.function:
