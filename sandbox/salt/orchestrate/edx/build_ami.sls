@@ -85,11 +85,15 @@ build_edx_base_nodes:
 {% for grain in stripped %}
 strip_{{ grain }}_grain_from_edx_base_nodes:
   salt.function:
-    - name: grains.delkey
+    - name: state.single
     - tgt: {{ names }}
     - tgt_type: list
     - arg:
-      - {{ grain }}
+      - grains.absent
+    - kwarg:
+        name: {{ grain }}
+        force: True
+        destructive: True
     - require:
       - salt: build_edx_base_nodes
 {% endfor %}
