@@ -21,6 +21,9 @@ import salt.pillar
 import salt.utils.stringutils
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+# Outputs that are read, not parsed.
+_TERMINAL = (None, "", "nested", "highstate")
+
 _ON, _OFF = ("on", "true", "yes"), ("off", "false", "no")
 
 
@@ -40,16 +43,16 @@ def _spoken(function):
         try:
             return function(*args, **kwargs)
         except CommandExecutionError as err:
-            return {"Error": str(err), "retcode": 1}
+            return _failure(str(err))
         except (TypeError, ValueError, SaltInvocationError) as err:
-            return {"Error": f"{err}. Usage: salt-run -d mitx.{function.__name__}", "retcode": 1}
+            return _failure(f"{err}. Usage: salt-run -d mitx.{function.__name__}")
         except SystemExit:
             # Else Salt ends with a traceback.
             told = (
                 "Interrupted: Ctrl-C, or a signal. What was begun may have come true. What is:"
                 " salt-run mitx.status"
             )
-            return {"Error": told, "retcode": 1}
+            return _failure(told)
 
     # Salt looks through the wrapper, and answers a misspelt argument with the documentation and
     # exit status 0. Without the way through, the arguments come here and are refused.
@@ -57,19 +60,97 @@ def _spoken(function):
     return wrapper
 
 
+def _failure(text):
+    """Exit status 1; for salt-api and the reactor, which ask something else, no success either."""
+    __context__["retcode"] = 1
+    return {"Error": text, "retcode": 1}
+
+
 @_spoken
-def plan(environment=None):
+def prepare(environment=None, test=False):
     """
-    Tell what an upgrade would do from here on, step by step, and what stands in the way. Changes
-    nothing.
+    Run the phases of the days before, without downtime: the same as the orchestration
+    ``orchestrate.mitx.prepare``, its end told shortly.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.prepare
+    """
+    return _phases("prepare", environment, test)
+
+
+@_spoken
+def window(environment=None, test=False):
+    """
+    Run the phases of the night: the same as the orchestration ``orchestrate.mitx.window``, its end
+    told shortly.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.window
+    """
+    return _phases("window", environment, test)
+
+
+@_spoken
+def upgrade(environment=None, test=False):
+    """
+    Run all phases, or go on wherever it stopped: the same as the orchestration
+    ``orchestrate.mitx.upgrade``, its end told shortly.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.upgrade
+    """
+    return _phases("upgrade", environment, test)
+
+
+@_spoken
+def plan(environment=None, phase=None):
+    """
+    Tell what stands in the way of an upgrade, and the night as a table: when each phase begins, how
+    long it usually takes, how it is taken back. Changes nothing.
+
+    phase
+        Tell instead, step by step, what this phase would do.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run mitx.plan
+        salt-run mitx.plan phase=close
     """
-    return _narrated(_orchestrate("upgrade", environment, test=True))
+    found = _functions(environment)["mitx_upgrade.get_timetable"]()
+    known = [row["phase"] for row in found["phases"]]
+    if phase is not None and phase not in known:
+        raise CommandExecutionError(f"There is no phase {phase!r}: {', '.join(known)}")
+    states = _in_order(_orchestrate("upgrade", environment, test=True))
+    wrong = [state for state in states if state.get("result") is False and not _silent(state)]
+    obstacles = [line for state in wrong for line in str(state.get("comment")).splitlines()]
+    steps = [
+        line
+        for state in states
+        for line in str(state.get("comment")).splitlines()
+        if state.get("__id__") == (phase or state.get("__id__"))
+    ]
+    shown = {"steps": steps} if phase else {"timetable": found.pop("lines")}
+    if __opts__.get("output") not in _TERMINAL:
+        shown = {**found, "steps": steps}
+    if wrong:
+        shown = {"stands in the way": obstacles or ["nothing"], **shown}
+        return {**_failure(f"In the way of {', '.join(_ids(wrong))}"), **shown}
+    return _screen({"stands_in_the_way": "nothing", **shown})
+
+
+def _ids(states):
+    return [str(state.get("__id__")) for state in states]
 
 
 @_spoken
@@ -124,7 +205,7 @@ def maintenance(switch="status", environment=None, force=False, test=False):
     # Salt hands over on and off as booleans: YAML.
     word = str(switch).lower()
     if word == "status":
-        return _functions(environment)["mitx_site.get_maintenance"]()
+        return _names_shown(_functions(environment)["mitx_site.get_maintenance"]())
     if word in _ON:
         return _orchestrate("maintenance", environment, test, maintenance_to="maintenance")
     if word not in _OFF:
@@ -158,7 +239,7 @@ def status(environment=None):
 
         salt-run mitx.status
     """
-    return _functions(environment)["mitx_upgrade.get_status"]()
+    return _screen(_functions(environment)["mitx_upgrade.get_status"]())
 
 
 @_spoken
@@ -517,18 +598,75 @@ def _orchestrate(name, environment, test, **said):
     )
 
 
+def _phases(name, environment, test):
+    """Run an orchestration of phases; what became of each, and at the end what is next."""
+    answer = _orchestrate(name, environment, test)
+    if test:
+        return _narrated(answer)
+    states = _in_order(answer)
+    wrong = [state for state in states if state.get("result") is False]
+    said = [state for state in wrong if not _silent(state)]
+    if wrong or not states:
+        lines = [str(state.get("comment")) for state in said or wrong] or [str(answer["data"])]
+        return _failure("\n".join(lines))
+    done = [str(state.get("comment")) for state in states]
+    now = _functions(environment)["mitx_upgrade.get_status"]()
+    return _screen(
+        {"done": done, **{key: now[key] for key in ("state", "why", "true_now", "next")}}
+    )
+
+
+def _names_shown(found):
+    """A line for each host name; all that is known of it where ``--out`` asks for data."""
+    if __opts__.get("output") not in _TERMINAL:
+        return found
+    return _screen({name: _name_shown(known) for name, known in found.items()})
+
+
+def _name_shown(known):
+    """Each thing once, in as many words as it needs."""
+    visitors = known["visitor"]
+    seen = sorted(set(map(str, visitors.values()))) if isinstance(visitors, dict) else [visitors]
+    words = [f"record: {known['shows'] or known['record']}", f"visitors: {', '.join(seen)}"]
+    return "; ".join([*words, *([f"PROBLEM: {known['problem']}"] if known["problem"] else [])])
+
+
+def _in_order(answer):
+    states = next(iter(answer["data"].values()), None)
+    found = states.values() if isinstance(states, dict) else ()
+    return sorted(found, key=lambda state: state.get("__run_num__", 0))
+
+
+def _silent(state):
+    """What is skipped because of a failure before it says nothing of its own."""
+    return str(state.get("comment")).startswith(("One or more requisite failed", "Not planned: "))
+
+
+def _screen(data):
+    """Text for a terminal, in its order; the data itself where ``--out`` asks for another form."""
+    if __opts__.get("output") not in _TERMINAL:
+        return data
+    width = max(map(len, data)) + 2
+    lines = []
+    for key, value in data.items():
+        values = value if isinstance(value, list) else [value]
+        shown = [str(one) for one in values if one not in (None, "")]
+        label = key.replace("_", " ")
+        lines += [
+            f"{label if number == 0 else '':<{width}}{text}" for number, text in enumerate(shown)
+        ]
+    return "\n".join(lines)
+
+
 def _narrated(answer):
     """
     A dry run as a list of lines in their order, whatever ``state_output`` the master shows states
     by; exit status 1 if it fails.
     """
-    states = next(iter(answer["data"].values()), None)
-    if not isinstance(states, dict):
+    states = _in_order(answer)
+    if not states:
         return answer
-    told = sorted(states.values(), key=lambda state: state.get("__run_num__", 0))
-    # What is skipped because of a failure before it says nothing of its own.
-    silent = ("One or more requisite failed", "Not planned: ")
-    told = [state for state in told if not str(state.get("comment")).startswith(silent)]
+    told = [state for state in states if not _silent(state)]
     plan = {"plan": [line for state in told for line in str(state.get("comment")).splitlines()]}
     failed = [str(state.get("__id__")) for state in told if state.get("result") is False]
     return (

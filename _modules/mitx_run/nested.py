@@ -8,6 +8,7 @@ calls a ``str`` answer a success, and after Ctrl-C goes on with the step after i
 """
 
 import contextlib
+import logging
 import os
 
 from mitx_run import journal
@@ -42,7 +43,7 @@ def orchestrate(run, sls, environ=None, pillar=None):
     if run.test:
         kwargs["test"] = True
     try:
-        with _environment(environ):
+        with _environment(environ), _told_once():
             answer = __salt__["saltutil.runner"]("state.orchestrate", full_return=True, **kwargs)
     except Exception as err:
         # Salt tells of every step on the master's event bus, and comes to an end of its own where
@@ -73,6 +74,18 @@ def inherited(run):
     if run.id:
         mine["run"] = run.id
     return {"mitx": mine}
+
+
+@contextlib.contextmanager
+def _told_once():
+    """Salt logs each state that fails; the caller tells it, with what is true now and next."""
+    log = logging.getLogger("salt.state")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 @contextlib.contextmanager

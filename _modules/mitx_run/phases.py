@@ -12,7 +12,7 @@ import re
 import salt.utils.event
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import folders, journal, record
+from mitx_run import folders, journal, progress, record
 from mitx_run.dunders import __opts__, __pillar__
 
 PREPARE = (
@@ -196,6 +196,8 @@ def next_command(run, run_id=None):
     if back:
         return _rollback_again(run, run_id, back)
     left = unfinished(run, run_id)
+    if not left and statuses(run, run_id).get("retire", {}).get("status") == "finished":
+        return "nothing"
     return _NEXT[left[0]] if left else _NEXT["retire"]
 
 
@@ -248,12 +250,27 @@ def blocked_by(run):
     return run.blocked_by if run.test else None
 
 
+def _progress(run, phase, status, fields):
+    place = f"phase {names().index(phase) + 1} of {len(names())}: " if phase in names() else ""
+    usual = expected(run).get(phase) if status == "started" and not run.test else None
+    more = {
+        "started": f" (usually {usual} s)" if usual is not None else "",
+        "finished": f" after {fields.get('seconds')} s" if fields.get("seconds") else "",
+        "failed": ": " + str(fields.get("error") or "").splitlines()[0]
+        if fields.get("error")
+        else "",
+        "waiting": f" for: {fields.get('command')}",
+    }
+    return f"{place}{phase} {status}{more.get(status, '')}"
+
+
 def mark(run, phase, status, **fields):
     """
     Journal that a phase ``started``, ``finished`` or ``failed``, and fire the event
     ``mitx/<environment>/<run>/<phase>/<status>``.
     """
     line = journal.write(run, "phase", phase=phase, status=status, **fields)
+    progress.say(run, _progress(run, phase, status, fields))
     if not run.test:
         run_id = re.sub(r".*/", "", folders.folder(run))
         tag = f"mitx/{run.environment}/{run_id}/{phase}/{status}"

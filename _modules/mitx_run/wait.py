@@ -7,7 +7,7 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import journal
+from mitx_run import journal, progress
 
 
 def until(run, check, timeout, interval, what, waits_for=None):
@@ -23,14 +23,14 @@ def until(run, check, timeout, interval, what, waits_for=None):
     """
     began = time.monotonic()
     try:
-        return _until(check, timeout, interval, what)
+        return _until(check, timeout, interval, what, progress.Waiting(run, what))
     finally:
         if waits_for:
             seconds = round(time.monotonic() - began, 3)
             journal.write(run, "wait", waits_for=waits_for, what=what, seconds=seconds)
 
 
-def _until(check, timeout, interval, what):
+def _until(check, timeout, interval, what, tell):
     deadline = time.monotonic() + float(timeout)
     while True:
         try:
@@ -41,7 +41,10 @@ def _until(check, timeout, interval, what):
             done, seen = False, str(err)
         if done:
             return seen
+        tell(seen)
         left = deadline - time.monotonic()
         if left <= 0:
-            raise CommandExecutionError(f"{what}: not so after {timeout} s; last seen: {seen}")
+            raise CommandExecutionError(
+                f"timed out after {timeout} s waiting for {what}; last state: {seen}"
+            )
         time.sleep(min(float(interval), left))

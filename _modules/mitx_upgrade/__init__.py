@@ -6,7 +6,7 @@ Phases, preflight, drift, report, rollback, and MITx's own four orchestrations (
 """
 
 from mitx_run import change, context
-from mitx_upgrade import report, states_phases, states_run, states_saltops
+from mitx_upgrade import report, states_phases, states_run, states_saltops, timetable
 
 _STATES = (
     states_run,
@@ -43,6 +43,22 @@ def get_status():
     """
     run = context.current()
     return report.status(run, report.current_run(run))
+
+
+def get_timetable():
+    """
+    Return how long each phase usually takes, when it begins, how it is taken back, and until when
+    one can turn back: ``{phases: [{phase, status, seconds, known, begins, way_back}], no_return,
+    turn_back, lines: [str]}``, ``lines`` being the same as a table.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.plan
+    """
+    planned = timetable.plan(context.current())
+    return {**planned, "lines": timetable.lines(planned)}
 
 
 def get_times():

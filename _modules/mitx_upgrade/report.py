@@ -9,7 +9,7 @@ From the journal and from the world as they are; what ``salt-run mitx.status``, 
 from salt.exceptions import CommandExecutionError
 
 from mitx_run import folders, journal, lock, phases, record
-from mitx_upgrade import drift
+from mitx_upgrade import drift, situation
 
 
 def current_run(run):
@@ -47,7 +47,7 @@ def follow(run, lines=0):
         "news": [line(entry, usual) for entry in found[lines:]],
         "lines": len(found),
         "locked_by": holder["by"] if holder else None,
-        "next": phases.next_command(run),
+        "next": situation.current(run, begun)["next"],
     }
 
 
@@ -75,12 +75,13 @@ def approve(run, note="", test=False):
 def status(run, begun=None):
     """
     Return where ``begun`` (as ``record.read`` returns it; None: not begun) and the environment
-    stand::
+    stand, in the order in which one reads it::
 
-        {environment, purposes, run, "held by", phases: [a line each], now: [sentences], next:
-         command}
+        {environment, purposes, run, state, since, why, window, locked_by, phases: [a line each],
+         true_now: [sentences], next: command or "nothing"}
     """
     entries = phases.statuses(run) if begun else {}
+    found = situation.current(run, begun)
     held = lock.locked_by(run)
     return {
         "environment": run.settings["environment"],
@@ -88,16 +89,22 @@ def status(run, begun=None):
         "run": (
             f"{begun['id']}, begun by {begun['by']} at {begun['began']}" if begun else "not begun"
         ),
-        "held by": (
-            f"{held['by']}, process {held['pid']}, since {held['since']} ({held['why']}"
-            f" {held['phase']})"
-            if held
-            else "nobody"
-        ),
+        "state": found["state"],
+        "since": found["since"],
+        "why": found["why"],
+        "window": situation.time_left(run),
+        "locked_by": _holder(held),
         "phases": [f"{phase:<10} {_outcome(entries.get(phase))}" for phase in phases.names()],
-        "now": drift.summary(run),
-        "next": phases.next_command(run),
+        "true_now": drift.summary(run),
+        "next": found["next"],
     }
+
+
+def _holder(held):
+    if not held:
+        return "nobody"
+    doing = f"{held['why']} {held['phase']}".strip()
+    return f"{held['by']}, process {held['pid']}, since {held['since']} ({doing})"
 
 
 def times(run, begun):
@@ -146,7 +153,8 @@ def _outcome(entry):
     if not entry:
         return "-"
     seconds = f" ({entry['seconds']} s)" if entry.get("seconds") is not None else ""
-    return f"{entry['status']} {entry['time']}{seconds}"
+    why = f": {str(entry['error']).splitlines()[0]}" if entry.get("error") else ""
+    return f"{entry['status']} {entry['time']}{seconds}{why}"
 
 
 def _waited(duration):

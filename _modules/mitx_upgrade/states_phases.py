@@ -112,14 +112,7 @@ def _lines(first, rest):
 
 def _steps(data):
     """What each state of a dry run has said, in the order of the phase."""
-    found = [
-        state
-        for states in data.values()
-        if isinstance(states, dict)
-        for state in states.values()
-        if isinstance(state, dict)
-    ]
-    for state in sorted(found, key=lambda one: one.get("__run_num__", 0)):
+    for state in _in_order(data):
         first, *more = str(state.get("comment") or "").splitlines() or [""]
         if state.get("result") is not False:  # else it is among the failures
             yield "\n".join(
@@ -128,14 +121,23 @@ def _steps(data):
 
 
 def _shown(answer):
-    return {"out": "highstate", "ret": answer["data"]} if any(_changes(answer["data"])) else {}
+    """What each state of the phase has changed, a line each; the journal has the rest."""
+    return {
+        str(state.get("__id__")): (str(state.get("comment") or "").splitlines() or ["changed"])[0]
+        for state in _in_order(answer["data"])
+        if state.get("changes")
+    }
 
 
-def _changes(data):
-    for states in data.values():
-        for state in states.values() if isinstance(states, dict) else ():
-            if isinstance(state, dict) and (state.get("changes") or state.get("result") is False):
-                yield state
+def _in_order(data):
+    found = [
+        state
+        for states in data.values()
+        if isinstance(states, dict)
+        for state in states.values()
+        if isinstance(state, dict)
+    ]
+    return sorted(found, key=lambda state: state.get("__run_num__", 0))
 
 
 def _since(started):
@@ -191,7 +193,7 @@ def _run_rollback(run, ret, said):
         answer = nested.orchestrate(run, _SLS, pillar=pillar)
     except SystemExit:
         answer = {"data": {}, "failures": ["Interrupted: Ctrl-C, or a signal"]}
-    ret["changes"] = {"out": "highstate", "ret": answer["data"]} if answer["data"] else {}
+    ret["changes"] = _shown(answer)
     if answer["failures"]:
         mark("rollback", "failed", error="; ".join(answer["failures"]))
         ret.update(result=False, comment=drift.failure(run, "rollback", answer["failures"]))

@@ -9,7 +9,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 from mitx_hosts import fence
-from mitx_run import change, journal, nested
+from mitx_run import change, journal, nested, progress
 from mitx_upgrade import saltops
 
 # Those that launch or destroy.
@@ -48,7 +48,8 @@ def _run(run, name, sls, environ):
     journal.write(run, "existing", stage="before", sls=name, environ=environ)
     pillar = nested.inherited(run)
     # It starts the new workers, on the live queues and databases.
-    with fence.workers(run) if name == "orchestrate.edx.deploy" else contextlib.nullcontext():
+    fenced = fence.workers(run) if name == "orchestrate.edx.deploy" else contextlib.nullcontext()
+    with fenced, progress.orchestration(run, name):
         answer = nested.orchestrate(run, sls, environ=environ, pillar=pillar)
     output = saltops.save_output(run, name, answer)
     seconds = round(time.monotonic() - started, 1)

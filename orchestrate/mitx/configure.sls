@@ -1,6 +1,7 @@
 # `salt-run mitx.configure`: the configuration only, then a restart.
 environment:
-  mitx_upgrade.locked: []
+  mitx_upgrade.locked:
+    - name: salt-run mitx.configure
 
 configuration:
   mitx_hosts.configured_only:

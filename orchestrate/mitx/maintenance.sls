@@ -2,6 +2,7 @@
 {% set to = pillar['mitx']['maintenance_to'] %}
 environment:
   mitx_upgrade.locked:
+    - name: salt-run mitx.maintenance
     - force: {{ pillar['mitx'].get('maintenance_force', False) }}
 
 visitors to the {{ to }}:

@@ -1,6 +1,7 @@
 # `salt-run mitx.rebase`: by itself, before any run.
 environment:
-  mitx_upgrade.locked: []
+  mitx_upgrade.locked:
+    - name: salt-run mitx.rebase
 
 release branch:
   mitx_release.rebased:

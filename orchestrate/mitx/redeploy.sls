@@ -1,6 +1,7 @@
 # `salt-run mitx.redeploy`: the tip of origin's release branch on every host, then a restart.
 environment:
-  mitx_upgrade.locked: []
+  mitx_upgrade.locked:
+    - name: salt-run mitx.redeploy
 
 code:
   mitx_hosts.redeployed:

@@ -1,6 +1,7 @@
 # `salt-run mitx.restore_release`: the release branch back to one of its backups. pillar mitx:release_backup
 environment:
-  mitx_upgrade.locked: []
+  mitx_upgrade.locked:
+    - name: salt-run mitx.restore_release
 
 release branch:
   mitx_release.restored:

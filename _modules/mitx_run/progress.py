@@ -1,0 +1,111 @@
+"""
+What happens, a line each, on the terminal of the command that does it
+======================================================================
+
+On stderr, so that what a command returns stays whole. Times in the window's time zone.
+"""
+
+import contextlib
+import datetime
+import sys
+import threading
+import time
+import zoneinfo
+
+import salt.utils.event
+
+from mitx_run.dunders import __opts__
+
+# A step that takes longer is told again after so many seconds, and what it waits for not oftener.
+_PERIOD = 10
+
+
+def say(run, text):
+    """
+    Tell one line. A dry run tells everything at its end.
+    """
+    if run.test:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        print(f"{_clock(run)}  {text}", file=sys.stderr, flush=True)
+
+
+class Waiting:
+    """
+    Tells what is waited for: at first after 2 seconds, then every ten. Called with what was seen.
+    """
+
+    def __init__(self, run, what):
+        self._run, self._what = run, what
+        self._began = time.monotonic()
+        self._next = self._began + 2
+
+    def __call__(self, seen):
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _PERIOD
+            waited = round(now - self._began)
+            say(self._run, f"  waiting for {self._what}, {waited} s: {_short(seen)}")
+
+
+@contextlib.contextmanager
+def orchestration(run, sls):
+    """
+    While the block runs ``sls``, one of MITx's own, tell every ten seconds what Salt's event bus
+    says of it: which instances were created, how many minions have returned how many jobs.
+    """
+    if run.test:
+        yield
+        return
+    ended = threading.Event()
+    sock_dir, opts = __opts__["sock_dir"], dict(__opts__)
+    teller = threading.Thread(target=_tell, args=(run, sls, opts, sock_dir, ended), daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join(5)
+
+
+def _tell(run, sls, opts, sock_dir, ended):
+    began, due = time.monotonic(), time.monotonic() + _PERIOD
+    created, jobs = [], {}
+    # A line that cannot be told must not end what it tells of.
+    with (
+        contextlib.suppress(Exception),
+        salt.utils.event.get_master_event(opts, sock_dir, listen=True) as bus,
+    ):
+        while not ended.is_set():
+            event = bus.get_event(wait=1, full=True)
+            _count(event, created, jobs)
+            if time.monotonic() >= due:
+                due += _PERIOD
+                say(run, f"  {sls}, {round(time.monotonic() - began)} s{_counted(created, jobs)}")
+
+
+def _count(event, created, jobs):
+    words = event["tag"].split("/") if event else []
+    if words[:2] == ["salt", "cloud"] and words[-1] == "created":
+        created.append(words[2])
+    if words[:2] == ["salt", "job"] and "ret" in words:
+        jobs.setdefault(str(event["data"].get("fun")), set()).add(words[-1])
+
+
+def _counted(created, jobs):
+    found = [f"{len(created)} instances created"] if created else []
+    latest = list(jobs.items())[-1:]
+    found += [f"{fun} returned by {len(minions)} minions" for fun, minions in latest]
+    return ": " + ", ".join(found) if found else ""
+
+
+def _clock(run):
+    now = datetime.datetime.now(datetime.timezone.utc)
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        now = now.astimezone(zoneinfo.ZoneInfo(run.settings["window"]["timezone"]))
+    return now.strftime("%H:%M:%S")
+
+
+def _short(seen):
+    text = " ".join(str(seen).split())
+    return text if len(text) <= 160 else f"{text[:157]}..."

@@ -1,0 +1,140 @@
+"""
+The night as a table: how long each phase usually takes, when it begins, and until when one can
+still turn back
+================================================================================================
+"""
+
+import datetime
+
+from mitx_run import journal, phases, record, window
+
+# Seconds, where this environment has no earlier run to go by.
+_DEFAULTS = {
+    "preflight": 30,
+    "announce": 10,
+    "rebase": 60,
+    "build": 5400,
+    "images": 600,
+    "record": 60,
+    "deploy": 3600,
+    "smoke": 60,
+    "quiesce": 30,
+    "close": 120,
+    "stop": 300,
+    "migrate": 900,
+    "start": 120,
+    "attach": 180,
+    "detach": 330,
+    "verify": 900,
+    "open": 120,
+    "retire": 300,
+    "rollback": 600,
+}
+
+# From the first migration on the old release may not run on the databases any more.
+NO_RETURN = "migrate"
+
+_BACK = {
+    **dict.fromkeys(phases.PREPARE, "nothing to take back: the current fleet serves"),
+    **dict.fromkeys(phases.WINDOW, "salt-run mitx.rollback"),
+    **dict.fromkeys(
+        phases.WINDOW[phases.WINDOW.index(NO_RETURN) :],
+        "salt-run mitx.rollback, once the databases are restored",
+    ),
+    "retire": "none: the old fleet is destroyed",
+}
+
+
+def plan(run):
+    """
+    Return the timetable::
+
+        {phases: [{phase, status, seconds, known: bool, begins: text or None, way_back}],
+         no_return: phase, turn_back: text or None}
+
+    ``seconds`` is what the phase took the last time in this environment, or a default (``known:
+    False``). ``begins`` counts from the start of the window, in its time zone. ``turn_back`` is the
+    latest time to begin a rollback so that the site is up again at the announced end.
+    """
+    statuses, expected = phases.statuses(run), _expected(run)
+    clock, rows = _start(run), []
+    for phase in phases.names():
+        seconds = expected.get(phase, _DEFAULTS[phase])
+        inside = phase in phases.WINDOW
+        rows.append(
+            {
+                "phase": phase,
+                "status": statuses.get(phase, {}).get("status", "-"),
+                "seconds": round(seconds),
+                "known": phase in expected,
+                "begins": f"{clock:%H:%M}" if inside and clock else None,
+                "way_back": _BACK[phase],
+            }
+        )
+        if inside and clock:
+            clock += datetime.timedelta(seconds=seconds)
+    return {"phases": rows, "no_return": NO_RETURN, "turn_back": _turn_back(run, expected)}
+
+
+def lines(planned):
+    """
+    Return a :py:func:`plan` as lines of at most 100 characters.
+    """
+    found = [f"{'phase':<11}{'begins':<8}{'takes':>9}  {'now':<9} way back"]
+    for row in planned["phases"]:
+        takes = f"{'' if row['known'] else '~'}{_spoken(row['seconds'])}"
+        found.append(
+            f"{row['phase']:<11}{row['begins'] or '':<8}{takes:>9}  {row['status']:<9}"
+            f" {row['way_back']}"
+        )
+        if row["phase"] == "stop":
+            found.append(f"{'-' * 11} point of no return: {planned['no_return']}")
+    if planned["turn_back"]:
+        found.append(f"latest time to turn back: {planned['turn_back']}")
+    if not all(row["known"] for row in planned["phases"]):
+        found.append("~ a guess: this environment has no earlier run to go by")
+    return found
+
+
+def _expected(run):
+    return {**phases.expected(run), **_rollback(run)}
+
+
+def _rollback(run):
+    """How long the last rollback took in this environment, if there was one."""
+    took = {}
+    for one in record.runs(run):
+        begun = None
+        for line in journal.entries(run, run_id=one["id"], event="phase"):
+            if line["phase"] == "rollback" and line["status"] == "started":
+                begun = _moment(line["time"])
+            elif line["phase"] == "rollback" and line["status"] == "finished" and begun:
+                took["rollback"] = (_moment(line["time"]) - begun).total_seconds()
+    return took
+
+
+def _start(run):
+    if not run.settings["window"].get("start_utc"):
+        return None
+    return datetime.datetime.fromisoformat(window.times(run.settings["window"])["start"])
+
+
+def _turn_back(run, expected):
+    if not run.settings["window"].get("start_utc"):
+        return None
+    end = datetime.datetime.fromisoformat(window.times(run.settings["window"])["end"])
+    # The rollback itself, the resolvers' memory, and open requests.
+    needed = expected.get("rollback", _DEFAULTS["rollback"]) + run.settings["dns"]["ttl"] + 300
+    return f"{end - datetime.timedelta(seconds=needed):%H:%M %Z}"
+
+
+def _moment(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _spoken(seconds):
+    if seconds < 120:
+        return f"{seconds} s"
+    if seconds < 7200:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
