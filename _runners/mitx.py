@@ -12,6 +12,7 @@ A failure exits non-zero, names the object, and says what is true now and which 
 
 import contextlib
 import copy
+import datetime
 import functools
 import pathlib
 import time
@@ -549,7 +550,10 @@ def patches(environment=None):
 
         salt-run mitx.patches
     """
-    return _functions(environment)["mitx_release.list_patches"]()
+    found = _functions(environment)["mitx_release.list_patches"]()
+    if __opts__.get("output") not in _TERMINAL:
+        return found
+    return "\n".join(map(_patch, found)) or "No patch of our own is on the branch"
 
 
 @_spoken
@@ -614,6 +618,15 @@ def _phases(name, environment, test):
     return _screen(
         {"done": done, **{key: now[key] for key in ("state", "why", "true_now", "next")}}
     )
+
+
+def _patch(patch):
+    """A line of at most 100 characters: a hundred of them fit on two screens."""
+    seconds = patch["date"].partition(" ")[0]
+    date = datetime.datetime.fromtimestamp(int(seconds), datetime.timezone.utc)
+    author = patch["author"].partition(" <")[0]
+    line = f"{patch['sha'][:10]} {date:%Y-%m-%d} {author[:18]:<18} {patch['fate']:<8} "
+    return f"{line}{patch['subject']}"[:100].rstrip()
 
 
 def _names_shown(found):

@@ -16,6 +16,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 from mitx_release import git, mirror
+from mitx_run import naming
 
 KEPT = 10
 
@@ -24,12 +25,12 @@ _MIRRORED = "refs/mitx/origin/"
 
 def create(run, onto=None):
     """
-    Create the release branch on origin from ``onto``, by default
-    ``open-release/<codename>.master``. A branch that is there already is left alone. Returns
+    Create the release branch on origin from ``onto``, by default Open edX's own branch of the
+    release (``naming.release_branch``). A branch that is there already is left alone. Returns
     ``{branch, old, new, changed, onto: {ref, sha}, pushes}``.
     """
     release = _release(run)
-    release["onto"] = onto or f"open-release/{_codename(release)}.master"
+    release["onto"] = onto or naming.release_branch(_codename(release))
     with mirror.locked(release):
         refs = mirror.fetch(run, release)
         ref, sha = resolve(run, release, refs)
@@ -116,7 +117,7 @@ def tip(release, refs):
     if not sha:
         raise CommandExecutionError(
             f"origin has no branch {release['branch']}. salt-run mitx.create_release makes it from"
-            f" open-release/{_codename(release)}.master"
+            f" {naming.release_branch(_codename(release))}"
         )
     return sha
 
@@ -280,8 +281,10 @@ def _wanted(run, release, refs, names):
         if name.startswith("refs/mitx/upstream/")
     }
     if names is None:
-        family = f"refs/heads/open-release/{_codename(release)}."
-        return {ref: sha for ref, sha in mine.items() if ref.startswith(family)}
+        first = f"refs/heads/{naming.release_branch(_codename(release)).removesuffix('.master')}"
+        return {
+            ref: sha for ref, sha in mine.items() if ref == first or ref.startswith(f"{first}.")
+        }
     found = {}
     for name in names:
         git.check_name(name, "names")

@@ -189,7 +189,8 @@ def check_name(name, what="branch"):
     """
     if not isinstance(name, str) or len(name) > 200 or not _NAME.match(name):
         raise CommandExecutionError(
-            f"{what}: {name!r} is no plain name such as open-release/koa.rc3; git was not called"
+            f"{what}: {name!r} is no plain name such as open-release/koa.rc3 or release/teak; git"
+            " was not called"
             " with it"
         )
     return name

@@ -278,7 +278,7 @@ def _families(release):
     if not slash:
         raise CommandExecutionError(
             f"release:onto: {onto!r} must be one of upstream's releases, such as"
-            " open-release/koa.master"
+            " open-release/koa.master, or release/teak"
         )
     return sorted({"open-release", family})
 

@@ -86,9 +86,10 @@ def use(run, run_id):
 
 def operator():
     """
-    Return the name of the user who works here: who called sudo, if anybody did.
+    Return the name of the user who works here; through sudo, both: ``ann as root``.
     """
-    return os.environ.get("SUDO_USER") or getpass.getuser()
+    login, user = os.environ.get("SUDO_USER"), getpass.getuser()
+    return f"{login} as {user}" if login and login != user else user
 
 
 def environment_path(name=None):

@@ -28,7 +28,7 @@ def derived(settings):
     )
     release = settings["release"]
     release["branch"] = release["branch"] or f"mitx/{codename}"
-    release["onto"] = release["onto"] or f"open-release/{codename}.master"
+    release["onto"] = release["onto"] or release_branch(codename)
     drafts = [purpose for purpose in purposes if purpose.endswith("-draft")]
     elbs = [
         elb
@@ -100,3 +100,14 @@ def _elbs(environment, purpose, domains):
         {**main, "domains": [kind for kind in domains if kind != "cms"]},
         {"name": studio, "purpose": purpose, "domains": ["cms"]},
     ]
+
+
+def release_branch(codename):
+    """
+    Return Open edX's own branch of a release. Up to Sumac it is ``open-release/<codename>.master``,
+    from Teak on ``release/<codename>``; the names follow the alphabet.
+
+    :source: https://docs.openedx.org/en/latest/community/release_notes/index.html
+    """
+    first = str(codename)[:1].lower()
+    return f"release/{codename}" if first >= "t" else f"open-release/{codename}.master"

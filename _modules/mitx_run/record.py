@@ -148,25 +148,21 @@ def capture(run, name, text):
     return str(path)
 
 
-def approve(run, gate="verify", note=""):
+def approve(run, gate="verify", note="", digest=None):
     """
-    Record that a human has looked and said yes.
+    Record that a human has looked and said yes, and to what (``digest``).
     """
     journal.refuse_under_test(run, f"approve {gate}")
-    return journal.write(run, "approved", gate=gate, note=note, by=folders.operator())
+    return journal.write(
+        run, "approved", gate=gate, note=note, by=folders.operator(), digest=digest
+    )
 
 
-def approved(run, gate="verify", since=None):
+def approvals(run, gate="verify"):
     """
-    Return the journal line of the last approval of ``gate`` (after ``since``, a journal time), or
-    ``None``.
+    Return the lines of the journal about approvals of ``gate``, oldest first.
     """
-    lines = [
-        line
-        for line in journal.entries(run, event="approved")
-        if line["gate"] == gate and line["time"] >= (since or "")
-    ]
-    return lines[-1] if lines else None
+    return [line for line in journal.entries(run, event="approved") if line["gate"] == gate]
 
 
 def _replace(path, record):

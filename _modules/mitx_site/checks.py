@@ -177,6 +177,28 @@ def watch(run, seconds=None):
     return counts
 
 
+def unlike(run, values):
+    """
+    Return, as sentences, which of the resolvers and name servers that ``close`` and ``open`` will
+    ask do not say of a public name what its record says: nothing, an error, or something else, as
+    a resolver does that answers for a private zone of the same name. ``values`` is ``{name: target
+    of its CNAME}``. Looks once.
+    """
+    wrong = []
+    for name, (said, _) in _look(run.settings, list(values)).items():
+        texts = _said(run.settings, said)
+        wrong += [
+            f"{name}: {server} says {texts[server]}, its record says {values[name]}"
+            for server, answer in said.items()
+            if answer["error"] or _plain(values[name]) not in map(_plain, answer["targets"])
+        ]
+    return wrong
+
+
+def _plain(name):
+    return str(name).rstrip(".").lower()
+
+
 def _watch_once(settings, counts, firsts):
     answers = probe.resolve(list(counts), settings["checks"]["resolvers"])
     requests = _site_requests(settings, {name: _addresses(said) for name, said in answers.items()})

@@ -16,7 +16,7 @@ from mitx_fleet import elb, fleets, images
 from mitx_hosts import hosts, queues, services
 from mitx_run import aws, folders, settings, window
 from mitx_run.dunders import __opts__, __salt__
-from mitx_site import distribution, dns, mail
+from mitx_site import checks, distribution, dns, mail
 
 EXISTING = (
     "orchestrate.edx.build_ami",
@@ -265,6 +265,21 @@ def _records(run):
     ]
 
 
+def _visitors(run):
+    """What `close` will believe of visitors, asked now, in the same way and from the same place."""
+    records = dns.records(run)
+    values = {name: one["value"] for name, one in records.items() if not one["problem"]}
+    wrong = checks.unlike(run, values) if values else []
+    if not wrong:
+        return []
+    return [
+        *wrong,
+        "close and open would wait for these in vain. A server that answers for a private zone, or"
+        " refuses: name others in mitx:…:checks:resolvers and checks:authoritative. A record of"
+        " another zone: mitx:…:dns:zone_id must be the public one",
+    ]
+
+
 def _page(run):
     return [
         f"{one['point']}: {one['found']}. {one['fix']}"
@@ -291,6 +306,7 @@ _SUBJECTS = {
     "queues": _queues,
     "names of the new fleet": _names,
     "DNS records": _records,
+    "what visitors are told": _visitors,
     "maintenance page": _page,
     "mail": _mail,
 }

@@ -9,7 +9,7 @@ From the journal and from the world as they are; what ``salt-run mitx.status``, 
 from salt.exceptions import CommandExecutionError
 
 from mitx_run import folders, journal, lock, phases, record
-from mitx_upgrade import drift, situation
+from mitx_upgrade import approval, drift, situation
 
 
 def current_run(run):
@@ -56,19 +56,15 @@ def approve(run, note="", test=False):
     Record that a human has looked at the site. Returns ``{approved: run, by, at}``, under ``test``
     ``{"would approve": run}``.
 
-    Raises ``CommandExecutionError`` while the load balancers do not hold the new fleet alone.
+    Raises ``CommandExecutionError`` while there is nothing to look at.
     """
     begun = current_run(run)
     if not begun:
         raise CommandExecutionError("There is no run to approve: it has not begun")
-    if phases.statuses(run).get("detach", {}).get("status") != "finished":
-        raise CommandExecutionError(
-            "There is nothing to look at yet: the load balancers do not hold the new fleet alone."
-            " Nothing was recorded. Follow the run with: salt-run mitx.watch"
-        )
+    approval.require_checked(run)
     if test:
         return {"would approve": begun["id"]}
-    given = record.approve(run, "verify", note=str(note))
+    given = approval.give(run, note=str(note))
     return {"approved": begun["id"], "by": given["by"], "at": given["time"]}
 
 

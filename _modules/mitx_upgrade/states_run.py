@@ -5,8 +5,9 @@ The run record: begun, and approved by a human
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import change, folders, journal, lock, phases, record, settings, wait
+from mitx_run import change, folders, journal, lock, phases, record, settings
 from mitx_site import dns
+from mitx_upgrade import approval
 
 
 def started(run, name, begin=True, exclusive=True):
@@ -78,11 +79,11 @@ def approved(run, ret, gate="verify"):
     if not run.settings["gate"]["required"]:
         ret["comment"] = "Nobody is asked: gate:required is false"
         return
-    found = _approval(run, gate)
+    found = approval.given(run, gate)
     if not found and run.test:
         ret.update(result=None, comment="Would wait for: salt-run mitx.approve")
         return
-    found = found or _wait(run, gate)
+    found = found or approval.wait_for(run, gate)
     ret["comment"] = f"Approved by {found['by']} at {found['time']}" + (
         f": {found['note']}" if found["note"] else ""
     )
@@ -105,26 +106,3 @@ def _refuse_while_closed(run, run_id):
                 " purposes, codename, release:onto), and finish it or take it back: salt-run"
                 " state.orchestrate orchestrate.mitx.window, or salt-run mitx.rollback"
             )
-
-
-def _wait(run, gate):
-    phases.mark(run, gate, "waiting", command="salt-run mitx.approve")
-    timeout = run.settings["gate"]["timeout"]
-    try:
-        look = lambda: (bool(_approval(run, gate)), "nobody has")  # noqa: E731
-        wait.until(run, look, timeout, 1, "Approved", waits_for="approval")
-    except CommandExecutionError as err:
-        raise CommandExecutionError(
-            f"Nobody has approved within {timeout} s. Visitors still see the maintenance page, the"
-            " new fleet is in the load balancers. Look at the site, say `salt-run mitx.approve`,"
-            " then run the same command again."
-        ) from err
-    return _approval(run, gate)
-
-
-def _approval(run, gate):
-    known = phases.statuses(run)
-    looked_at = [
-        known[phase]["time"] for phase in ("start", "attach", "detach", "open") if phase in known
-    ]
-    return record.approved(run, gate, since=max(looked_at, default=""))

@@ -211,6 +211,28 @@ def test_copy_brings_upstreams_branches_and_never_forces(world, load):
     assert world.tip("open-release/koa.rc2") == world.rc2
 
 
+def test_the_names_that_open_edx_gives_its_releases_since_teak(world, load):
+    """``release/teak``, without a .master; its tags are ``release/teak.1``."""
+    modules = load(branch="mitx/teak", onto="release/teak.1")
+    world.set(world.upstream, "release/teak", world.rc3)
+    world.set(world.upstream, "release/teaks-sister", world.rc2)
+    answer = modules["mitx_release.branches.create"]()
+    assert (answer["onto"]["ref"], world.tip("mitx/teak")) == (
+        "refs/heads/release/teak",
+        world.rc3,
+    )
+    assert modules["mitx_release.branches.copy"]()["created"] == {"release/teak": world.rc3}
+
+
+def test_without_the_branch_the_hint_names_the_right_one(world, load):
+    modules = load(branch="mitx/teak", onto="release/teak")
+    world.set(world.upstream, "release/teak", world.rc3)
+    with pytest.raises(
+        CommandExecutionError, match="mitx.create_release makes it from release/teak"
+    ):
+        modules["mitx_release.release.list_patches"]()
+
+
 def test_copy_takes_a_tag_as_it_is(world, load):
     who = {"GIT_COMMITTER_NAME": "x", "GIT_COMMITTER_EMAIL": "x@y"}
     world.git(world.upstream, "tag", "-a", "-m", "Koa.1", "open-release/koa.1", world.rc3, **who)

@@ -162,7 +162,8 @@ def test_one_process_may_take_its_own_lock_again(run):
 
 def test_waiting_ends_at_the_deadline_and_says_what_was_seen_last(run):
     with pytest.raises(
-        CommandExecutionError, match="INSYNC: not so after 0.05 s; last seen: PENDING"
+        CommandExecutionError,
+        match="timed out after 0.05 s waiting for INSYNC; last state: PENDING",
     ):
         run["mitx_run.wait.until"](lambda: (False, "PENDING"), 0.05, 0.01, "INSYNC")
 

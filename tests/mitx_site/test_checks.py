@@ -223,6 +223,21 @@ def test_one_server_that_still_answers_the_old_record_is_named(site, behind):
     assert message.endswith("Look again: salt-run mitx.maintenance status")
 
 
+def test_days_before_every_server_must_say_what_the_record_says(site):
+    loaded, _ = site.load()
+    values = dict.fromkeys(site.hostnames, f"{site.elb_name}.")
+    unlike = loaded.modules["mitx_site.checks.unlike"]
+    assert unlike(values) == []
+    # A master inside of a VPC, whose resolver answers for a private zone of the same name.
+    site.resolver.target = lambda _: "private.example.edu"
+    told = unlike(values)
+    assert len(told) == len(values)
+    assert all(f"{site.resolver.where} says private.example.edu" in line for line in told)
+    site.resolver.target = lambda _: site.elb_name
+    site.own.rcode = dns.rcode.REFUSED
+    assert all(f"{site.own.where} (authoritative) says it refuses" in one for one in unlike(values))
+
+
 def test_a_resolver_is_waited_for_until_it_lets_go_of_the_old_record(site):
     loaded, _ = site.load(patience=60)
     site.close(site.own)

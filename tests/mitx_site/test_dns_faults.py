@@ -48,7 +48,7 @@ def test_throttling_for_ever_ends_with_nothing_changed(site, impatient, code):
 
     assert ret["result"] is False
     assert code in ret["comment"]
-    assert "not so after 0.5 s" in ret["comment"]
+    assert "timed out after 0.5 s" in ret["comment"]
     assert ret["changes"] == {}
     assert site.records() == before
 

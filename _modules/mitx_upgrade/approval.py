@@ -1,0 +1,135 @@
+"""
+The human gate: somebody has looked at this, and wants it opened
+================================================================
+
+An approval is bound to what was looked at: the commit, the AMIs, the instances, the migrations, and
+every act on them. Whatever changes any of it afterwards voids the approval; no clock decides.
+"""
+
+import hashlib
+import json
+
+from salt.exceptions import CommandExecutionError
+
+from mitx_run import journal, phases, record, wait
+
+# Phases after which the site behind the page is another one.
+_ACTS = ("migrate", "start", "attach", "detach", "open", "rollback")
+
+_COMMAND = "salt-run mitx.approve"
+
+
+def facts(run):
+    """
+    Return what an approval is bound to: ``{release_sha, images, instances: [ids], migrations,
+    acts}``. ``acts`` counts what was begun that changes what there is to see, of this run and
+    outside of it.
+    """
+    migrations = journal.entries(run, event="migrations")
+    return {
+        "release_sha": record.pinned(run, "release_sha"),
+        "images": record.pinned(run, "images"),
+        "instances": sorted(one["id"] for one in record.pinned(run, "new_fleet") or ()),
+        "migrations": migrations[-1]["unapplied"] if migrations else None,
+        "acts": len(_acts(run)),
+    }
+
+
+def give(run, gate="verify", note=""):
+    """
+    Record that a human has looked, and at what. Returns the line of the journal.
+
+    Raises ``CommandExecutionError`` unless the automatic checks have passed, and nothing was begun
+    since that changes what they have seen.
+    """
+    require_checked(run, gate)
+    return record.approve(run, gate, note=note, digest=_digest(run))
+
+
+def require_checked(run, gate="verify"):
+    """
+    Raise ``CommandExecutionError`` unless the ``gate`` waits, or has waited, for this very site.
+    """
+    checked = False
+    for line in journal.entries(run, event="phase"):
+        if (line["phase"], line["status"]) == (gate, "waiting"):
+            checked = True
+        elif line["phase"] in _ACTS and line["status"] == "started":
+            checked = False
+    if not checked:
+        raise CommandExecutionError(
+            "There is nothing to look at yet: the new fleet is not alone in the load balancers, or"
+            " the automatic checks have not passed since. Nothing was recorded. Follow the run:"
+            " salt-run mitx.watch"
+        )
+
+
+def given(run, gate="verify"):
+    """
+    Return the journal line of the approval of what is there now, or ``None``.
+    """
+    digest = _digest(run)
+    lines = record.approvals(run, gate)
+    # Before there was a digest, the time of an approval told what it spoke of.
+    valid = [line for line in lines if line.get("digest", _by_time(run, line, digest)) == digest]
+    return valid[-1] if valid else None
+
+
+def voided(run, gate="verify"):
+    """
+    Return why the last approval does not count, as a sentence; the empty string if there is none.
+    """
+    lines = record.approvals(run, gate)
+    if not lines or given(run, gate):
+        return ""
+    return (
+        f"{lines[-1]['by']} had approved at {lines[-1]['time']}, but what was looked at has changed"
+        " since"
+    )
+
+
+def wait_for(run, gate="verify"):
+    """
+    Wait until the gate is approved, at most ``gate.timeout`` seconds, and return the approval.
+    """
+    phases.mark(run, gate, "waiting", command=_COMMAND)
+    timeout = run.settings["gate"]["timeout"]
+    nobody = voided(run, gate) or "nobody has"
+
+    def look():
+        return bool(given(run, gate)), nobody
+
+    try:
+        wait.until(run, look, timeout, 1, "approval", waits_for="approval")
+    except CommandExecutionError as err:
+        raise CommandExecutionError(
+            f"Nobody has approved within {timeout} s. Visitors still see the maintenance page, the"
+            f" new fleet is in the load balancers. Look at the site, say `{_COMMAND}`, then run the"
+            " same command again."
+        ) from err
+    return given(run, gate)
+
+
+def _acts(run):
+    mine = [
+        line
+        for line in journal.entries(run, event="phase")
+        if line["phase"] in _ACTS and line["status"] == "started"
+    ]
+    # A redeploy or a restart by itself is no part of the run.
+    outside = [
+        line
+        for line in journal.entries(run, run_id=".", event="minions")
+        if line.get("stage") == "before"
+    ]
+    return [*mine, *outside]
+
+
+def _by_time(run, approval, digest):
+    acts = [line["time"] for line in _acts(run)]
+    return digest if approval["time"] >= max(acts, default="") else None
+
+
+def _digest(run):
+    text = json.dumps(facts(run), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
