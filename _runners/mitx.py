@@ -14,6 +14,7 @@ import contextlib
 import copy
 import datetime
 import functools
+import json
 import pathlib
 import time
 
@@ -537,6 +538,21 @@ def discard_build(environment=None, test=False):
         salt-run mitx.discard_build test=True
     """
     return _orchestrate("discard_build", environment, test)
+
+
+@_spoken
+def iam_policy(environment=None):
+    """
+    Print the smallest IAM policy for the credentials of an environment, as JSON.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.iam_policy mitx-qa
+    """
+    found = _functions(environment)["mitx_upgrade.get_policy"]()
+    return found if __opts__.get("output") not in _TERMINAL else json.dumps(found, indent=2)
 
 
 @_spoken

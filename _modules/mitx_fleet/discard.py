@@ -13,6 +13,14 @@ from salt.exceptions import CommandExecutionError
 from mitx_fleet import destruction, images, instances
 from mitx_run import aws, journal
 
+# What IAM must allow (mitx_upgrade.permissions).
+ACTIONS = (
+    "ec2:DeleteSnapshot",
+    "ec2:DeregisterImage",
+    "ec2:DescribeImages",
+    "ec2:DescribeInstances",
+)
+
 _AGAIN = "salt-run mitx.discard_build"
 
 

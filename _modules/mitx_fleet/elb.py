@@ -13,6 +13,17 @@ from salt.exceptions import CommandExecutionError
 from mitx_fleet import instances
 from mitx_run import aws, calls, journal, wait
 
+# What IAM must allow (mitx_upgrade.permissions).
+ACTIONS = (
+    "ec2:DescribeVpcs",
+    "elasticloadbalancing:DeregisterInstancesFromLoadBalancer",
+    "elasticloadbalancing:DescribeInstanceHealth",
+    "elasticloadbalancing:DescribeLoadBalancerAttributes",
+    "elasticloadbalancing:DescribeLoadBalancers",
+    "elasticloadbalancing:DescribeTags",
+    "elasticloadbalancing:RegisterInstancesWithLoadBalancer",
+)
+
 _GONE = "not currently registered"
 
 _TAGS_AT_ONCE = 20

@@ -11,6 +11,9 @@ from salt.exceptions import CommandExecutionError
 from mitx_run import aws, journal, record, wait
 from mitx_run.dunders import __salt__
 
+# What IAM must allow (mitx_upgrade.permissions).
+ACTIONS = ("ec2:DescribeImages",)
+
 
 def find(run, release=None):
     """

@@ -28,6 +28,9 @@ In :py:func:`current`, ``serves`` (bool) too.
 
 from mitx_run import aws
 
+# What IAM must allow (mitx_upgrade.permissions).
+ACTIONS = ("ec2:DescribeInstances",)
+
 # shutting-down and terminated are left out: their names live on for about an hour.
 LIVE = ("pending", "running", "stopping", "stopped")
 

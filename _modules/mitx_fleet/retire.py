@@ -14,6 +14,12 @@ from salt.exceptions import CommandExecutionError
 from mitx_fleet import destruction, fleets, instances
 from mitx_run import aws, journal, phases
 
+# What IAM must allow (mitx_upgrade.permissions).
+ACTIONS = (
+    "ec2:DescribeInstanceAttribute",
+    "elasticloadbalancing:DescribeLoadBalancers",
+)
+
 _LIVE = ("pending", "running", "stopping", "stopped")
 
 

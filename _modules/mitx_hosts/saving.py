@@ -16,6 +16,9 @@ from mitx_fleet import fleets, retire
 from mitx_hosts import jobs
 from mitx_run import aws, journal, nested, phases
 
+# What IAM must allow (mitx_upgrade.permissions).
+ACTIONS = ("s3:ListBucket",)
+
 _FIELDS = ("name", "id", "role", "purpose", "codename", "environment")
 
 

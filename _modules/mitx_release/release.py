@@ -23,6 +23,9 @@ from mitx_release import branches, compare, conflict, git, mirror, patches, reba
 from mitx_run import aws, folders, record
 from mitx_run.dunders import __salt__
 
+# What IAM must allow (mitx_upgrade.permissions).
+ACTIONS = ("ec2:DescribeImages",)
+
 # Lines that a refusal lists.
 _MOST_LINES = 40
 

@@ -28,8 +28,11 @@ try:
 except ImportError:
     HAS_BOTO3 = False
 
+# What IAM must allow (mitx_upgrade.permissions).
+ACTIONS = ("sts:GetCallerIdentity",)
 
-_READS = ("describe_", "list_", "get_", "head_")
+
+_READS = ("describe_", "list_", "get_", "head_", "simulate_")
 
 # Retried by botocore already; after its last try a poller with a deadline may still go on.
 _TRANSIENT_CODES = {
@@ -72,7 +75,7 @@ def call(run, service, operation, absent=(), **parameters):
         As boto3 names it: ``route53``, ``elb``, ``ec2``, ``cloudfront``, ``s3``, ``acm``, ``sts``.
     operation
         As a method of boto3's client: ``change_resource_record_sets``. What does not begin with
-        ``describe_``, ``list_``, ``get_`` or ``head_`` is a change.
+        ``describe_``, ``list_``, ``get_``, ``head_`` or ``simulate_`` is a change.
     absent
         Error codes, or HTTP status numbers, for which ``None`` is returned.
 

@@ -26,6 +26,9 @@ from salt.exceptions import CommandExecutionError
 from mitx_run import aws
 from mitx_site import page, probe
 
+# What IAM must allow (mitx_upgrade.permissions).
+ACTIONS = ("cloudfront:GetDistribution",)
+
 _ERRORS = (403, 404, 405)
 
 _LONGEST_ERROR_CACHE = 10

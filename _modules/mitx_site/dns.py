@@ -20,6 +20,14 @@ from mitx_run import aws, journal, wait
 from mitx_run.dunders import __context__
 from mitx_site import checks
 
+# What IAM must allow (mitx_upgrade.permissions).
+ACTIONS = (
+    "elasticloadbalancing:DescribeLoadBalancers",
+    "route53:ChangeResourceRecordSets",
+    "route53:GetChange",
+    "route53:ListResourceRecordSets",
+)
+
 SHOWS = ("maintenance", "site")
 
 _PLANNED = "mitx_site.planned"

@@ -21,6 +21,15 @@ from salt.exceptions import CommandExecutionError
 from mitx_run import aws, journal, record, wait, window
 from mitx_run.dunders import __salt__
 
+# What IAM must allow (mitx_upgrade.permissions).
+ACTIONS = (
+    "cloudfront:CreateInvalidation",
+    "cloudfront:GetInvalidation",
+    "s3:GetObject",
+    "s3:ListBucket",
+    "s3:PutObject",
+)
+
 TEMPLATE = "salt://orchestrate/mitx/templates/maintenance.html.jinja"
 
 CONTENT_TYPE = "text/html; charset=utf-8"

@@ -6,7 +6,7 @@ Phases, preflight, drift, report, rollback, and MITx's own four orchestrations (
 """
 
 from mitx_run import change, context
-from mitx_upgrade import report, states_phases, states_run, states_saltops, timetable
+from mitx_upgrade import permissions, report, states_phases, states_run, states_saltops, timetable
 
 _STATES = (
     states_run,
@@ -43,6 +43,19 @@ def get_status():
     """
     run = context.current()
     return report.status(run, report.current_run(run))
+
+
+def get_policy():
+    """
+    Return the smallest IAM policy for the environment: ``{Version, Statement}``, as IAM takes it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.iam_policy mitx-qa
+    """
+    return permissions.policy(context.current())
 
 
 def get_timetable():

@@ -13,10 +13,11 @@ import salt.loader
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import elb, fleets, images
-from mitx_hosts import hosts, queues, services
+from mitx_hosts import fence, hosts, queues, services
 from mitx_run import aws, folders, settings, window
 from mitx_run.dunders import __opts__, __salt__
 from mitx_site import checks, distribution, dns, mail
+from mitx_upgrade import permissions
 
 EXISTING = (
     "orchestrate.edx.build_ami",
@@ -66,7 +67,17 @@ def notes(run):
     return [
         f"AWS account {identity['account']} as {identity['arn']}, at {identity['endpoint']}",
         *_twice_installed(),
+        *filter(None, [permissions.unknown(run), _no_reactor(run)]),
     ]
+
+
+def _no_reactor(run):
+    if not fence.configured(run) or fence.by_reactor():
+        return ""
+    return (
+        "new workers are fenced by this command and what it starts; against a reboot of the master"
+        " in the middle of deploy let its reactor do it: pillar_examples/reactor.conf"
+    )
 
 
 def _window(run):
@@ -205,6 +216,10 @@ def _account(run):
     return []
 
 
+def _permissions(run):
+    return [f"not allowed: {one}" for one in permissions.denied(run)]
+
+
 def _sdb(run):
     images.recorded_release(run.settings)
     return []
@@ -299,6 +314,7 @@ _SUBJECTS = {
     "existing orchestrations": _existing,
     "modules": _modules,
     "AWS account": _account,
+    "permissions": _permissions,
     "SDB": _sdb,
     "release": _source,
     "load balancers": _load_balancers,

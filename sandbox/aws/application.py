@@ -23,6 +23,7 @@ from sandbox.aws.ec2 import Compute
 from sandbox.aws.elb import LoadBalancers
 from sandbox.aws.faults import Faults
 from sandbox.aws.health import Health, HostProbe
+from sandbox.aws.iam import Permissions
 from sandbox.aws.log import CallLog
 from sandbox.aws.route53 import Dns
 
@@ -55,6 +56,7 @@ class Application:
         self.services = {
             "cloudfront": Distributions(folder, settings),
             "ec2": Compute(folder, settings),
+            "iam": Permissions(self.faults),
             "elb": LoadBalancers(folder, settings, self.health),
             "route53": Dns(folder, settings),
         }

@@ -20,7 +20,7 @@ from sandbox.aws import boto2
 # name them.
 INTERNAL = ("sandbox-internal", "sandbox-dns")
 
-READS = ("describe_", "list_", "get_", "head_")
+READS = ("describe_", "list_", "get_", "head_", "simulate_")
 SCOPE = re.compile(r"Credential=[^/,\s]+/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 AGENT = re.compile(r"\b(saltext-mitx|sandbox-[a-z]+)\b")
 
