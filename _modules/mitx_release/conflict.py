@@ -28,6 +28,8 @@ _STATE = "mitx-release.json"
 
 _MOST_HUNKS, _MOST_LINES = 20, 80
 
+_KINDS = {"binary": "a binary file", "submodule": "a submodule"}
+
 _MARKER = re.compile(r"<<<<<<< |>>>>>>> [0-9a-f]{7,} \(")
 
 
@@ -144,7 +146,13 @@ def park(run, release, scratch, state, conflict):
     with attribute ``conflict``, that says what to do.
     """
     path = folder(release)
-    stop = {"sha": conflict["sha"], "paths": conflict["paths"], "head": worktree.head(scratch)}
+    whole = _whole(run, release, scratch, conflict)
+    stop = {
+        "sha": conflict["sha"],
+        "paths": conflict["paths"],
+        "head": worktree.head(scratch),
+        "whole": whole,
+    }
     moved = _moved(run, release, scratch, conflict)
     state = {
         **state,
@@ -159,7 +167,7 @@ def park(run, release, scratch, state, conflict):
         run, "git", change=True, command=f"hand the conflict over in {path}", sha=conflict["sha"]
     ):
         _replace(release, scratch, path, state)
-    failure = CommandExecutionError(_instructions(release, state, conflict, moved))
+    failure = CommandExecutionError(_instructions(release, state, conflict, moved, whole))
     failure.conflict = {**conflict, "folder": path}
     raise failure
 
@@ -183,10 +191,11 @@ def resume(release, scratch):
     _copy(release, folder(release), scratch)
 
 
-def check_solved(run, release, state):
+def check_solved(run, release, state, accept=()):
     """
     Raise ``CommandExecutionError`` unless the human has decided everything in the folder: nothing
     unmerged, nothing left unstaged, no conflict marker staged, and something left of the patch.
+    accept: shas of patches of which he has said that what is staged is right.
     """
     path, how = folder(release), commands(release)
     remember(run, release)
@@ -211,6 +220,8 @@ def check_solved(run, release, state):
         )
     last = state["stops"][-1]
     here = worktree.is_stopped(path) and worktree.head(path) == last["head"]
+    if here:
+        _require_chosen(run, release, path, last, accept)
     if (
         here
         and _git(run, release, path, "diff", "--cached", "--quiet", "HEAD", ok=(0, 1))["code"] == 0
@@ -224,7 +235,7 @@ def check_solved(run, release, state):
 
 def commands(release):
     """
-    Return the commands for the human: ``{look, add, resume, abort}``.
+    Return the commands for the human: ``{program, look, add, resume, abort}``.
     """
     owner = git.owner(release)["name"]
     human = (
@@ -234,6 +245,7 @@ def commands(release):
         "" if owner == human else f"sudo -u {owner} "
     ) + f"git -C {shlex.quote(folder(release))}"
     return {
+        "program": program,
         "look": f"{program} status",
         # Without --sparse git refuses what lies in a folder that is not checked out.
         "add": f"{program} add --sparse <path>   (or: {program} rm --sparse <path>)",
@@ -374,19 +386,78 @@ def _moved(run, release, folder, conflict):
     return {path: found[path] for path in conflict["paths"] if path in found}
 
 
-def _instructions(release, state, conflict, moved):
+def _whole(run, release, scratch, conflict):
+    """
+    What cannot be merged line by line, only taken whole: ``{path: {kind, ours, theirs}}`` with
+    ``kind`` ``binary`` or ``submodule`` and the objects of edX and of the patch, ``None`` where a
+    side has none.
+    """
+    kinds = {}
+    for one in conflict["details"]:
+        kind = next((kind for kind in ("binary", "submodule") if kind in one["type"]), None)
+        kinds |= dict.fromkeys(one["paths"], kind) if kind else {}
+    found = {path: {"kind": kind, "ours": None, "theirs": None} for path, kind in kinds.items()}
+    listed = _git(run, release, scratch, "ls-files", "--unmerged", "-z")["out"]
+    for entry in filter(None, listed.split("\0")):
+        (_, sha, stage), path = entry.partition("\t")[0].split(), entry.partition("\t")[2]
+        side = {"2": "ours", "3": "theirs"}.get(stage)
+        if path in found and side:
+            found[path][side] = sha
+    return found
+
+
+def _choices(release, whole):
+    """The commands that take the one side or the other, as they can be pasted."""
+    program, lines = commands(release)["program"], []
+    for path, one in whole.items():
+        lines.append(f"    {path} is {_KINDS[one['kind']]}, and taken whole; one of:")
+        for side, whose in (("theirs", "MIT's"), ("ours", "edX's")):
+            lines.append(f"        {_take(program, path, one, side)}   # {whose}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _take(program, path, one, side):
+    quoted = shlex.quote(path)
+    if one[side] is None:
+        return f"{program} rm --cached --sparse -- {quoted}"
+    if one["kind"] == "submodule":
+        return f"{program} update-index --cacheinfo 160000,{one[side]},{quoted}"
+    return f"{program} checkout --{side} -- {quoted} && {program} add --sparse -- {quoted}"
+
+
+def _require_chosen(run, release, path, last, accept):
+    """With ``git add`` alone the file is edX's, as git left it: nobody has decided that."""
+    for name, one in last.get("whole", {}).items():
+        staged = _git(run, release, path, "rev-parse", f":0:{name}", ok=(0, 128))
+        same = staged["code"] == 0 and staged["out"].strip() == one["ours"]
+        if same and last["sha"] not in accept:
+            raise CommandExecutionError(
+                f"In {path} {name} is staged as edX has it, as git left it: MIT's change of it, in"
+                f" {last['sha'][:12]}, would be lost. Take MIT's:"
+                f" {_take(commands(release)['program'], name, one, 'theirs')}\nIf edX's is right:"
+                f" salt-run mitx.rebase resume=True accept={last['sha']}"
+            )
+
+
+def _instructions(release, state, conflict, moved, whole):
     how = commands(release)
     said = "\n".join(f"    {one['message']}" for one in conflict["details"])
     said += "".join(
         f"\n    {old} is {new} now: the change belongs there" for old, new in moved.items()
     )
-    return (
-        f"{state['branch']}: {conflict['sha'][:12]} ({conflict['subject']}) by {conflict['author']}"
-        f" is in conflict with {state['onto'][:12]}. Nothing was pushed; {state['branch']} on"
-        f" origin is still {state['old'][:12]}.\n{said}\nIt waits for you in {folder(release)}:\n  "
-        f"  {how['look']}\n    (edit)   {how['add']}\n    {how['resume']}\nTo give up:"
-        f" {how['abort']}. To leave this patch out, after that: salt-run mitx.rebase"
-        f" drop={conflict['sha']}"
+    return "\n".join(
+        [
+            f"{state['branch']}: {conflict['sha'][:12]} ({conflict['subject']}) by"
+            f" {conflict['author']} is in conflict with {state['onto'][:12]}. Nothing was pushed;"
+            f" {state['branch']} on origin is still {state['old'][:12]}.",
+            said,
+            f"It waits for you in {folder(release)}:",
+            f"    {how['look']}",
+            f"{_choices(release, whole)}    (edit)   {how['add']}",
+            f"    {how['resume']}",
+            f"To give up: {how['abort']}. To leave this patch out, after that: salt-run mitx.rebase"
+            f" drop={conflict['sha']}",
+        ]
     )
 
 

@@ -271,7 +271,7 @@ def _rebase(run, release, folder, job, forget):
     started = time.monotonic()
     waiting = job["waiting"]
     if waiting:
-        conflict.check_solved(run, release, waiting)
+        conflict.check_solved(run, release, waiting, job["accept"])
         job["survey"] |= {"patches": waiting["patches"], "base": waiting["base"]}
         job |= {"stops": waiting["stops"], "solved": waiting["solved"]}
         conflict.resume(release, folder)

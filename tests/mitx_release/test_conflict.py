@@ -344,3 +344,74 @@ def test_a_file_name_that_means_something_to_a_shell_or_to_git(world, load):
     _human(folder, "add", "--", name)
     modules["mitx_release.release.resume"]()
     assert world.show(name) == lines("x", l3="both")
+
+
+def _printed(error, whose):
+    """The command that is printed for one side, run as a shell runs it."""
+    line = next(line for line in str(error).splitlines() if line.endswith(f"# {whose}"))
+    return subprocess.run(
+        line.partition("   #")[0].strip(), shell=True, capture_output=True, text=True, check=True
+    )
+
+
+@pytest.fixture
+def picture(world):
+    """A picture that both sides have changed, beside a text that only we have."""
+    base = {"lms/logo.png": "\0base\0", "lms/a.py": lines("a")}
+    onto = world.commit(world.upstream, world.rc3, base, "feat: a logo", EDX)
+    ours = world.commit(
+        world.upstream, onto, {"lms/logo.png": "\0MIT\0", "lms/b.py": "b\n"}, "feat: our logo"
+    )
+    world.git(world.origin, "fetch", "-q", str(world.upstream), ours)
+    world.set(world.origin, BRANCH, ours)
+    world.set(world.upstream, "open-release/koa.rc2", onto)
+    theirs = world.commit(world.upstream, onto, {"lms/logo.png": "\0edX\0"}, "feat: new", EDX)
+    world.set(world.upstream, "open-release/koa.rc3", theirs)
+    return ours
+
+
+@pytest.mark.parametrize(("whose", "content"), [("MIT's", "\0MIT\0"), ("edX's", "\0edX\0")])
+def test_of_a_picture_one_side_is_taken_by_the_command_that_is_printed(
+    world, load, picture, whose, content
+):
+    modules = load()
+    _, error = _stop(modules)
+    assert "lms/logo.png is a binary file, and taken whole" in str(error)
+    _printed(error, whose)
+    more = {"accept": [picture]} if whose == "edX's" else {}
+    modules["mitx_release.release.sync"](**more)
+    assert world.show("lms/logo.png") == content
+    assert world.show("lms/b.py") == "b\n"
+
+
+def test_a_picture_that_is_only_added_is_not_silently_edxs(world, load, picture):
+    modules = load()
+    folder, _ = _stop(modules)
+    before = world.refs(world.origin)
+    _human(folder, "add", "--sparse", "lms/logo.png")
+    with pytest.raises(CommandExecutionError, match="staged as edX has it") as refused:
+        modules["mitx_release.release.sync"]()
+    assert f"salt-run mitx.rebase resume=True accept={picture}" in str(refused.value)
+    assert world.refs(world.origin) == before
+
+
+@pytest.mark.parametrize(("whose", "link"), [("MIT's", "1" * 40), ("edX's", "2" * 40)])
+def test_of_a_submodule_one_side_is_taken_by_the_command_that_is_printed(world, load, whose, link):
+    """``git add`` fails without a checkout of it."""
+    onto = world.commit(world.upstream, world.rc3, {"themes/x": ("0" * 39 + "1",)}, "feat: x", EDX)
+    ours = world.commit(
+        world.upstream, onto, {"themes/x": ("1" * 40,), "lms/b.py": "b\n"}, "feat: our theme"
+    )
+    world.git(world.origin, "fetch", "-q", str(world.upstream), ours)
+    world.set(world.origin, BRANCH, ours)
+    world.set(world.upstream, "open-release/koa.rc2", onto)
+    theirs = world.commit(world.upstream, onto, {"themes/x": ("2" * 40,)}, "feat: new", EDX)
+    world.set(world.upstream, "open-release/koa.rc3", theirs)
+    modules = load()
+    _, error = _stop(modules)
+    assert "themes/x is a submodule" in str(error)
+    _printed(error, whose)
+    more = {"accept": [ours]} if whose == "edX's" else {}
+    modules["mitx_release.release.sync"](**more)
+    assert link in world.git(world.origin, "ls-tree", BRANCH, "themes/x")
+    assert world.show("lms/b.py") == "b\n"

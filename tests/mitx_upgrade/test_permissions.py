@@ -68,7 +68,7 @@ def test_the_example_is_what_the_command_prints(mitx):
 
 def test_what_changes_something_is_allowed_on_this_environment_alone(mitx):
     policy = mitx().modules["mitx_upgrade.get_policy"]()
-    reads = ("Describe", "List", "Get")
+    reads = ("Describe", "List", "Get", "Simulate")
     for statement in policy["Statement"]:
         writes = [one for one in statement["Action"] if not one.split(":")[1].startswith(reads)]
         # EC2 knows no resource by which an AMI could be told beforehand.

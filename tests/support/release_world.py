@@ -61,7 +61,8 @@ class World:
         options=(),
     ):
         """
-        Make a commit in ``repo`` of the first parent's tree with ``files`` ({path: text or None})
+        Make a commit in ``repo`` of the first parent's tree with ``files`` ({path: text, None or
+        (commit of a submodule,)})
         changed; returns its sha.
         """
         parents = [parents] if isinstance(parents, str) else list(parents or ())
@@ -76,6 +77,11 @@ class World:
                     stdin=f"0 {'0' * 40}\t{path}\n".encode(),
                     **index,
                 )
+                continue
+            if isinstance(text, tuple):
+                # A submodule: the commit of another repository.
+                link = f"160000,{text[0]},{path}"
+                self.git(repo, "update-index", "--add", "--cacheinfo", link, **index)
                 continue
             data = text if isinstance(text, bytes) else text.encode()
             blob = self.git(repo, "hash-object", "-w", "--stdin", stdin=data)
