@@ -12,7 +12,7 @@ environment variables that they read, and judged by what is true afterwards.
 from salt.exceptions import CommandExecutionError
 
 from mitx_hosts import migrations, services
-from mitx_run import journal, nested, phases
+from mitx_run import calls, journal, nested, phases
 
 
 def back_up(run, old, new):
@@ -53,6 +53,14 @@ def restored(run):
     begun = phases.touched(run).get("migrate", {}).get("time", "")
     lines = [line for line in journal.entries(run, event="restored") if line["time"] > begun]
     return lines[-1]["time"] if lines else None
+
+
+def planned(run, new):
+    """
+    Return the :py:class:`calls.Call` of :py:func:`restore`, for a plan.
+    """
+    line = {"event": "existing", "sls": run.settings["rollback"]["restore"]}
+    return calls.Call(line, restore, new)
 
 
 def restore(run, new):

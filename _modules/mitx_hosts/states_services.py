@@ -119,11 +119,12 @@ def databases_restored(run, ret):
     if before:
         ret["comment"] = f"{sls} has restored the databases at {before}"
         return
+    changes, call = {"databases": {"old": "migrated", "new": "restored"}}, backups.planned(run, new)
     if run.test:
-        change.would(ret, {sls: "run"}, "Would be restored, by")
+        change.tell(ret, changes, f"Would be restored by {sls}", [call])
         return
-    backups.restore(run, new)
-    ret["changes"] = {"databases": {"old": "migrated", "new": "restored"}}
+    call.make(run)
+    ret["changes"] = changes
     ret["comment"] = f"{sls} has restored the databases: what was unapplied is so again"
 
 

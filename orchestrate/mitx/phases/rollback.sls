@@ -51,7 +51,11 @@ old fleet runs:
     - fleet: old
     - failhard: True
     - require:
-      - mitx_hosts: {{ 'databases' if said['restore'] else 'no migration is at work' }}
+      {% if said['restore'] %}
+      - mitx_hosts: databases
+      {% else %}
+      - mitx_hosts: no migration is at work
+      {% endif %}
 
 old fleet in, new fleet out:
   mitx_fleet.swapped:
