@@ -130,7 +130,9 @@ def plan(environment=None, phase=None):
         salt-run mitx.plan phase=close
     """
     found = _functions(environment)["mitx_upgrade.get_timetable"]()
-    known = [row["phase"] for row in found["phases"]]
+    known = [row["phase"] for row in found["phases"] if row["phase"] != "retire"]
+    if phase == "retire":
+        raise CommandExecutionError("retire comes days later: salt-run mitx.retire test=True")
     if phase is not None and phase not in known:
         raise CommandExecutionError(f"There is no phase {phase!r}: {', '.join(known)}")
     states = _in_order(_orchestrate("upgrade", environment, test=True))
@@ -270,11 +272,13 @@ def watch(environment=None, seconds=None):
                 break
             time.sleep(1)
             seen = follow(seen["lines"])
-    return {
-        "run": seen["run"] or "not begun",
-        "held by": seen["locked_by"] or "nobody",
-        "next": seen["next"],
-    }
+    return _screen(
+        {
+            "run": seen["run"] or "not begun",
+            "locked_by": seen["locked_by"] or "nobody",
+            "next": seen["next"],
+        }
+    )
 
 
 @_spoken
@@ -649,14 +653,18 @@ def _names_shown(found):
     """A line for each host name; all that is known of it where ``--out`` asks for data."""
     if __opts__.get("output") not in _TERMINAL:
         return found
-    return _screen({name: _name_shown(known) for name, known in found.items()})
+    names = {name: _name_shown(known) for name, known in found["host names"].items()}
+    wrong = [
+        f"{one['point']}: {one['found']}. {one['fix']}"
+        for one in found["distribution"]
+        if not one["ok"]
+    ]
+    return _screen({**names, "distribution": wrong or "as it must be"})
 
 
 def _name_shown(known):
     """Each thing once, in as many words as it needs."""
-    visitors = known["visitor"]
-    seen = sorted(set(map(str, visitors.values()))) if isinstance(visitors, dict) else [visitors]
-    words = [f"record: {known['shows'] or known['record']}", f"visitors: {', '.join(seen)}"]
+    words = [f"record: {known['shows'] or known['record']}", f"visitors: {known['visitor']}"]
     return "; ".join([*words, *([f"PROBLEM: {known['problem']}"] if known["problem"] else [])])
 
 

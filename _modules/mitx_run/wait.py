@@ -22,8 +22,10 @@ def until(run, check, timeout, interval, what, waits_for=None):
         ``phases.durations``.
     """
     began = time.monotonic()
+    # A sentence of its own elsewhere; a name like INSYNC stays what it is.
+    spoken = what[0].lower() + what[1:] if what[1:2].islower() else what
     try:
-        return _until(check, timeout, interval, what, progress.Waiting(run, what))
+        return _until(check, timeout, interval, spoken, progress.Waiting(run, spoken))
     finally:
         if waits_for:
             seconds = round(time.monotonic() - began, 3)

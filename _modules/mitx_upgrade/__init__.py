@@ -70,7 +70,9 @@ def get_timetable():
 
         salt-run mitx.plan
     """
-    planned = timetable.plan(context.current())
+    run = context.current()
+    report.current_run(run)
+    planned = timetable.plan(run)
     return {**planned, "lines": timetable.lines(planned)}
 
 

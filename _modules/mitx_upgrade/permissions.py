@@ -40,7 +40,7 @@ def policy(run):
     What changes something is allowed on the zone, the distribution, the object and the load
     balancers of this environment alone, as far as AWS can say so.
     """
-    account = run.settings["aws"]["account"] or aws.account(run)["account"]
+    account = run.settings["aws"]["account"] or identity(run)["account"]
     by_resource = {}
     for action in needed():
         resources = tuple(_resources(run.settings, account, action))
@@ -69,6 +69,15 @@ def unknown(run):
     return _asked(run)["unknown"]
 
 
+def identity(run):
+    """
+    Return ``aws.account``, asked once.
+    """
+    if "identity" not in run.seen:
+        run.seen["identity"] = aws.account(run)
+    return run.seen["identity"]
+
+
 def principal(arn):
     """
     Return the ARN by which IAM knows whoever STS calls ``arn``: of an assumed role, the role.
@@ -91,7 +100,7 @@ def _ask(run):
             run,
             "iam",
             "simulate_principal_policy",
-            PolicySourceArn=principal(aws.account(run)["arn"]),
+            PolicySourceArn=principal(identity(run)["arn"]),
             ActionNames=needed(),
             ResourceArns=resources,
         )

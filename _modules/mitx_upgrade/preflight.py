@@ -14,7 +14,7 @@ from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import elb, fleets, images
 from mitx_hosts import fence, hosts, queues, services
-from mitx_run import aws, folders, settings, window
+from mitx_run import folders, settings, window
 from mitx_run.dunders import __opts__, __salt__
 from mitx_site import checks, distribution, dns, mail
 from mitx_upgrade import permissions
@@ -63,7 +63,7 @@ def notes(run):
     Return, as sentences, what an operator should know before a run and what does not stand in its
     way: whose AWS account this is, and which of two installed copies of this package runs.
     """
-    identity = aws.account(run)
+    identity = permissions.identity(run)
     return [
         f"AWS account {identity['account']} as {identity['arn']}, at {identity['endpoint']}",
         *_twice_installed(),
@@ -206,7 +206,7 @@ def _queues(run):
 
 
 def _account(run):
-    identity = aws.account(run)
+    identity = permissions.identity(run)
     wanted = run.settings["aws"]["account"]
     if wanted and identity["account"] != wanted:
         return [
@@ -273,8 +273,15 @@ def _names(run):
     return [f"{one['name']} ({one['id']}) exists already: {one['why']}" for one in taken["taken"]]
 
 
+def _seen_records(run):
+    """Asked once; each look at the world costs a call."""
+    if "dns" not in run.seen:
+        run.seen["dns"] = dns.records(run)
+    return run.seen["dns"]
+
+
 def _records(run):
-    records = dns.records(run)
+    records = _seen_records(run)
     return [
         f"{name}: {record['problem']}" for name, record in records.items() if record.get("problem")
     ]
@@ -282,7 +289,7 @@ def _records(run):
 
 def _visitors(run):
     """What `close` will believe of visitors, asked now, in the same way and from the same place."""
-    records = dns.records(run)
+    records = _seen_records(run)
     values = {name: one["value"] for name, one in records.items() if not one["problem"]}
     wrong = checks.unlike(run, values) if values else []
     if not wrong:

@@ -249,7 +249,7 @@ def test_control_c_leaves_the_watch_and_not_the_run(master, slow):
     os.killpg(watch.pid, signal.SIGINT)
     output = "".join(told) + watch.communicate(timeout=60)[0]
     assert "started" in output
-    assert '"held by": "' in output
+    assert '"locked_by": "' in output
     assert "Traceback" not in output
     assert watch.returncode == 0
     assert slow.poll() is None
