@@ -13,7 +13,7 @@ import salt.loader
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import elb, fleets, images
-from mitx_hosts import fence, hosts, queues, services
+from mitx_hosts import fence, hosts, queues, schedules, services
 from mitx_run import folders, settings, window
 from mitx_run.dunders import __opts__, __salt__
 from mitx_site import checks, distribution, dns, mail
@@ -68,6 +68,7 @@ def notes(run):
         f"AWS account {identity['account']} as {identity['arn']}, at {identity['endpoint']}",
         *_twice_installed(),
         *filter(None, [permissions.unknown(run), _no_reactor(run)]),
+        *schedules.inside(run),
     ]
 
 

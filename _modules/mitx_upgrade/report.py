@@ -8,8 +8,8 @@ From the journal and from the world as they are; what ``salt-run mitx.status``, 
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import folders, journal, lock, phases, record
-from mitx_upgrade import approval, drift, situation
+from mitx_run import folders, journal, lock, phases, progress, record
+from mitx_upgrade import approval, drift, report_page, situation
 
 
 def current_run(run):
@@ -108,7 +108,8 @@ def times(run, begun):
     Return how long each phase of the run ``begun`` took, what it waited for meanwhile (seconds),
     and how often which change was made::
 
-        {run: id, folder, phases: [a line each], window: a line, changes: {what: count}}
+        {run: id, folder, page: path of the report, phases: [a line each], window: a line,
+         changes: {what: count}}
     """
     changes = {}
     for line in journal.entries(run):
@@ -122,6 +123,7 @@ def times(run, begun):
     return {
         "run": begun["id"],
         "folder": folders.folder(run),
+        "page": save(run),
         "phases": [
             f"{phase:<10} {_outcome(entry)}{_waited(durations.get(phase))}"
             for phase, entry in phases.statuses(run).items()
@@ -129,6 +131,19 @@ def times(run, begun):
         "window": _window(durations),
         "changes": changes,
     }
+
+
+def save(run):
+    """
+    Write the report of the run as a page, and return its path; ``None`` if it could not be written,
+    which is told and hinders nothing.
+    """
+    begun = record.read(run)
+    try:
+        return report_page.write(run, begun, situation.current(run, begun))
+    except Exception as err:  # What tells of a run must not end it.
+        progress.say(run, f"The report could not be written: {type(err).__name__}: {err}")
+        return None
 
 
 def line(entry, expected=None):

@@ -9,7 +9,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 from mitx_run import change, folders, journal, lock, nested, phases, record
-from mitx_upgrade import drift, preflight, rollback
+from mitx_upgrade import drift, preflight, report, rollback
 
 
 def phase_done(run, name, undo=None):
@@ -88,10 +88,12 @@ def _run(run, ret, name, run_id, undo):
             run, name, "failed", error="; ".join(answer["failures"]), seconds=_since(started)
         )
         undone = _undo(run, undo, pillar)
+        report.save(run)
         ret.update(result=False, comment=drift.failure(run, name, [*answer["failures"], *undone]))
         return ret
     drift.invalidate(run)
     phases.mark(run, name, "finished", seconds=_since(started))
+    report.save(run)
     ret["comment"] = f"{name} done in {_since(started)} s"
     return ret
 
@@ -208,4 +210,6 @@ def _run_rollback(run, ret, said):
     else:
         mark("rollback", "finished")
         ret["comment"] = "The old fleet serves; the window can be run again"
+    if not test:
+        report.save(run)
     return ret
