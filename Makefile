@@ -10,13 +10,16 @@ TESTS ?= tests
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 CHOSEN = $(if $(SALT),salt~=$(SALT).0,$(shell $(PYTHON) -c 'import sys; print("salt~=3006.0" if sys.version_info < (3, 13) else "salt")'))
 
-.PHONY: upgrade test down lint bench clean
+.PHONY: upgrade test check down lint bench clean
 
 upgrade: $(VENV)/ready
 	$(PY) -m sandbox upgrade --size $(SIZE)
 
 test: $(VENV)/ready
 	$(PY) -m pytest $(PARALLEL) $(TESTS)
+
+check: lint
+	$(PY) -m pytest $(PARALLEL) tests/architecture $(wildcard tests/mitx_*)
 
 down: $(VENV)/ready
 	$(PY) -m sandbox down

@@ -219,7 +219,7 @@ def maintenance(switch="status", environment=None, force=False, test=False):
         raise CommandExecutionError(
             f"A run holds the environment: {held['by']}, process {held['pid']}, since"
             f" {held['since']} ({held['why']}). It opens the site itself, when it has been"
-            " verified. Nothing was changed. To open it all the same: salt-run mitx.maintenance"
+            " verified. Nothing was changed. To open it anyway: salt-run mitx.maintenance"
             " off force=True"
         )
     return _orchestrate(

@@ -26,7 +26,7 @@ def rebased(name, onto_sha=None, drop=None, carry=None, accept=None, forget=None
     onto_sha, drop, carry, accept, forget
         See ``release.sync``.
     resume
-        True: only go on with a rebase that waits for a human; an error where none does.
+        True: only continue a rebase that waits for a human; an error where none does.
 
     .. code-block:: yaml
 

@@ -69,7 +69,7 @@ def _done(plan, left, keys):
 def _destroy(run, names):
     """Returns what went wrong, in words, or nothing: what counts is looked at afterwards."""
     try:
-        with journal.door(run, "cloud", operation="destroy", names=names):
+        with journal.gateway(run, "cloud", operation="destroy", names=names):
             answer = __salt__["cloud.destroy"](names)
     except Exception as err:  # pylint: disable=broad-except
         # Drivers raise whatever they like, half-way through the list.
@@ -117,7 +117,7 @@ def _wheel(function, **kwargs):
     data = answer.get("data", answer) if isinstance(answer, dict) else {}
     if not data.get("success", True) or "return" not in data:
         raise CommandExecutionError(
-            f"The master's keys cannot be told: {function} answered {answer!r}"
+            f"cannot determine the master's keys: {function} answered {answer!r}"
         )
     return data["return"]
 
@@ -132,7 +132,7 @@ def _delete_keys(run, names):
     mine = {kind: found for kind, found in mine.items() if found}
     if not mine:
         return flat(known)
-    with journal.door(run, "wheel", operation="key.delete_dict", keys=mine):
+    with journal.gateway(run, "wheel", operation="key.delete_dict", keys=mine):
         _wheel("key.delete_dict", match=mine)
     left = flat(keys())
     still = sorted(set(left) & set(names))

@@ -96,7 +96,7 @@ def drift(recorded, actual):
     """
     differs = compare(recorded, actual)
     return [
-        *(f"{label(one)} is no more" for one in differs["missing"]),
+        *(f"{label(one)} was terminated" for one in differs["missing"]),
         *(
             f"{one['id']}: its {one['key']} was {one['recorded']}, is {one['actual']}"
             for one in differs["changed"]

@@ -188,8 +188,8 @@ def _refuse_unfit(settings, fleet, allow_empty):
     strangers = _strangers(settings, fleet)
     if strangers:
         raise CommandExecutionError(
-            f"The old fleet cannot be told: {'; '.join(strangers)}. Take out by hand what does not"
-            " belong there"
+            f"Cannot determine the old fleet: {'; '.join(strangers)}. Take out by hand what does"
+            " not belong there"
         )
     if not fleet and not allow_empty:
         elbs = ", ".join(elb["name"] for elb in settings["elbs"])
@@ -336,7 +336,8 @@ def _refuse_changed(run, others):
         if which == "old":
             differs["stopped"] = []
         wrong += [
-            f"{instances.label(one)} of the {which} fleet is no more" for one in differs["missing"]
+            f"{instances.label(one)} of the {which} fleet was terminated"
+            for one in differs["missing"]
         ]
         wrong += [
             f"{one['id']}: its {one['key']} was {one['recorded']}, is {one['actual']}"

@@ -1,5 +1,5 @@
 """
-The door to the minions: exactly these, and truthfully
+The gateway to the minions: exactly these, and truthfully
 ======================================================
 
 Everything this package runs on a host goes through :py:func:`execute`: one job for all hosts at
@@ -88,7 +88,7 @@ def execute(
     patience = run.settings["timeouts"]["minions"]
     limit = float(timeout or patience)
     request = {"fun": fun, "arg": _arguments(fun, arg, kwarg)}
-    with journal.door(
+    with journal.gateway(
         run,
         "minions",
         change=change,

@@ -22,7 +22,7 @@ _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 def inside(run):
     """
     Return, as sentences, which jobs of the master's schedule fall into the announced window, and
-    which of them cannot be told. Empty without a window, or when the master's minion does not
+    which of them cannot be determined. Empty without a window, or when the master's minion does not
     answer.
     """
     if not run.settings["window"].get("start_utc"):

@@ -53,7 +53,8 @@ def still_stopped(run, ret, fleet="old"):
     wrong = services.problems(found, "stopped")
     if wrong:
         raise CommandExecutionError(
-            f"The {fleet} fleet was stopped, and is no more, beside the one that serves:\n  - "
+            f"The {fleet} fleet was stopped, and its services are running again beside the one that"
+            " serves:\n  - "
             + "\n  - ".join(wrong)
             + "\nFind out who started it. Run again, it is stopped first:"
             f" {phases.next_command(run)}"

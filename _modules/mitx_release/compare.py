@@ -26,7 +26,7 @@ def accounted(run, release, folder, patches, onto, result, stops=()):
     """
     Write into ``patches`` what became of each (``fate``, ``new``, ``note``), from ``result`` of
     ``rebase.start`` or ``go_on`` and the ``stops`` at which a human decided. A patch of which it
-    cannot be told is an error.
+    cannot be determined is an error.
     """
     carried = [one for one in patches if one["fate"] == "carry"]
     if len(result["map"]) != len(carried):
@@ -62,7 +62,7 @@ def accounted(run, release, folder, patches, onto, result, stops=()):
 def metadata(run, release, folder, ours, stops=()):
     """
     Raise ``CommandExecutionError`` unless author, date and message of each carried patch are what
-    they were. A message that a human changed while he solved a conflict is noted.
+    they were. A message that a human changed while solving a conflict is noted.
     """
     by_human = {stop["sha"] for stop in stops}
     carried = [one for one in ours if one["new"] and one["new"] != one["sha"]]
@@ -90,7 +90,8 @@ def tree(run, release, folder, survey, old, onto, new, stops=()):
         {equal: bool, unexplained: [paths], explained: {path: why}, skipped: None or why it could
          not be made}
 
-    A path may differ where the merge as a whole is in conflict, where a human (or his memory)
+    A path may differ where the merge as a whole is in conflict, where a human (or git's memory of
+    one)
     decided, or where a patch was left out on purpose; nowhere else.
     """
     if survey["base"] is None:

@@ -163,7 +163,7 @@ def park(run, release, scratch, state, conflict):
         # Or else git refuses to add them: they lie outside of what is checked out.
         names = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in above)
         _git(run, release, scratch, "sparse-checkout", "add", "--stdin", stdin=names.encode())
-    with journal.door(
+    with journal.gateway(
         run, "git", change=True, command=f"hand the conflict over in {path}", sha=conflict["sha"]
     ):
         _replace(release, scratch, path, state)
@@ -186,7 +186,7 @@ def remember(run, release):
 def resume(release, scratch):
     """
     Copy what the human did to the empty folder ``scratch``. His own folder stays as it is until the
-    rebase is pushed: a kill, or a push that is refused, costs him nothing.
+    rebase is pushed: a kill, or a push that is refused, costs nothing.
     """
     _copy(release, folder(release), scratch)
 
@@ -195,7 +195,7 @@ def check_solved(run, release, state, accept=()):
     """
     Raise ``CommandExecutionError`` unless the human has decided everything in the folder: nothing
     unmerged, nothing left unstaged, no conflict marker staged, and something left of the patch.
-    accept: shas of patches of which he has said that what is staged is right.
+    accept: shas of patches of which a human has said that what is staged is right.
     """
     path, how = folder(release), commands(release)
     remember(run, release)
@@ -263,7 +263,7 @@ def remove(run, release):
     there = [one for one in (path, f"{path}.new", f"{path}.old") if os.path.isdir(one)]
     if not there:
         return None
-    with journal.door(run, "git", change=True, command=f"remove {path}"):
+    with journal.gateway(run, "git", change=True, command=f"remove {path}"):
         for one in there:
             _throw_away(one)
     return path

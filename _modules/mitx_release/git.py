@@ -1,5 +1,5 @@
 """
-The door to git
+The gateway to git
 ===============
 
 Every git command of this package is run by :py:func:`execute`. It sees to it that
@@ -141,7 +141,7 @@ def execute(
     """
     version()
     shown = redact(release, shlex.join(("git", *arguments)))
-    with journal.door(run, "git", change=change, command=shown, repo=repo or ""):
+    with journal.gateway(run, "git", change=change, command=shown, repo=repo or ""):
         log.debug("%s in %s", shown, repo)
         answer = _execute(release, arguments, repo, stdin, variables, shown)
         if not raw:

@@ -111,7 +111,8 @@ def read(run, release, shas, repo=None):
 def own_edits(run, release, merge):
     """
     Return the trees between which a merge made edits of its own, ``(what git makes of it, what it
-    is)``, or ``None`` if it made none. A merge of more than two parents cannot be told: an error.
+    is)``, or ``None`` if it made none. A merge of more than two parents cannot be
+    determined: an error.
     """
     if len(merge["parents"]) > 2:
         raise CommandExecutionError(
@@ -228,7 +229,7 @@ def _base(run, release, patches, tip):
         f"the branch stands on {len(below)} commits of upstream, none of which contains the others"
     )
     return None, [
-        f"{problem}: the result could not be checked. release:flatten: true rebases it all the same"
+        f"{problem}: the result could not be checked. release:flatten: true rebases it anyway"
     ]
 
 

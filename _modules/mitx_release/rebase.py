@@ -165,7 +165,7 @@ def _stuck(folder, answer, patch=None):
     said = (answer or {}).get("err", "").strip()[-1500:]
     at = patches.label(patch) if patch else (worktree.stopped_sha(folder) or "a patch")[:12]
     return CommandExecutionError(
-        f"git does not go on with the rebase at {at}; nothing was pushed. It said:"
+        f"git does not continue the rebase at {at}; nothing was pushed. It said:"
         f" {said or 'nothing'}"
     )
 

@@ -44,7 +44,7 @@ def plan(run, onto_sha=None, drop=(), carry=(), accept=()):
     """
     Return what :py:func:`sync` would do. Nothing but the mirror is touched::
 
-        {branch, old: sha, onto: {ref, sha}, new: sha, or None where it cannot be told, changed:
+        {branch, old: sha, onto: {ref, sha}, new: sha, or None where it is not known, changed:
          bool,
          patches: see patches(), conflicts: [{sha, subject, author, paths, details: [{paths, type,
          message, hunks}]}],
@@ -144,7 +144,7 @@ def require_waiting(run):
 
 def abort(run):
     """
-    Throw away the rebase that waits for a human. What he has solved and ``resume`` has taken is
+    Throw away the rebase that waits for a human. What was solved and ``resume`` has taken is
     remembered for the next time. Returns ``{removed: path or None}``.
     """
     release = _release(run)
@@ -365,14 +365,14 @@ def _mismatch(release, job):
         return (
             f"Of {release['branch']} {len(job['left_out'])} lines of our patches are not in the"
             f" result, and nobody decided so. Nothing was pushed:\n  - {listed}\nCompare by hand;"
-            f" if {job['new']} is right all the same: accept={job['new']}"
+            f" if {job['new']} is right anyway: accept={job['new']}"
         )
     if job["check"]["unexplained"]:
         return (
             f"The rebase of {release['branch']} has another tree than a merge would have, in:"
             f" {', '.join(job['check']['unexplained'][:20])}. Nothing was pushed. Patches that undo"
             " each other, or upstream's own revert, can be the reason. Compare by hand; if"
-            f" {job['new']} is right all the same: accept={job['new']}"
+            f" {job['new']} is right anyway: accept={job['new']}"
         )
     return None
 

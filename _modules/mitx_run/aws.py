@@ -1,5 +1,5 @@
 """
-The door to AWS
+The gateway to AWS
 ===============
 
 Every call of this package to AWS goes through :py:func:`call`: it is journaled, a change is refused
@@ -86,7 +86,7 @@ def call(run, service, operation, absent=(), **parameters):
     what = f"{service}.{operation}"
     client = _client(run, service)
     change = not operation.startswith(_READS)
-    with journal.door(
+    with journal.gateway(
         run, "aws", change=change, service=service, operation=operation, parameters=parameters
     ):
         try:

@@ -6,8 +6,8 @@ One line of JSON for each event, in ``journal.jsonl`` of the run's folder, or of
 outside of any run. Times are UTC, ISO 8601. Appended and synced, so that a kill at any byte leaves
 a readable journal: a torn last line is skipped.
 
-The doors to AWS, to the minions and to git share their duties from here: a change is refused under
-``test=True`` and journaled before and after it; what is written is redacted.
+The gateways to AWS, to the minions and to git share their duties from here: a change is refused
+under ``test=True`` and journaled before and after it; what is written is redacted.
 """
 
 import contextlib
@@ -75,15 +75,15 @@ def entries(run, run_id=None, event=None):
     return lines
 
 
-def door(run, name, change=True, **fields):
+def gateway(run, name, change=True, **fields):
     """
-    The duty of every door to the outside, as a context manager. A change is refused under
+    The duty of every gateway to the outside, as a context manager. A change is refused under
     ``test=True``, journaled before (``stage: before``) and after it (``stage: after``, or
     ``failed`` with the error). A reading call is journaled only when it fails.
 
     .. code-block:: python
 
-        with journal.door(run, "aws", change=True, operation="create_invalidation"):
+        with journal.gateway(run, "aws", change=True, operation="create_invalidation"):
             …
     """
     if change:
@@ -94,7 +94,7 @@ def door(run, name, change=True, **fields):
 
 def summary(line):
     """
-    Return the call of a door's line of the journal as one sentence, the same for a call that was
+    Return the call of a gateway's line of the journal as one sentence, the same for a call that was
     made and one that would be.
     """
     if line["event"] == "aws":

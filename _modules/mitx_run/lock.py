@@ -110,7 +110,7 @@ def _read_holder(path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        # Between a colleague's flock and his first byte: held, by someone who has not said his name
+        # Between a colleague's flock and the first byte: locked, by someone who is not known
         # yet.
         return {
             "pid": None,

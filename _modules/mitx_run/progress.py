@@ -71,7 +71,7 @@ def orchestration(run, sls):
 def _tell(run, sls, opts, sock_dir, ended):
     began, due = time.monotonic(), time.monotonic() + _PERIOD
     created, jobs = [], {}
-    # A line that cannot be told must not end what it tells of.
+    # A line that cannot be printed must not end what it tells of.
     with (
         contextlib.suppress(Exception),
         salt.utils.event.get_master_event(opts, sock_dir, listen=True) as bus,

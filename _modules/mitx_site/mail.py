@@ -114,7 +114,9 @@ def send(run, announce, subject, text, to=None):
         raise CommandExecutionError("No mail was sent: " + "; ".join(found))
     smtp, message = announce["smtp"], compose(announce, subject, text, to)
     recipients = list(to or announce["to"])
-    with journal.door(run, "mail", change=True, host=smtp["host"], to=recipients, subject=subject):
+    with journal.gateway(
+        run, "mail", change=True, host=smtp["host"], to=recipients, subject=subject
+    ):
         refused = _deliver(smtp, message, recipients)
     return {
         "to": [address for address in recipients if address not in refused],

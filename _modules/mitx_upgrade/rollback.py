@@ -46,7 +46,8 @@ def refusals(run, database_restored=False, accept_new_schema=False, stop_only=Fa
     """
     Return why the old fleet cannot be brought back, as sentences; empty when it can. Once
     ``migrate`` has begun, the databases may have the new schema, on which the old release answers
-    500: they are restored (``restore``), or someone has to say that they were, or that he knows.
+    500: they are restored (``restore``), or someone has to say that they were, or that
+    it does not matter.
     ``stop_only``: the old fleet is not to be brought back yet.
     """
     touched = phases.touched(run)
@@ -99,4 +100,4 @@ def _gone(run):
     serving = [one for one in fleets.recorded(run, "old") if one.get("serves", True)]
     there = {one["id"] for one in instances.find(run, ids=[one["id"] for one in serving])}
     gone = [instances.label(one) for one in serving if one["id"] not in there]
-    return [f"of the old fleet there is no more: {', '.join(gone)}"] if gone else []
+    return [f"these of the old fleet were terminated: {', '.join(gone)}"] if gone else []

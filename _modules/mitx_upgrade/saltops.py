@@ -290,6 +290,6 @@ def _of_cloud(job):
 
 
 def _set_sdb(run, uri, value):
-    with journal.door(run, "sdb", change=True, uri=uri, value=value):
+    with journal.gateway(run, "sdb", change=True, uri=uri, value=value):
         if not __salt__["sdb.set"](uri, value):
             raise CommandExecutionError(f"{uri} could not be set to {value}")

@@ -1,5 +1,5 @@
 """
-Against a real master and real minions: what an operator would be told wrongly if the door to the
+Against a real master and real minions: what an operator would be told wrongly if the gateway to the
 minions lied.
 """
 
@@ -21,7 +21,7 @@ def minions_lines(loaded):
     return loaded.modules["mitx_run.journal.entries"](event="minions")
 
 
-# ---- the door
+# ---- the gateway
 
 
 def test_exactly_those_that_were_asked_have_answered(salt):

@@ -254,7 +254,7 @@ def test_an_instance_that_a_colleague_registers_meanwhile_stops_the_detaching(up
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [("stop_instances", "is stopped"), ("terminate_instances", "is no more")],
+    [("stop_instances", "is stopped"), ("terminate_instances", "was terminated")],
 )
 def test_a_new_instance_that_is_not_as_recorded_stops_the_swap_before_anything(
     upgrade, bad, change, said

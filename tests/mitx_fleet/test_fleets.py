@@ -175,7 +175,7 @@ def test_every_way_in_which_a_fleet_differs_is_told(instances):
     recorded = [an("i-1"), an("i-2"), an("i-3")]
     actual = [an("i-2", name="renamed", release=2), an("i-3", state="stopped")]
     assert instances.drift(recorded, actual) == [
-        "edx-i-1 (i-1) is no more",
+        "edx-i-1 (i-1) was terminated",
         "i-2: its name was edx-i-2, is renamed",
         "i-2: its release was 1, is 2",
         "edx-i-3 (i-3) is stopped",

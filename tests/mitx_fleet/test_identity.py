@@ -122,7 +122,7 @@ def test_recorded_once_and_for_all(run):
     run.world.ec2.terminate_instances(InstanceIds=[run.old[f"{NAME}-v3"]])
     again = run.states["mitx_fleet.recorded"]("current", fleet="old")
     assert (again["result"], again["changes"]) == (True, {})
-    assert f"{NAME}-v3 ({run.old[f'{NAME}-v3']}) is no more" in again["comment"]
+    assert f"{NAME}-v3 ({run.old[f'{NAME}-v3']}) was terminated" in again["comment"]
     assert _ids(run.modules["mitx_fleet.fleets.recorded"]("old")) == set(run.old.values())
     assert stray not in _ids(run.modules["mitx_fleet.fleets.recorded"]("old"))
 
@@ -366,7 +366,7 @@ def test_in_the_window_nothing_else_than_what_was_recorded_is_ours(deployed):
     deployed.modules["mitx_run.journal.write"]("phase", phase="stop", status="started")
     ret = _launched(deployed)
     assert ret["result"] is False
-    assert f"{NAME}-v1 ({deployed.new[f'{NAME}-v1']}) is no more" in ret["comment"]
+    assert f"{NAME}-v1 ({deployed.new[f'{NAME}-v1']}) was terminated" in ret["comment"]
 
 
 # ---- what has become of both, when the window begins ----
@@ -417,7 +417,10 @@ def test_a_new_instance_that_is_lost_stops_the_window_before_the_site_is_closed(
     recorded.world.ec2.terminate_instances(InstanceIds=[recorded.new[f"{NAME}-v1"]])
     ret = recorded.states["mitx_fleet.unchanged"]("u")
     assert ret["result"] is False
-    assert f"{NAME}-v1 ({recorded.new[f'{NAME}-v1']}) of the new fleet is no more" in ret["comment"]
+    assert (
+        f"{NAME}-v1 ({recorded.new[f'{NAME}-v1']}) of the new fleet was terminated"
+        in ret["comment"]
+    )
 
 
 def test_dry_runs_before_anything_is_built_say_what_would_be(run, mitx):

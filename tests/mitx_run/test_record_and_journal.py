@@ -73,12 +73,12 @@ def test_a_dry_run_writes_no_byte(mitx, tmp_path):
     assert sorted((tmp_path / "runs").rglob("*")) == before
 
 
-def test_a_door_journals_before_and_after_and_tells_what_failed(run):
-    with run["mitx_run.journal.door"]("git", change=True, operation="push"):
+def test_a_gateway_journals_before_and_after_and_tells_what_failed(run):
+    with run["mitx_run.journal.gateway"]("git", change=True, operation="push"):
         pass
     with (
         pytest.raises(ZeroDivisionError),
-        run["mitx_run.journal.door"]("git", change=True, operation="push"),
+        run["mitx_run.journal.gateway"]("git", change=True, operation="push"),
     ):
         1 / 0  # noqa: B018
     stages = [line["stage"] for line in run["mitx_run.journal.entries"](event="git")]
@@ -213,7 +213,7 @@ def test_a_disk_that_is_full_stops_before_the_change(run, monkeypatch):
     )
 
     def change():
-        with run["mitx_run.journal.door"]("aws", change=True, operation="x"):
+        with run["mitx_run.journal.gateway"]("aws", change=True, operation="x"):
             made.append(1)
 
     with pytest.raises(

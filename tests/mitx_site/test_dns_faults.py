@@ -194,8 +194,8 @@ def test_every_change_is_in_the_journal_before_and_after(site, load):
     lines = mitx.modules["mitx_run.journal.entries"](event="dns")
     assert [line["stage"] for line in lines] == ["sending", "sent", "insync", "shown"]
     assert lines[0]["changes"][LMS]["new"] == f"CNAME {site.domain_name} TTL 60"
-    doors = mitx.modules["mitx_run.journal.entries"](event="aws")
-    assert [(line["operation"], line["stage"]) for line in doors] == [
+    gateways = mitx.modules["mitx_run.journal.entries"](event="aws")
+    assert [(line["operation"], line["stage"]) for line in gateways] == [
         ("change_resource_record_sets", "before"),
         ("change_resource_record_sets", "after"),
     ]
