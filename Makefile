@@ -10,7 +10,7 @@ TESTS ?= tests
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 CHOSEN = $(if $(SALT),salt~=$(SALT).0,$(shell $(PYTHON) -c 'import sys; print("salt~=3006.0" if sys.version_info < (3, 13) else "salt")'))
 
-.PHONY: upgrade test check down lint bench clean
+.PHONY: upgrade test check down lint measure bench clean
 
 upgrade: $(VENV)/ready
 	$(PY) -m sandbox upgrade --size $(SIZE)
@@ -29,6 +29,9 @@ lint: $(VENV)/ready
 	$(VENV)/bin/ruff format --check .
 	PYTHONPATH=_modules $(VENV)/bin/lint-imports --no-cache
 	$(PY) docs/architecture.py --check
+
+measure: $(VENV)/ready
+	$(PY) docs/measure.py
 
 bench: $(VENV)/ready
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done

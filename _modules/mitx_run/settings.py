@@ -387,32 +387,11 @@ def _identity(name, mine, settings, problems):
     for key in ("business_unit", "vpc_name"):
         if not isinstance(mine.get(key), str):
             problems.append(f"{path}:{key}: missing")
-    hosts, codenames = {}, {}
     known = mine.get("purposes") or {}
     if not isinstance(known, dict):
         problems.append(f"{path}:purposes: must be a map of purposes, is {known!r}")
         known = {}
-    if not settings["purposes"]:
-        problems.append(
-            f"mitx:environments:{name}:purposes: names no purpose; in {path}:purposes:"
-            f" {', '.join(sorted(known))}"
-        )
-    for purpose in settings["purposes"]:
-        where = f"{path}:purposes:{purpose}"
-        if not isinstance(known.get(purpose), dict):
-            problems.append(
-                f"mitx:environments:{name}:purposes: {purpose!r} is not in {path}:purposes:"
-                f" {', '.join(sorted(known))}"
-            )
-            continue
-        hosts[purpose] = _purpose(
-            where, known[purpose], settings["maintenance"]["domains"], problems
-        )
-        codenames[purpose] = (known[purpose].get("versions") or {}).get("codename")
-        if not isinstance(codenames[purpose], str) or not _NAME.match(codenames[purpose]):
-            problems.append(
-                f"{where}:versions:codename: missing, or no plain name: {codenames[purpose]!r}"
-            )
+    hosts, codenames = _chosen(name, path, known, settings, problems)
     if len(set(map(str, codenames.values()))) > 1:
         problems.append(
             f"{path}:purposes: one run goes to one codename, these name several: {codenames}"
@@ -432,6 +411,27 @@ def _identity(name, mine, settings, problems):
         "hosts": hosts,
         "environments_digest": hashlib.sha256(pinned.encode()).hexdigest()[:16],
     }
+
+
+def _chosen(name, path, known, settings, problems):
+    """``({purpose: its hosts}, {purpose: its codename})`` of the purposes that a run is to have."""
+    hosts, codenames = {}, {}
+    here, there = f"mitx:environments:{name}:purposes", f"{path}:purposes"
+    listed = ", ".join(sorted(known))
+    if not settings["purposes"]:
+        problems.append(f"{here}: names no purpose; in {there}: {listed}")
+    for purpose in settings["purposes"]:
+        where = f"{there}:{purpose}"
+        if not isinstance(known.get(purpose), dict):
+            problems.append(f"{here}: {purpose!r} is not in {there}: {listed}")
+            continue
+        kinds = settings["maintenance"]["domains"]
+        hosts[purpose] = _purpose(where, known[purpose], kinds, problems)
+        codename = (known[purpose].get("versions") or {}).get("codename")
+        codenames[purpose] = codename
+        if not isinstance(codename, str) or not _NAME.match(codename):
+            problems.append(f"{where}:versions:codename: missing, or no plain name: {codename!r}")
+    return hosts, codenames
 
 
 def _purpose(where, entry, kinds, problems):

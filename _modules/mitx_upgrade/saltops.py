@@ -120,48 +120,21 @@ def pending_build(run):
     name), or when a fleet serves the purposes whose databases ``RUN_MIGRATIONS`` would migrate.
     """
     number = images.release_number(run)
-    built = images.find(run, number)
-    there = {role: image for role, image in built.items() if image}
-    failed = [
-        f"{image['name']} ({image['id']})"
-        for image in there.values()
-        if image["state"] not in ("pending", "available")
-    ]
-    if failed:
-        raise CommandExecutionError(
-            f"Failed in EC2, for good: {', '.join(failed)}."
-            f" {images.build_again(run.settings, number)}"
-        )
+    there = {role: image for role, image in images.find(run, number).items() if image}
     recorded = images.recorded_release(run.settings)
-    if len(there) < 2 and recorded == number:
-        raise CommandExecutionError(
-            f"{run.settings['sdb']['release']} says that release {number} was built, and EC2 lists"
-            f" {len(there)} of its two AMIs. Right after a build it may list them a minute later:"
-            f" run again. {images.build_again(run.settings, number)}"
-        )
-    if len(there) == 1:
-        role, image = next(iter(there.items()))
-        raise CommandExecutionError(
-            f"Of release {number} there is the AMI {image['name']} ({image['id']}), the other one"
-            " is missing: the build was interrupted between them. Throw away what is left of it:"
-            " salt-run mitx.discard_build (first with test=True), then run again:"
-            f" {phases.next_command(run)}"
-        )
+    _refuse_broken(run, number, there, recorded)
+    key = run.settings["sdb"]["release"]
     if len(there) == 2:
         if recorded == number - 1 and not run.test:
             # Killed just before its last step: do that step, instead of building a second time.
-            _set_sdb(run, run.settings["sdb"]["release"], str(number))
+            _set_sdb(run, key, str(number))
             recorded = number
-        return (
-            []
-            if recorded == number
-            else [f"{run.settings['sdb']['release']} is {recorded}, not {number}"]
-        )
+        return [] if recorded == number else [f"{key} is {recorded}, not {number}"]
     if recorded != number - 1:
         raise CommandExecutionError(
-            f"{run.settings['sdb']['release']} is {recorded} although this run was to build release"
-            f" {number}: somebody else has built meanwhile. Nothing was changed. Begin a new run"
-            " with a new window, or put the number back."
+            f"{key} is {recorded} although this run was to build release {number}: somebody else"
+            " has built meanwhile. Nothing was changed. Begin a new run with a new window, or put"
+            " the number back."
         )
     if run.settings["build"]["run_migrations"] and fleets.current(run):
         raise CommandExecutionError(
@@ -169,6 +142,32 @@ def pending_build(run):
             " would be migrated under it. Nothing was changed."
         )
     return [f"there are no AMIs of {run.settings['codename']} release {number}"]
+
+
+def _refuse_broken(run, number, there, recorded):
+    """AMIs of which no build, and no wait, makes the two that are needed."""
+    failed = [
+        f"{image['name']} ({image['id']})"
+        for image in there.values()
+        if image["state"] not in ("pending", "available")
+    ]
+    again = images.build_again(run.settings, number)
+    if failed:
+        raise CommandExecutionError(f"Failed in EC2, for good: {', '.join(failed)}. {again}")
+    if len(there) < 2 and recorded == number:
+        raise CommandExecutionError(
+            f"{run.settings['sdb']['release']} says that release {number} was built, and EC2 lists"
+            f" {len(there)} of its two AMIs. Right after a build it may list them a minute later:"
+            f" run again. {again}"
+        )
+    if len(there) == 1:
+        image = next(iter(there.values()))
+        raise CommandExecutionError(
+            f"Of release {number} there is the AMI {image['name']} ({image['id']}), the other one"
+            " is missing: the build was interrupted between them. Throw away what is left of it:"
+            " salt-run mitx.discard_build (first with test=True), then run again:"
+            f" {phases.next_command(run)}"
+        )
 
 
 def pending_record(run):
