@@ -135,7 +135,7 @@ def plan(environment=None, phase=None):
         raise CommandExecutionError("retire comes days later: salt-run mitx.retire test=True")
     if phase is not None and phase not in known:
         raise CommandExecutionError(f"There is no phase {phase!r}: {', '.join(known)}")
-    states = _in_order(_orchestrate("upgrade", environment, test=True))
+    states = _in_order(_start("upgrade", environment, test=True))
     wrong = [state for state in states if state.get("result") is False and not _silent(state)]
     obstacles = [line for state in wrong for line in str(state.get("comment")).splitlines()]
     steps = [
@@ -608,6 +608,14 @@ def file_root():
 
 def _orchestrate(name, environment, test, **said):
     """
+    Run ``orchestrate.mitx.<name>``; a dry run is told as lines.
+    """
+    answer = _start(name, environment, test, **said)
+    return _narrated(answer) if test else answer
+
+
+def _start(name, environment, test, **said):
+    """
     Run ``orchestrate.mitx.<name>`` here and now, with what was said as pillar.
     """
     _switch("test", test)
@@ -624,7 +632,7 @@ def _orchestrate(name, environment, test, **said):
 
 def _phases(name, environment, test):
     """Run an orchestration of phases; what became of each, and at the end what is next."""
-    answer = _orchestrate(name, environment, test)
+    answer = _start(name, environment, test)
     if test:
         return _narrated(answer)
     states = _in_order(answer)
@@ -697,20 +705,19 @@ def _screen(data):
 
 def _narrated(answer):
     """
-    A dry run as a list of lines in their order, whatever ``state_output`` the master shows states
-    by; exit status 1 if it fails.
+    A dry run as lines in their order, whatever ``state_output`` the master shows states by; exit
+    status 1 if it fails.
     """
     states = _in_order(answer)
     if not states:
         return answer
     told = [state for state in states if not _silent(state)]
-    plan = {"plan": [line for state in told for line in str(state.get("comment")).splitlines()]}
-    failed = [str(state.get("__id__")) for state in told if state.get("result") is False]
-    return (
-        {"Error": f"Something stands in the way of {', '.join(failed)}", **plan, "retcode": 1}
-        if failed
-        else plan
-    )
+    lines = [line for state in told for line in str(state.get("comment")).splitlines()]
+    failed = [state for state in told if state.get("result") is False]
+    if failed:
+        problem = f"Something stands in the way of {', '.join(_ids(failed))}"
+        return {**_failure(problem), "plan": lines}
+    return "\n".join(lines) if __opts__.get("output") in _TERMINAL else {"plan": lines}
 
 
 def _functions(environment=None, test=False):

@@ -200,7 +200,8 @@ def _run_rollback(run, ret, said):
         mark("rollback", "failed", error="; ".join(answer["failures"]))
         ret.update(result=False, comment=drift.failure(run, "rollback", answer["failures"]))
     elif test:
-        ret.update(result=None, comment="The window would be taken back")
+        steps = _steps(answer["data"])
+        change.unknown(ret, _lines("The window would be taken back:", steps))
     elif said["stop_only"]:
         mark("rollback", "halted")
         ret["comment"] = (
