@@ -35,6 +35,7 @@ def planned(world):
     assert world.sandbox("window", "--new", "--start", ahead.strftime("%Y-%m-%d %H:%M"))[0] == 0
     before = len(world.writes())
     status, output = world.salt_run("mitx.plan")
+    output += world.salt_run("mitx.plan", "phase=close")[1]
     written = [*world.writes()[before:], *(world.folder / "run").glob("*/*/run.json")]
     assert world.sandbox("window", "--new")[0] == 0
     return status, output, written
@@ -67,7 +68,12 @@ def test_a_plan_days_ahead_tells_every_phase_and_writes_nothing(world, planned):
     assert status == 0, output[-6000:]
     assert written == []
     for phase in ("preflight", "build", "deploy", "close", "migrate", "attach", "open"):
-        assert f"{phase} would run" in output, phase
+        assert re.search(rf"^\s*(timetable\s+)?{phase} ", output, re.MULTILINE), phase
+    assert "point of no return: migrate" in output
+    assert "latest time to turn back" in output
+    # The steps of one phase.
+    assert "close would run" in output
+    assert "records would be changed, in one batch" in output
 
 
 def test_it_ends_well_and_no_visitor_saw_anything_else_than_site_or_page(world, upgraded):
@@ -216,7 +222,8 @@ def test_status_tells_the_truth_and_the_next_command(world, upgraded):
     status, output = world.salt_run("mitx.status")
     assert status == 0
     assert "are sent to the load balancers" in output
-    assert re.search(r"next:\n\s+salt-run mitx.retire", output)
+    assert re.search(r"^next\s+salt-run mitx.retire", output, re.MULTILINE)
+    assert re.search(r"^state\s+done", output, re.MULTILINE)
 
 
 def test_the_maintenance_page_by_itself_goes_on_and_off(world, upgraded):
@@ -310,7 +317,7 @@ def test_a_new_window_is_a_new_run(world, upgraded):
     assert world.sandbox("window", "--new")[0] == 0
     status, output = world.salt_run("mitx.status")
     assert status == 0
-    assert re.search(r"run:\n\s+not begun", output)
+    assert re.search(r"^run\s+not begun", output, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
