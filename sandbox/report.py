@@ -85,6 +85,7 @@ def visitors(config):
             if seen["window"]
             else "no visitor saw a maintenance page"
         ),
+        *([f"stalls of this machine: {seen['stalls']}"] if seen.get("stalls") else []),
         f"violations: {seen['violations']}",
     ]
     for one in seen["first_violations"][:5]:

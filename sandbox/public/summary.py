@@ -6,20 +6,28 @@ from sandbox.public.verdict import Order
 
 FIRST_VIOLATIONS = 20
 
+# No answer of the site at all: what a machine that stalls looks like, too.
+UNANSWERED = ("status 502", "status 504", "no answer", "TimeoutError", "ConnectionResetError")
+# A stall is seen on the control group; seconds around it, and how many of them are one at most.
+STALL_SECONDS, MOST_STALLS = 2, 5
+
 
 class Summary:
     """
     Adds up answers in the order in which they came. ``rollback``: going back to an earlier release
-    is right, if the maintenance page was seen in between.
+    is right, if the maintenance page was seen in between. ``control``: host names of an environment
+    that nobody touches; an answer missing there, or elsewhere at the same time, is a stall of the
+    machine, and no violation.
     """
 
-    def __init__(self, hostnames, started, rollback=False):
+    def __init__(self, hostnames, started, rollback=False, control=()):
         self._rollback = rollback
+        self._control, self._stalled, self._stalls = set(control), None, 0
         self._started = self._last = started
         self._hosts = {name: _Host(rollback) for name in hostnames}
         self._balancers = {}
         self._violations = []
-        self._counts = {"site": 0, "page": 0, "violation": 0}
+        self._counts = {"site": 0, "page": 0, "violation": 0, "stall": 0}
 
     def add(self, answer):
         """
@@ -32,11 +40,24 @@ class Summary:
             self._check_order(host, answer)
         elif answer["verdict"] == "page":
             self._page(host, answer["received"])
+        elif self._is_stall(answer):
+            answer["verdict"] = "stall"
         host.count(answer)
         self._counts[answer["verdict"]] += 1
         self._last = max(self._last, answer["received"])
         if answer["verdict"] == "violation" and len(self._violations) < FIRST_VIOLATIONS:
             self._violations.append(answer)
+
+    def _is_stall(self, answer):
+        """An environment that is broken for longer is no stall."""
+        if not str(answer["reason"]).startswith(UNANSWERED):
+            return False
+        if answer["host"] in self._control:
+            self._stalled = answer["received"]
+            self._stalls += 1
+            return self._stalls <= MOST_STALLS
+        near = self._stalled is not None and answer["sent"] - self._stalled <= STALL_SECONDS
+        return near and self._stalls <= MOST_STALLS
 
     def _check_order(self, host, answer):
         orders = [host.order]
@@ -75,6 +96,7 @@ class Summary:
             "site": self._counts["site"],
             "page": self._counts["page"],
             "violations": self._counts["violation"],
+            "stalls": self._counts["stall"],
             "first_violations": [written(answer) for answer in self._violations],
             "window": _window(whole),
             "hostnames": {name: host.as_dict() for name, host in self._hosts.items()},
@@ -87,7 +109,7 @@ class Summary:
 class _Host:
     def __init__(self, rollback):
         self.order = Order(rollback)
-        self.counts = {"site": 0, "page": 0, "violation": 0}
+        self.counts = {"site": 0, "page": 0, "violation": 0, "stall": 0}
         self.window, self.balancer = None, None
         self.targets, self.target_since = [], 0.0
 

@@ -47,7 +47,9 @@ class Visitor:
         self._port, self._marker = config["ports"]["edge"], config.get("marker", MARKER)
         self._stub = stub.Stub(config["addresses"]["dns"], config["ports"]["dns"])
         self._tls = ssl.create_default_context(cafile=config["paths"]["ca"])
-        self._summary = Summary(hostnames, time.time(), rollback)
+        # The purposes beside those that are upgraded: nobody touches them.
+        control = [name for name in hostnames if "-current" in name]
+        self._summary = Summary(hostnames, time.time(), rollback, control)
         self._visits = set()
 
     async def run(self, stop):

@@ -80,7 +80,7 @@ def test_flapping_for_ever_is_never_healthy(upgrade):
     ret = _swap(upgrade.impatient())
     assert ret["result"] is False
     assert LIVE in ret["comment"]
-    assert DRAFT not in ret["comment"].split("last seen:")[1].split("taken out")[0]
+    assert DRAFT not in ret["comment"].split("last state:")[1].split("taken out")[0]
     assert _untouched(upgrade)
 
 

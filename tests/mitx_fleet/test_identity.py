@@ -473,7 +473,7 @@ def test_an_image_that_stays_pending_ends_at_the_deadline(run, mitx):
     impatient = mitx(**{**QUICK, "images": {"timeout": 0.3, "interval": 0.05}})
     ret = _images(impatient)
     assert ret["result"] is False
-    assert "last seen: edx pending, edx-worker pending" in ret["comment"]
+    assert "last state: edx pending, edx-worker pending" in ret["comment"]
 
 
 def test_two_images_of_a_name_are_no_image(run, mitx):

@@ -108,7 +108,7 @@ def test_pending_for_ever_ends_at_the_deadline_with_the_state_last_seen(site, im
     ret = mitx.pointed("maintenance")
 
     assert ret["result"] is False
-    assert "last seen: PENDING" in ret["comment"]
+    assert "last state: PENDING" in ret["comment"]
     assert "the same command goes on waiting" in ret["comment"].lower()
     assert set(ret["changes"]) == set(site.names)
     assert mitx.public.asked == []

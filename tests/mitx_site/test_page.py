@@ -161,7 +161,7 @@ def test_a_stuck_invalidation_is_told_and_fails_nothing(site, load):
     site.aws.fault(service="cloudfront", operation="create_invalidation", outcome="pending")
     ret = published(load(maintenance={"invalidation_timeout": 0.3}))
     assert ret["result"] is True, ret
-    assert "last seen: InProgress" in ret["comment"]
+    assert "last state: InProgress" in ret["comment"]
     assert "visitors may see the old one" in ret["comment"]
     assert "2099" in body(site)
 

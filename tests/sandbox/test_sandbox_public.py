@@ -19,6 +19,7 @@ import pytest
 
 from sandbox.public import common, elb, http, verdict, visitor
 from sandbox.public import dns as name_server
+from sandbox.public.summary import Summary
 from tests.support.public_world import CMS, LMS, NEW, OLD, PAGE, PATIENCE, World, until
 
 
@@ -364,3 +365,39 @@ def test_a_release_comes_back_only_in_a_rollback_and_only_behind_the_page():
         assert order.site(OLD, 5, 6) == f"{OLD} again, after {NEW} had been served"
         order.page()
         assert (order.site(OLD, 7, 8) is None) is allowed
+
+
+def missed(host, second, reason="status 502: 502 Bad Gateway"):
+    return {
+        "host": host,
+        "target": "elb:x",
+        "status": 502,
+        "release": None,
+        "verdict": "violation",
+        "reason": reason,
+        "sent": float(second),
+        "received": second + 0.1,
+    }
+
+
+def verdicts(*answers):
+    seen = Summary(["lms.x", "lms-current.x"], 0, control=["lms-current.x"])
+    for answer in answers:
+        seen.add(answer)
+    return [answer["verdict"] for answer in answers], seen.as_dict()
+
+
+def test_an_answer_missing_where_nobody_touches_anything_is_a_stall_and_so_is_one_beside_it():
+    found, seen = verdicts(missed("lms-current.x", 10), missed("lms.x", 11), missed("lms.x", 20))
+    assert found == ["stall", "stall", "violation"]
+    assert (seen["violations"], seen["stalls"]) == (1, 2)
+
+
+def test_an_environment_that_is_broken_is_no_stall():
+    found, _ = verdicts(*(missed("lms-current.x", second) for second in range(8)))
+    assert found == ["stall"] * 5 + ["violation"] * 3
+
+
+def test_what_was_answered_wrongly_is_never_a_stall():
+    found, _ = verdicts(missed("lms-current.x", 1, "juniper again, after koa had been served"))
+    assert found == ["violation"]
