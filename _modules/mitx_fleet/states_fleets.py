@@ -86,7 +86,8 @@ def retired(run, ret, force=False):
     count = len(plan["destroy"])
     if run.test:
         changes = {"destroyed": _labels(plan["destroy"]), "keys": plan["keys"]}
-        change.tell(ret, changes, f"{count} instances would be destroyed" + notes)
+        names = ", ".join(changes["destroyed"])
+        change.tell(ret, changes, f"{count} instances would be destroyed: {names}" + notes)
         return
     try:
         ret["changes"] = retire.retire(run, plan)

@@ -60,7 +60,8 @@ def problems(text, playbooks=("the playbook",), last=False):
     runs = [(before, after) for before, after in zip(parts, parts[1:], strict=False)]
     runs = runs[-len(playbooks) :] if last else runs
     found = []
-    if len(runs) != len(playbooks):
+    # A host may have more playbooks by its own pillar (edx:playbooks): then each of them counts.
+    if len(runs) < len(playbooks):
         found.append(
             f"{len(runs)} PLAY RECAPs of {len(playbooks)} playbooks ({', '.join(playbooks)}, see"
             " services:playbooks)"
@@ -68,7 +69,8 @@ def problems(text, playbooks=("the playbook",), last=False):
     for number, (before, recap) in enumerate(runs):
         name = playbooks[number] if len(runs) == len(playbooks) else f"playbook {number + 1}"
         found += [
-            f"{name}: {line}" if len(playbooks) > 1 else line for line in _wrong(before, recap)
+            f"{name}: {line}" if max(len(runs), len(playbooks)) > 1 else line
+            for line in _wrong(before, recap)
         ]
     end = _BEGUN_AGAIN.search(parts[-1])
     if end:

@@ -35,6 +35,7 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .5rem }
 th, td { border-bottom: 1px solid #d2d2d7 }
 code { font-size: .9em; overflow-wrap: anywhere }
 .wide { overflow-x: auto } svg { max-width: 100%; height: auto; min-width: 40rem }
+.time { white-space: nowrap }
 .failed { color: #b3261e; font-weight: 600 }
 @media print { body { max-width: none; padding: 0; font-size: 11pt } svg { min-width: 0 } }
 </style>
@@ -42,7 +43,7 @@ code { font-size: .9em; overflow-wrap: anywhere }
 <body>
 <main>
 <h1>Upgrade of {{ run.environment }}: {{ state }}</h1>
-<p>Run <code>{{ run.id }}</code>, begun by {{ run.by }} on {{ run.host }} at {{ run.began }}.
+<p>Run <code>{{ run.id }}</code>, begun by {{ run.by }} on {{ run.host }} at {{ run.began | moment }} UTC.
 {% if why %}<br>{{ why }}{% endif %}<br>Next: <code>{{ next }}</code></p>
 
 <h2>Timeline</h2>
@@ -55,7 +56,7 @@ code { font-size: .9em; overflow-wrap: anywhere }
 </tr></thead>
 <tbody>
 {% for one in attempts %}<tr>
-<th scope="row">{{ one.phase }}</th><td>{{ one.began[:19] }}</td><td>{{ one.seconds }}</td>
+<th scope="row">{{ one.phase }}</th><td class="time">{{ one.began | moment }}</td><td>{{ one.seconds }}</td>
 <td{% if one.status == "failed" %} class="failed"{% endif %}>{{ one.status }}
 {%- if one.error %}: {{ one.error }}{% endif %}</td>
 </tr>
@@ -114,6 +115,7 @@ def render(told):
     Return the page of :py:func:`data`.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["moment"] = lambda text: text[:19].replace("T", " ")
     timeline = markupsafe.Markup(_timeline(told["attempts"])) if told["attempts"] else ""
     return environment.from_string(_PAGE).render(**told, timeline=timeline)
 

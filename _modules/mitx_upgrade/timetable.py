@@ -5,6 +5,7 @@ still turn back
 """
 
 import datetime
+import zoneinfo
 
 from mitx_run import journal, phases, record, window
 
@@ -116,16 +117,22 @@ def _rollback(run):
 def _start(run):
     if not run.settings["window"].get("start_utc"):
         return None
-    return datetime.datetime.fromisoformat(window.times(run.settings["window"])["start"])
+    return _local(run, "start")
 
 
 def _turn_back(run, expected):
     if not run.settings["window"].get("start_utc"):
         return None
-    end = datetime.datetime.fromisoformat(window.times(run.settings["window"])["end"])
+    end = _local(run, "end")
     # The rollback itself, the resolvers' memory, and open requests.
     needed = expected.get("rollback", _DEFAULTS["rollback"]) + run.settings["dns"]["ttl"] + 300
     return f"{end - datetime.timedelta(seconds=needed):%H:%M %Z}"
+
+
+def _local(run, key):
+    times = window.times(run.settings["window"])
+    zone = zoneinfo.ZoneInfo(times["timezone"])
+    return datetime.datetime.fromisoformat(times[key]).astimezone(zone)
 
 
 def _moment(text):
