@@ -43,7 +43,8 @@ code { font-size: .9em; overflow-wrap: anywhere }
 <body>
 <main>
 <h1>Upgrade of {{ run.environment }}: {{ state }}</h1>
-<p>Run <code>{{ run.id }}</code>, begun by {{ run.by }} on {{ run.host }} at {{ run.began | moment }} UTC.
+<p>Run <code>{{ run.id }}</code>,
+begun by {{ run.by }} on {{ run.host }} at {{ run.began | moment }} UTC.
 {% if why %}<br>{{ why }}{% endif %}<br>Next: <code>{{ next }}</code></p>
 
 <h2>Timeline</h2>
@@ -56,7 +57,8 @@ code { font-size: .9em; overflow-wrap: anywhere }
 </tr></thead>
 <tbody>
 {% for one in attempts %}<tr>
-<th scope="row">{{ one.phase }}</th><td class="time">{{ one.began | moment }}</td><td>{{ one.seconds }}</td>
+<th scope="row">{{ one.phase }}</th><td class="time">{{ one.began | moment }}</td>
+<td>{{ one.seconds }}</td>
 <td{% if one.status == "failed" %} class="failed"{% endif %}>{{ one.status }}
 {%- if one.error %}: {{ one.error }}{% endif %}</td>
 </tr>
