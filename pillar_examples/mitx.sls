@@ -33,6 +33,7 @@ mitx:
       bucket: upgrading.mitx.mit.edu
       key: index.html
       # template: salt://mitx/maintenance.html.jinja    # a page of one's own; see docs/maintenance.md
+      # note: Everything that was submitted is kept. News is at https://3down.mit.edu    # a sentence of one's own on the page
       marker: data-mitx-maintenance  # the text that tells the page from the site
       invalidation_timeout: 60       # s to wait for CloudFront; a slow invalidation never fails the window
       distribution:

@@ -68,6 +68,7 @@ KEYS = {
         "distribution": {"id": (str, REQUIRED), "domain_name": (str, REQUIRED)},
         "bucket": (str, REQUIRED),
         "key": (str, "index.html"),
+        "note": (str, None),
         "template": (str, None),
         "marker": (str, "data-mitx-maintenance"),
         "invalidation_timeout": ((int, float), 60),

@@ -61,6 +61,9 @@ def render(settings, until=None, unannounced=False):
     return _page(settings, _moment(settings, until, unannounced), unannounced)
 
 
+# A sentence or two, such as that what was submitted is kept.
+_LONGEST_NOTE = 500
+
 _TOO_MANY = "TooManyInvalidationsInProgress"
 
 
@@ -217,6 +220,7 @@ def _context(settings, moment, unannounced):
         "hostnames": [record["name"] for record in settings["records"]],
         **texts,
         "contact_href": _href(texts["contact"]),
+        "note": _note(maintenance.get("note")),
         "window": announced,
         "until": moment,
         "marker": maintenance["marker"],
@@ -227,6 +231,11 @@ def _context(settings, moment, unannounced):
 
 def _template(settings):
     return settings["maintenance"]["template"] or TEMPLATE
+
+
+def _note(text):
+    words = " ".join(str(text or "").split())
+    return "".join(one for one in words if one.isprintable())[:_LONGEST_NOTE]
 
 
 def _href(contact):

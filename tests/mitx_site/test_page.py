@@ -136,6 +136,14 @@ def test_an_overrun_that_is_past_by_now_is_still_shown(site, load, monkeypatch):
     assert "2:30 AM EST on Monday, December 21, 2020" in body(site)
 
 
+def test_a_sentence_of_ones_own_is_on_the_page_and_never_markup(site, load):
+    published(load(maintenance={"note": "What was submitted\n is <b>kept</b>.\x07"}))
+    assert "What was submitted is &lt;b&gt;kept&lt;/b&gt;." in body(site)
+    assert "\x07" not in body(site)
+    assert published(load())["changes"]
+    assert "submitted" not in body(site)
+
+
 def test_unannounced_maintenance_says_nothing_of_the_window(site, load):
     published(load())
     ret = published(load(), unannounced=True)
