@@ -47,6 +47,8 @@ _GIVEN_UP = (" is EXITED", " is FATAL")
 
 _MIGHT_START = ("supervisord.", "service.", "state.")
 
+_SCHEDULED = "its Salt schedule is enabled"
+
 _MARK = "@@ status"
 
 # Salt's own list of jobs cannot be read at the moment in which it is written.
@@ -153,6 +155,9 @@ def apply(run, planned, wanted, parts=None):
     if planned["wrong"]:
         told = _make(run, planned["calls"])
         _settle(run, list(planned["wrong"]), check, wanted, told, again)
+        if wanted == "stopped" and _SCHEDULED in str(planned["wrong"]):
+            # What the schedule had begun the moment before may not have been listed yet.
+            _settle(run, list(planned["wrong"]), check, wanted, {}, again)
 
 
 def restart(run, minions):
@@ -322,7 +327,7 @@ def _wrong(minion, one, wanted, parts):
             if state not in _good(name, wanted, one["oneshot"])
         ]
         if one["schedule"] is not (wanted == "running"):
-            lines.append(f"its Salt schedule is {'enabled' if one['schedule'] else 'disabled'}")
+            lines.append(_SCHEDULED if one["schedule"] else "its Salt schedule is disabled")
         if wanted == "stopped":
             lines += one["busy"]
     if "systemd" in parts:
