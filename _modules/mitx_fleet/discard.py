@@ -73,16 +73,17 @@ def changes(planned):
 def _refusals(run, number, names, bases, found):
     refusals = []
     recorded = images.recorded_release(run.settings)
-    available = [image for image in found if image["state"] == "available"]
-    if recorded >= number and available:
+    # One that is pending is being made, and is good once it is available.
+    good = [image for image in found if image["state"] in ("pending", "available")]
+    if recorded >= number and good:
         amis = ", ".join(image["name"] for image in found)
         refusals.append(
             f"{run.settings['sdb']['release']} says that release {number} is built; its AMIs are"
             f" {amis}. {images.build_again(run.settings, number)}"
         )
-    elif len(available) == 2:
+    elif len(good) == 2:
         refusals.append(
-            "both AMIs are there and available, nothing is left to discard: salt-run"
+            "both AMIs are there or are being made, nothing is left to discard: salt-run"
             " state.orchestrate orchestrate.mitx.prepare"
         )
     for image in found:

@@ -28,6 +28,7 @@ import os
 import pathlib
 import select
 import signal
+import socket
 import time
 
 import salt.utils.event
@@ -238,7 +239,7 @@ def _in_watcher(path, fence_all, ended, locked, begun):
         file = _lock_file(path)
         fcntl.flock(file, fcntl.LOCK_EX)
         os.ftruncate(file, 0)
-        os.write(file, str(os.getpid()).encode())
+        os.write(file, f"{os.getpid()} {socket.gethostname()}".encode())
         os.close(begun)
         fence_all(ended)
     finally:
@@ -253,8 +254,11 @@ def _end_earlier(path):
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
-            with contextlib.suppress(ValueError, ProcessLookupError):
-                os.kill(int(os.pread(file, 16, 0)), signal.SIGTERM)
+            pid, _, host = os.pread(file, 300, 0).decode(errors="replace").partition(" ")
+            # On a shared run_dir it may be another master's: the same number here is somebody else.
+            if pid.isdigit() and host == socket.gethostname():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGTERM)
             time.sleep(0.1)
     finally:
         os.close(file)

@@ -88,6 +88,17 @@ def test_a_build_that_is_recorded_is_not_thrown_away(broken):
     assert set(master.world.states(*master.old.values()).values()) == {"running"}
 
 
+@pytest.mark.parametrize("number", ["0", "1"])
+def test_amis_that_are_still_being_made_are_not_thrown_away(broken, aws, number):
+    """A build that has ended, or was killed just before its last step."""
+    master = broken(amis=2, number=number)
+    aws.fault(operation="describe_images", times=None, rewrite={">available<": ">pending<"})
+    ret = discard(master)
+    assert ret["result"] is False
+    assert set(master.world.states(*master.old.values()).values()) == {"running"}
+    assert set(master.images) <= images(master)
+
+
 def test_an_ami_of_which_an_instance_runs_is_not_thrown_away(broken):
     master = broken()
     user = master.world.launch("edx-of-it", image=master.images[0])

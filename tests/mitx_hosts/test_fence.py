@@ -162,6 +162,24 @@ def test_the_same_command_again_ends_the_watcher_of_the_killed_one(held, tmp_pat
     assert sorted(",".join(held.by()).split(",")) == sorted(MINE)
 
 
+def test_a_process_of_another_master_is_never_ended_here(held, tmp_path, monkeypatch):
+    """With a shared run_dir its number may be that of anybody on this host."""
+    modules = held(dict)
+    killed_command(modules)
+    path = next((tmp_path / "runs").rglob("fence.pid"))
+    pid, here = path.read_text().split()
+    path.write_text(f"{pid} another-master")
+    monkeypatch.setattr("mitx_hosts.fence._TRIES", 2)
+    with (
+        pytest.raises(CommandExecutionError, match="does not end"),
+        modules["mitx_hosts.fence.workers"](),
+    ):
+        pass
+    os.kill(int(pid), 0)
+    path.write_text(f"{pid} {here}")
+    os.kill(int(pid), signal.SIGKILL)
+
+
 def test_nobody_is_held_any_more_once_the_deploy_has_ended(held, tmp_path, monkeypatch):
     """
     What was asked of a slow host is waited for: a hold that came after the release would last into
