@@ -57,7 +57,7 @@ def policy(run):
 def denied(run):
     """
     Return what IAM says that these credentials may not, as sentences; empty where it cannot be
-    asked (:py:func:`unknown`). One call.
+    asked (:py:func:`unknown`). One call for each set of resources.
     """
     return _asked(run)["denied"]
 
@@ -93,41 +93,34 @@ def _asked(run):
 
 
 def _ask(run):
-    statements = policy(run)["Statement"]
-    resources = sorted({resource for one in statements for resource in one["Resource"]})
     try:
-        answer = aws.call(
-            run,
-            "iam",
-            "simulate_principal_policy",
-            PolicySourceArn=principal(identity(run)["arn"]),
-            ActionNames=needed(),
-            ResourceArns=resources,
-        )
+        wrong = [one for statement in policy(run)["Statement"] for one in _denied(run, statement)]
     except CommandExecutionError as err:
         unknown_ = (
             f"permissions are not known beforehand, IAM could not be asked ({err}). Compare:"
             " salt-run mitx.iam_policy"
         )
         return {"denied": [], "unknown": unknown_}
-    decisions = {one["EvalActionName"]: _by_resource(one) for one in answer["EvaluationResults"]}
-    wrong = [
-        f"{action} on {resource}"
-        for statement in statements
-        for action in statement["Action"]
-        for resource in statement["Resource"]
-        if decisions.get(action, lambda _: "missing in the answer")(resource) != "allowed"
-    ]
     return {"denied": wrong, "unknown": ""}
 
 
-def _by_resource(result):
-    """What IAM says of one action: all resources are asked with all actions, in one call."""
-    specific = {
-        one["EvalResourceName"]: one["EvalResourceDecision"]
-        for one in result.get("ResourceSpecificResults") or ()
-    }
-    return lambda resource: specific.get(resource, result["EvalDecision"])
+def _denied(run, statement):
+    """Actions of the same resources only: IAM decides on an action for all of them together."""
+    answer = aws.call(
+        run,
+        "iam",
+        "simulate_principal_policy",
+        PolicySourceArn=principal(identity(run)["arn"]),
+        ActionNames=statement["Action"],
+        ResourceArns=statement["Resource"],
+    )
+    decisions = {one["EvalActionName"]: one["EvalDecision"] for one in answer["EvaluationResults"]}
+    where = ", ".join(statement["Resource"])
+    return [
+        f"{action} on {where}"
+        for action in statement["Action"]
+        if decisions.get(action) != "allowed"
+    ]
 
 
 def _resources(settings, account, action):
