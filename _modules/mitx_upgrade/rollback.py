@@ -4,6 +4,7 @@ Whether, and from where, the window can be taken back
 """
 
 from mitx_fleet import elb, fleets, instances
+from mitx_hosts import backups
 from mitx_run import folders, phases, record
 from mitx_site import dns
 
@@ -54,7 +55,8 @@ def refusals(run, database_restored=False, accept_new_schema=False, stop_only=Fa
     found = [] if stop_only else _gone(run)
     if restore:
         return [*found, *_unrestorable(run, touched)]
-    if "migrate" in touched and not (database_restored or accept_new_schema or stop_only):
+    decided = database_restored or accept_new_schema or stop_only
+    if "migrate" in touched and not (decided or backups.restored(run)):
         found.append(
             f"migrate has {touched['migrate']['status']}: the databases may have the new schema."
             f" {_ways(run.settings['rollback']['restore'])}"

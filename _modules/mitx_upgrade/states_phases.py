@@ -8,6 +8,7 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+from mitx_hosts import backups
 from mitx_run import change, folders, journal, lock, nested, phases, record
 from mitx_upgrade import drift, preflight, report, rollback
 
@@ -190,7 +191,8 @@ def _run_rollback(run, ret, said):
         mark("rollback", "started", **said)
     drift.invalidate(run)
     pillar = nested.inherited(run)
-    pillar["mitx"]["rollback"] = said
+    # What is restored is not stopped and shown the page once more, to be left as it is.
+    pillar["mitx"]["rollback"] = said | {"restore": said["restore"] and not backups.restored(run)}
     try:
         answer = nested.orchestrate(run, _SLS, pillar=pillar)
     except SystemExit:

@@ -155,6 +155,28 @@ def test_a_rollback_that_fails_or_is_killed_leaves_the_page_up_and_is_gone_on_wi
     assert not [host for host in world.fleet("koa") if OPENEDX & set(alive.get(host, ()))]
 
 
+def test_a_rollback_that_restores_and_is_killed_at_its_end_shows_the_page_once(world, visitor):
+    status, output = world.salt_run(
+        "state.orchestrate", "orchestrate.mitx.window", "pillar={mitx: {until: migrate}}"
+    )
+    assert status == 0, output[-6000:]
+    process = world.start("salt-run", "mitx.rollback", "restore=True")
+    seen(process, lambda: not on_the_page(world))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not on_the_page(world)
+    began = world.journal()[-1]["time"]
+    # Nobody has to say again what was done: the run knows that it restored the databases.
+    status, output = world.salt_run("mitx.rollback")
+    assert status == 0, output[-6000:]
+    lines = [line for line in world.journal() if line["time"] > began]
+    assert not [line for line in lines if line.get("operation") == "change_resource_record_sets"]
+    assert not [line for line in lines if line["event"] in ("existing", "restored")]
+    assert world.serving() == {
+        id_ for id_ in world.fleet("juniper") if "worker" not in world.instances()[id_]["name"]
+    }
+
+
 def test_a_migration_that_fails_leaves_the_page_up_and_nothing_after_it_happens(world, visitor):
     faults.put(world.folder, "migrate", {"match": {"purpose": OURS[0]}, "action": "fail"})
     status, output = window(world)
