@@ -30,6 +30,14 @@ def answering(name, fleet="new"):
     return __salt__["mitx_hosts.ensure"]("answering", name, fleet=fleet)
 
 
+def cloud_idle(name):
+    """
+    Wait until Salt Cloud works on nothing on the master: what a killed command has begun there goes
+    on, making AMIs of the base instances say. At most ``timeouts.existing`` seconds.
+    """
+    return __salt__["mitx_hosts.ensure"]("cloud_idle", name)
+
+
 def configured(name, fleet="new", since=None):
     """
     Ensure that Ansible's last PLAY RECAP is clean on every host of a fleet.

@@ -19,6 +19,7 @@ ACTIONS = (
     "ec2:DeregisterImage",
     "ec2:DescribeImages",
     "ec2:DescribeInstances",
+    "ec2:DescribeSnapshots",
 )
 
 _AGAIN = "salt-run mitx.discard_build"
@@ -27,7 +28,8 @@ _AGAIN = "salt-run mitx.discard_build"
 def plan(run):
     """
     Return what is left of a build of this run's release, in the form of ``destruction``, with
-    ``images: [{id, name, state, snapshots}]`` and ``refusals`` (in words) beside it. Reads only.
+    ``images: [{id, name, state, snapshots}]``, ``snapshots`` (of images that an earlier call
+    deregistered) and ``refusals`` (in words) beside it. Reads only.
 
     Refused: AMIs that SDB says are built, both of which there are, or of which instances run.
     """
@@ -41,6 +43,7 @@ def plan(run):
         "keys": sorted(set(names) & set(keys)),
         "all_keys": keys,
         "images": _with_snapshots(run, found),
+        "snapshots": _left_snapshots(run, found),
         "refusals": _refusals(run, number, names, bases, found),
     }
 
@@ -50,11 +53,17 @@ def apply(run, planned):
     Destroy the bases, then deregister the AMI, with its snapshots. Returns the changes.
     """
     done = destruction.destroy(run, planned, "What is left of the build", _AGAIN)
-    for image in planned["images"]:
+    amis, snapshots = planned["images"], list(planned["snapshots"])
+    if amis:
+        # Once it is deregistered, nothing else leads from an AMI to its snapshots.
+        disks = {image["id"]: image["snapshots"] for image in amis}
+        journal.write(run, "build_discarding", images=disks)
+    for image in amis:
         aws.call(run, "ec2", "deregister_image", ImageId=image["id"])
-        for snapshot in image["snapshots"]:
-            aws.call(run, "ec2", "delete_snapshot", SnapshotId=snapshot)
-    journal.write(run, "build_discarded", images=[image["id"] for image in planned["images"]])
+        snapshots += image["snapshots"]
+    for snapshot in snapshots:
+        aws.call(run, "ec2", "delete_snapshot", SnapshotId=snapshot)
+    journal.write(run, "build_discarded", images=[image["id"] for image in amis])
     return changes(planned) | {what: names for what, names in done.items() if names}
 
 
@@ -66,6 +75,7 @@ def changes(planned):
         "destroyed": [instances.label(one) for one in planned["destroy"]],
         "keys": planned["keys"],
         "deregistered": [f"{image['name']} ({image['id']})" for image in planned["images"]],
+        "snapshots": planned["snapshots"],
     }
     return {what: names for what, names in found.items() if names}
 
@@ -126,6 +136,21 @@ def _with_snapshots(run, found):
         }
         for image in found
     ]
+
+
+def _left_snapshots(run, found):
+    there = {image["id"] for image in found}
+    ids = [
+        snapshot
+        for line in journal.entries(run, event="build_discarding")
+        for image, snapshots in line["images"].items()
+        for snapshot in (snapshots if image not in there else ())
+    ]
+    if not ids:
+        return []
+    filters = [{"Name": "snapshot-id", "Values": ids}]
+    answer = aws.call(run, "ec2", "describe_snapshots", Filters=filters)
+    return [raw["SnapshotId"] for raw in answer["Snapshots"]]
 
 
 def require_findable(run, grains):

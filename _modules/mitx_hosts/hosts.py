@@ -98,6 +98,7 @@ def _of_logs(run, minions, playbooks, since):
         f"[ -e {log} ] || exit 0; echo $(( $(date +%s) - $(stat -c %Y {log}) )); awk '{_SHORTENED}'"
         f" {log} | tail -c {_READ}"
     )
+    playbooks = playbooks | _own_playbooks(run, minions)
     asked = time.time()
     said = jobs.shell(run, minions, command, change=False, label="Ansible's log")
     earliest = calendar.timegm(time.strptime(since[:19], "%Y-%m-%dT%H:%M:%S")) if since else None
@@ -106,6 +107,17 @@ def _of_logs(run, minions, playbooks, since):
         for minion in said
         for line in _recap_problems(said[minion], playbooks[minion], asked, earliest)
     ]
+
+
+def _own_playbooks(run, minions):
+    """
+    What the pillar of a host says that edx.run_ansible plays there, which wins over the settings:
+    the log holds earlier runs, and does not tell where the last one begins.
+    """
+    said = jobs.execute(
+        run, minions, "pillar.get", ["edx:playbooks"], change=False, label="playbooks"
+    )
+    return {minion: found for minion, found in said.items() if found and isinstance(found, list)}
 
 
 def last_configured(run):

@@ -26,7 +26,7 @@ import time
 import salt.client
 from salt.exceptions import CommandExecutionError, SaltClientError, SaltException
 
-from mitx_run import calls, journal
+from mitx_run import calls, journal, wait
 from mitx_run.dunders import __opts__
 
 # Told by a function that never ran, whatever the return code says.
@@ -189,6 +189,37 @@ def of_master(run, fun, arg=()):
     except CommandExecutionError:
         return {}
     return {minion: given[0]["ret"] for minion, given in found.items()}
+
+
+def await_cloud(run):
+    """
+    Wait until the master's own minion works on nothing of Salt Cloud: what a killed command has
+    begun there goes on, and a second launch beside it would not see what the first has not tagged
+    yet. At most ``timeouts.existing`` seconds.
+    """
+
+    def look():
+        running = [
+            f"{job['fun']} on {minion} (job {job.get('jid')})"
+            for minion, running in of_master(run, "saltutil.running").items()
+            for job in (running if isinstance(running, list) else ())
+            if _of_cloud(job)
+        ]
+        return not running, f"at work: {', '.join(running)}"
+
+    timeout = run.settings["timeouts"]["existing"]
+    wait.until(run, look, timeout, 2, "End of what Salt Cloud does on the master")
+
+
+def _of_cloud(job):
+    # deploy and build_ami have the runner started by the master's minion: saltutil.runner
+    # cloud.map_run.
+    called = (
+        [job.get("fun"), *(job.get("arg") or ())]
+        if job.get("fun") == "saltutil.runner"
+        else [job.get("fun")]
+    )
+    return any(str(one).startswith("cloud.") for one in called)
 
 
 def _names(minions, label):

@@ -15,7 +15,7 @@ configuration
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import fleets, images, instances
-from mitx_hosts import ansible, fence, hosts
+from mitx_hosts import ansible, fence, hosts, jobs
 from mitx_run import change, journal, phases, record
 from mitx_run.dunders import __salt__
 
@@ -40,6 +40,13 @@ def answering(run, ret, fleet="new"):
             "Not the hosts that they should be:\n  - " + "\n  - ".join(impostors)
         )
     ret["comment"] = f"All {len(running)} minions answer"
+
+
+@change.state
+def cloud_idle(run, ret):
+    if not run.test:
+        jobs.await_cloud(run)
+    ret["comment"] = "Salt Cloud is idle" if not run.test else "Would be waited for, if it works"
 
 
 @change.state

@@ -16,7 +16,7 @@ from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import discard, elb, fleets, images, instances
 from mitx_hosts import jobs
-from mitx_run import journal, phases, record, settings, wait
+from mitx_run import journal, phases, record, settings
 from mitx_run.dunders import __salt__
 
 
@@ -61,26 +61,6 @@ def require_unchanged_settings(run):
             f" since the run began: {began_with} then, {now} now. Nothing was changed. Put them"
             " back and run again, or begin a new run with a new window."
         )
-
-
-def await_cloud(run):
-    """
-    Wait until the master's own minion works on nothing of Salt Cloud: what a killed command has
-    begun there goes on, and a second launch beside it would not see what the first has not tagged
-    yet. At most ``timeouts.existing`` seconds.
-    """
-
-    def look():
-        running = [
-            f"{job['fun']} on {minion} (job {job.get('jid')})"
-            for minion, running in jobs.of_master(run, "saltutil.running").items()
-            for job in (running if isinstance(running, list) else ())
-            if _of_cloud(job)
-        ]
-        return not running, f"at work: {', '.join(running)}"
-
-    timeout = run.settings["timeouts"]["existing"]
-    wait.until(run, look, timeout, 2, "End of what Salt Cloud does on the master")
 
 
 def require_buildable(run):
@@ -275,17 +255,6 @@ def _readable(run, missing, amis=False):
             " without it: pillar='{mitx: {attach: {without_existing: True}}}'"
         )
     return missing
-
-
-def _of_cloud(job):
-    # deploy and build_ami have the runner started by the master's minion: saltutil.runner
-    # cloud.map_run.
-    called = (
-        [job.get("fun"), *(job.get("arg") or ())]
-        if job.get("fun") == "saltutil.runner"
-        else [job.get("fun")]
-    )
-    return any(str(one).startswith("cloud.") for one in called)
 
 
 def _set_sdb(run, uri, value):

@@ -8,7 +8,7 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_hosts import fence
+from mitx_hosts import fence, jobs
 from mitx_run import change, journal, nested, progress
 from mitx_upgrade import saltops
 
@@ -36,7 +36,7 @@ def saltops_ran(run, ret, sls=None):
         return
     saltops.require_unchanged_settings(run)
     if name in _LAUNCHES:
-        saltops.await_cloud(run)
+        jobs.await_cloud(run)
     if name == "orchestrate.edx.build_ami":
         saltops.require_buildable(run)
     ret["changes"] = changes

@@ -22,7 +22,8 @@ def write(config):
     _write(directory / "environment_settings.yml", settings)
     _write(folder / "environments.sls", settings)
     _write(folder / "mitx.sls", mitx.pillar(config))
-    _write(folder / "edx_worker.sls", {"schedule": restart_schedule(config)})
+    worker = {"schedule": restart_schedule(config), "edx": {"playbooks": ["edx-east/edxapp.yml"]}}
+    _write(folder / "edx_worker.sls", worker)
     _write(
         folder / "top.sls",
         {"base": {"*master-operations*": ["environments", "mitx"], "edx-worker-*": ["edx_worker"]}},

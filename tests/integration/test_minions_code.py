@@ -66,6 +66,26 @@ def test_a_host_that_ansible_has_not_configured_is_named(salt, log, text, told):
     assert told in problem
 
 
+def test_a_host_has_the_playbooks_that_its_own_pillar_names(salt, lab, log):
+    """The settings know one for workers; the last recap says nothing of the one before."""
+
+    def refresh():
+        salt().modules["mitx_hosts.jobs.execute"](
+            [WORKER], "saltutil.refresh_pillar", kwarg={"wait": True}
+        )
+
+    log(WORKER, RECAP.format(failed=1) + RECAP.format(failed=0))
+    lab.pillar(None, playbooks=["edx-east/edxapp.yml", "edx-east/xqueue.yml"])
+    try:
+        refresh()
+        [problem] = unconfigured(salt)
+        assert problem.startswith(f"{WORKER}: edx-east/edxapp.yml: localhost: failed=1")
+    finally:
+        lab.pillar(None)
+        refresh()
+    assert unconfigured(salt) == []
+
+
 def test_no_log_at_all_is_no_clean_recap(salt, lab, log):
     (lab.hosts[WEB].home / "tmp" / "ansible-log.txt").unlink()
     assert [line.partition(" (")[0] for line in unconfigured(salt)] == [

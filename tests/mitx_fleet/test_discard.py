@@ -129,3 +129,22 @@ def test_bases_that_a_build_finds_are_left_to_it(broken):
         BASES[1]: {"roles": ["edx-base-worker"], "environment": "mitx-qa"},
     }
     broken(0).modules["mitx_fleet.discard.require_findable"](found)
+
+
+def test_a_snapshot_that_a_kill_left_behind_goes_with_the_next_call(broken, aws):
+    master = broken()
+    disks = master.world.ec2.describe_images(ImageIds=master.images)["Images"][0]
+    snapshot = disks["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"]
+    aws.fault(operation="delete_snapshot", times=1, error="UnauthorizedOperation", status=403)
+    assert discard(master)["result"] is False
+    assert not set(master.images) & images(master)
+
+    def snapshots():
+        return {raw["SnapshotId"] for raw in master.world.ec2.describe_snapshots()["Snapshots"]}
+
+    assert snapshot in snapshots()
+    ret = discard(master)
+    assert ret["result"] is True, ret
+    assert ret["changes"] == {"snapshots": [snapshot]}
+    assert snapshot not in snapshots()
+    assert discard(master)["changes"] == {}

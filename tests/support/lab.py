@@ -186,11 +186,11 @@ class Lab:
         path = pathlib.Path(minion.config_dir) / "grains"
         path.write_text(json.dumps({**grains, "launch-date": "2020-12-01"}))
 
-    def pillar(self, schedule):
-        """The workers' schedule, as MITx has it in pillar."""
+    def pillar(self, schedule, playbooks=None):
+        """The workers' schedule and playbooks, as MITx has them in pillar."""
         (self.pillar_root / "top.sls").write_text("base:\n  'edx-worker-*':\n    - worker\n")
         (self.pillar_root / "worker.sls").write_text(
-            json.dumps({"schedule": schedule} if schedule else {"none": True})
+            json.dumps({"schedule": schedule or {}, "edx": {"playbooks": playbooks or []}})
         )
 
     def kill(self, name):
