@@ -21,6 +21,7 @@ TESTS = [
     "pytest-xdist",
     "aiosmtpd",
     "axe-playwright-python",
+    "hypothesis",
     # The other side of benchmarks/elb_swap.py; it stops at Python 3.11.
     'boto>=2.49; python_version < "3.12"',
     "import-linter>=2.17",

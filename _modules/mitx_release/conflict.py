@@ -212,7 +212,7 @@ def check_solved(run, release, state, accept=()):
         raise CommandExecutionError(
             f"In {path} these are changed but not staged: {unstaged}. Then: {how['add']}"
         )
-    left = _markers(run, release, path, {one for stop in state["stops"] for one in stop["paths"]})
+    left = _markers(run, release, path, state["stops"])
     if left:
         raise CommandExecutionError(
             f"In {path} conflict markers are still staged in: {', '.join(left)}. Solve them, then:"
@@ -316,13 +316,25 @@ def _hunks(content, names):
     return hunks
 
 
-def _markers(run, release, path, paths):
-    found = []
-    for one in sorted(paths):
-        answer = _git(run, release, path, "cat-file", "blob", f":0:{one}", ok=(0, 128))
-        if not answer["code"] and any(_MARKER.match(line) for line in answer["out"].splitlines()):
-            found.append(one)
-    return found
+def _markers(run, release, path, stops):
+    """
+    The files with conflict markers. A line that a patch, or what it is applied to, holds itself is
+    none.
+    """
+    found = set()
+    for stop in stops:
+        for one in stop["paths"]:
+            staged = _marked(run, release, path, f":0:{one}")
+            held = (stop["sha"], f"{stop['sha']}^", "HEAD") if staged else ()
+            if staged.difference(*(_marked(run, release, path, f"{sha}:{one}") for sha in held)):
+                found.add(one)
+    return sorted(found)
+
+
+def _marked(run, release, path, blob):
+    answer = _git(run, release, path, "cat-file", "blob", blob, ok=(0, 128))
+    lines = answer["out"].splitlines() if not answer["code"] else ()
+    return {line for line in lines if _MARKER.match(line)}
 
 
 def _replace(release, scratch, path, state):

@@ -61,8 +61,8 @@ class World:
         options=(),
     ):
         """
-        Make a commit in ``repo`` of the first parent's tree with ``files`` ({path: text, None or
-        (commit of a submodule,)})
+        Make a commit in ``repo`` of the first parent's tree with ``files`` ({path: text, None,
+        (commit of a submodule,) or (mode, bytes)})
         changed; returns its sha.
         """
         parents = [parents] if isinstance(parents, str) else list(parents or ())
@@ -78,6 +78,7 @@ class World:
                     **index,
                 )
                 continue
+            mode, text = text if isinstance(text, tuple) and len(text) > 1 else ("100644", text)
             if isinstance(text, tuple):
                 # A submodule: the commit of another repository.
                 link = f"160000,{text[0]},{path}"
@@ -85,7 +86,7 @@ class World:
                 continue
             data = text if isinstance(text, bytes) else text.encode()
             blob = self.git(repo, "hash-object", "-w", "--stdin", stdin=data)
-            self.git(repo, "update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", **index)
+            self.git(repo, "update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}", **index)
         tree = self.git(repo, "write-tree", **index)
         self.clock += 3600
         name, _, email = author.rstrip(">").partition(" <")
