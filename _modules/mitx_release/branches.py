@@ -153,7 +153,8 @@ def resolve(run, release, refs, sha=None):
         problem = "has no release" if not found else "has both a branch and a tag"
         hint = f"It has: {near}" if not found else f"Say which: {' or '.join(found)}"
         raise CommandExecutionError(f"upstream {problem} {onto} (release:onto). {hint}")
-    return next(iter(found.items()))
+    ref, held = next(iter(found.items()))
+    return ref, _commit(run, release, ref, held)
 
 
 def updates(release, old, new):
@@ -256,6 +257,18 @@ def _branch(release):
 
 def _tracking(release):
     return f"{_MIRRORED}heads/mitx/{_codename(release)}"
+
+
+def _commit(run, release, ref, sha):
+    """A tag may be one of another tag, or of no commit at all."""
+    command = ["rev-parse", "--quiet", "--verify", f"{sha}^{{commit}}"]
+    found = git.execute(run, release, *command, repo=release["mirror"], ok=(0, 1, 128))["out"]
+    if not found.strip():
+        raise CommandExecutionError(
+            f"upstream's {ref} (release:onto) leads to no commit, so nothing can be rebased onto"
+            f" it: {sha} is something else"
+        )
+    return found.strip()
 
 
 def _is_commit(run, release, sha):

@@ -339,6 +339,25 @@ def test_onto_a_tag(world, load):
     assert world.git(world.origin, "merge-base", BRANCH, world.rc3) == world.rc3
 
 
+def test_onto_a_tag_of_a_tag(world, load):
+    who = {"GIT_COMMITTER_NAME": "edX", "GIT_COMMITTER_EMAIL": "release@edx.org"}
+    for name, target in (("signed", world.rc3), ("open-release/koa.1", "signed")):
+        world.git(world.upstream, "tag", "-a", "-m", name, name, target, **who)
+    answer = load(onto="open-release/koa.1")["mitx_release.release.sync"]()
+    assert answer["onto"]["sha"] == world.rc3
+
+
+@pytest.mark.parametrize("target", ["HEAD^{tree}", "HEAD:README.rst"], ids=["tree", "blob"])
+def test_a_tag_that_is_no_commit_is_refused_in_words(world, load, target):
+    world.git(world.upstream, "symbolic-ref", "HEAD", "refs/heads/open-release/koa.rc3")
+    world.git(world.upstream, "tag", "open-release/koa.1", target)
+    for name in ("plan", "sync"):
+        with pytest.raises(
+            CommandExecutionError, match=r"refs/tags/open-release/koa\.1 .* leads to no commit"
+        ):
+            load(onto="open-release/koa.1")[f"mitx_release.release.{name}"]()
+
+
 def test_a_name_that_is_branch_and_tag_must_be_told_apart(world, load):
     world.git(world.upstream, "tag", "open-release/koa.rc3", world.rc2)
     with pytest.raises(CommandExecutionError, match="has both a branch and a tag"):
