@@ -11,11 +11,13 @@ leaves a migration that the next one finds: it waits for the end of it instead o
 beside it. The file is mirrored into the run's folder all the while.
 """
 
+import pathlib
+import re
 import shlex
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_hosts import jobs, services
+from mitx_hosts import ansible, jobs, services
 from mitx_run import folders, journal, phases, record, wait
 
 # On the host, below the home of services.user: lock and output of a run's migrations.
@@ -24,6 +26,19 @@ _HOME = "~/.mitx-upgrade"
 _BUSY = 75
 
 _MARK = "@@ "
+
+# A line of `showmigrations --plan`, or one migration alone.
+_LISTED = re.compile(r"(?:\[(?P<mark>[ X])\]\s+)?(?P<migration>\w+\.\w+)(?:\s.*\(.*\))?\Z")
+
+# What command_line writes before each attempt.
+_BEGUN = re.compile(r"^# \d{4}-\d\d-\d\dT[\d:]+Z$", re.MULTILINE)
+
+_APPLYING = re.compile(r"^\s*Applying (\w+)\.(\w+)\.\.\.", re.MULTILINE)
+
+# What MySQL and MariaDB say of a change that was made already: theirs is not undone with the
+# migration that was killed in the middle of it.
+# source: https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html
+_HALF = re.compile(r"\((?:1050|1051|1060|1061|1091|1826), ['\"].*?['\"]\)")
 
 # Bytes of output that are mirrored into the run's folder: the last so many.
 _MIRRORED = 1 << 20
@@ -54,7 +69,7 @@ def pending(run, fleet):
     ``migrate.pending``.
 
     Such a command prints one unapplied migration a line, or all with ``[X]`` or ``[ ]`` before
-    each, as ``showmigrations --plan``.
+    each, as ``showmigrations --plan``. Any other line is an error.
     """
     if not run.settings["migrate"]["pending"]:
         raise CommandExecutionError(
@@ -75,7 +90,18 @@ def pending(run, fleet):
         f"unapplied migrations ({', '.join(commands)})",
         run.settings["services"]["timeout"],
     )
-    return {purpose: _lists(said[minion], commands) for purpose, minion in chosen.items()}
+    found, strange = {}, []
+    for purpose, minion in chosen.items():
+        found[purpose], lines = _lists(said[minion], commands)
+        strange += [f"{minion}, migrate:pending:{line}" for line in lines]
+    if strange:
+        raise CommandExecutionError(
+            "What these lists of unapplied migrations say is not understood:\n  - "
+            + "\n  - ".join(strange)
+            + "\nNothing was run. Expected: one migration (app.0001_name) a line, or what"
+            " `showmigrations --plan` prints; system check warnings belong to stderr"
+        )
+    return found
 
 
 def migrate(run, old, new):
@@ -215,11 +241,11 @@ def _run(run, todo, step):
     except CommandExecutionError as err:
         kept = _mirror(run, todo, step)
         raise CommandExecutionError(
-            f"{err}\nThe whole output: {', '.join(kept) or 'could not be fetched'}. What was"
+            f"{err}{_half_applied(kept)}"
+            f"\nThe whole output: {', '.join(kept) or 'could not be fetched'}. What was"
             " applied stays applied. The site stays on the maintenance page, both fleets stay"
             " stopped. Repair it, then run again, it goes on with what is unapplied:"
-            f" {phases.next_command(run)}\nOr go back: salt-run mitx.rollback, with"
-            " database_restored=True or accept_new_schema=True"
+            f" {phases.next_command(run)}\nOr go back: {_back(run)}"
         ) from err
     for purpose, minion in todo.items():
         _keep(run, purpose, step, said[minion]["stdout"])
@@ -273,25 +299,50 @@ def _log(run, name):
 
 
 def _lists(text, names):
-    """What each command of ``migrate.pending`` printed, after the line that names it."""
-    printed = dict.fromkeys(names, "")
-    name = None
-    for line in text.splitlines():
-        if line.removeprefix(_MARK) in names and line.startswith(_MARK):
+    """
+    What each command of ``migrate.pending`` printed, after the line that names it: ``({name:
+    [migrations]}, [lines that are not understood])``.
+    """
+    found, strange, name = {one: [] for one in names}, [], None
+    for line in map(str.strip, ansible.COLOUR.sub("", text).splitlines()):
+        if line.startswith(_MARK) and line.removeprefix(_MARK) in names:
             name = line.removeprefix(_MARK)
-        elif name:
-            printed[name] += f"{line}\n"
-    return {one: _unapplied(lines) for one, lines in printed.items()}
+            continue
+        listed = _LISTED.match(line)
+        if listed and listed["mark"] != "X":
+            found[name].append(listed["migration"])
+        elif line and not listed:
+            strange.append(f"{name}: {line[:200]!r}")
+    return found, strange
 
 
-def _unapplied(text):
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    marked = [line for line in lines if line.startswith(("[X]", "[ ]"))]
-    return (
-        [line.removeprefix("[ ]").strip() for line in marked if line.startswith("[ ]")]
-        if marked
-        else lines
+def _back(run):
+    sls = run.settings["rollback"]["restore"]
+    by_itself = (
+        f"salt-run mitx.rollback restore=True has {sls} restore the databases; or " if sls else ""
     )
+    return (
+        f"{by_itself}salt-run mitx.rollback, with database_restored=True or accept_new_schema=True"
+    )
+
+
+def _half_applied(kept):
+    """
+    What to say of a migration that met its own changes: one before it was ended in the middle.
+    ``kept`` are the files of the outputs.
+    """
+    for path in kept:
+        last = _BEGUN.split(pathlib.Path(path).read_text(encoding="utf-8"))[-1]
+        known, applying = _HALF.search(last), _APPLYING.findall(last)
+        if known and applying:
+            app, name = applying[-1]
+            return (
+                f"\n{app}.{name} was begun before and ended in the middle: {known[0]}. MySQL keeps"
+                " what it had changed by then. Either restore the databases (below), or finish by"
+                f" hand what is missing of it, then mark it as applied: manage.py … migrate --fake"
+                f" {app} {name}, and run again."
+            )
+    return ""
 
 
 def _require_applied(run, after):

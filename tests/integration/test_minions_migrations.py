@@ -161,6 +161,54 @@ def test_the_list_may_be_that_of_showmigrations(database, lab):
     }
 
 
+def test_what_is_not_understood_is_no_migration_and_not_none(database, lab):
+    lines = (
+        "Planned operations:",
+        "(no migrations)",
+        "System check identified some issues:",
+        "?: (urls.W005) URL namespace 'x' isn't unique.",
+        "[-] app.0002_more",
+        "lms",
+        "[ ] 0002_more",
+    )
+    (database.home / "unapplied").write_text("[X]  app.0001_initial\n" + "\n".join(lines) + "\n")
+    loaded = database()
+    with pytest.raises(CommandExecutionError, match="is not understood") as told:
+        migrate(loaded, lab)
+    assert all(f"{WEB}, migrate:pending:lms: {line!r}" in str(told.value) for line in lines)
+    assert not (database.home / "ran").exists()
+
+
+def test_colours_and_the_migrations_that_one_waits_for_are_understood(database, lab):
+    (database.home / "unapplied").write_text(
+        "\033[1m[X]\033[0m  app.0001_initial\n[ ]  app.0002_more ... (app.0001_initial)\n"
+    )
+    found = database().modules["mitx_hosts.migrations.pending"](lab.instances())
+    assert found[PURPOSE]["lms"] == ["app.0002_more"]
+
+
+def test_a_migration_that_a_kill_left_half_applied_is_called_that_with_both_ways_out(database, lab):
+    """MySQL does not take back what a migration has changed when it is killed."""
+    half = (
+        "echo '  Applying app.0001_initial... OK'; echo '  Applying app.0002_more...'; echo"
+        ' "django.db.utils.OperationalError: (1060, \\"Duplicate column name \'more\'\\")" >&2;'
+        " exit 1"
+    )
+    loaded = database(half)
+    with pytest.raises(CommandExecutionError) as told:
+        migrate(loaded, lab)
+    assert (
+        'app.0002_more was begun before and ended in the middle: (1060, "Duplicate column name'
+        " 'more'\")" in str(told.value)
+    )
+    assert "migrate --fake app 0002_more" in str(told.value)
+    assert "salt-run mitx.rollback" in str(told.value)
+    # The next attempt fails for another reason.
+    with pytest.raises(CommandExecutionError) as told:
+        migrate(database("echo '  Applying app.0002_more...'; exit 1"), lab)
+    assert "ended in the middle" not in str(told.value)
+
+
 def test_a_second_migration_never_runs_beside_one_that_was_left_behind(database, lab):
     """The command that began it is gone (killed); the job goes on on the host."""
     loaded = database(WAITING)
