@@ -625,8 +625,10 @@ def _start(name, environment, test, **said):
     mine = {key: value for key, value in said.items() if value is not None}
     if environment:
         mine["environment"] = environment
+    # Said in so many words: left out, the master's configuration decides (test, saltenv).
+    environments = {key: __opts__[key] for key in ("saltenv", "pillarenv") if __opts__.get(key)}
     return __salt__["state.orchestrate"](
-        f"orchestrate.mitx.{name}", pillar={"mitx": mine}, test=test or None
+        f"orchestrate.mitx.{name}", pillar={"mitx": mine}, test=test, **environments
     )
 
 
@@ -735,8 +737,14 @@ def _opts(environment=None, test=False):
     opts["file_client"] = "local"
     opts["test"] = bool(test)
     override = {"mitx": {"environment": environment}} if environment else {}
+    # Fresh, whatever the master caches.
     opts["pillar"] = salt.pillar.get_pillar(
-        opts, opts["grains"], opts["id"], "base", pillar_override=override
+        {**opts, "pillar_cache": False},
+        opts["grains"],
+        opts["id"],
+        opts.get("saltenv") or "base",
+        pillar_override=override,
+        pillarenv=opts.get("pillarenv"),
     ).compile_pillar()
     if opts["pillar"].get("_errors"):
         raise CommandExecutionError(

@@ -12,7 +12,7 @@ import logging
 import os
 
 from mitx_run import journal
-from mitx_run.dunders import __pillar__, __salt__
+from mitx_run.dunders import __opts__, __pillar__, __salt__
 
 # What the existing orchestrations read (salt-ops, December 2020). Whatever of it lies around in the
 # shell is not ours.
@@ -39,9 +39,8 @@ def orchestrate(run, sls, environ=None, pillar=None):
 
     Raises ``SystemExit`` where Ctrl-C or a signal has ended it.
     """
-    kwargs = {"mods": sls, "pillar": pillar or {}}
-    if run.test:
-        kwargs["test"] = True
+    # Said in so many words: left out, the master's configuration decides (test, saltenv).
+    kwargs = {"mods": sls, "pillar": pillar or {}, "test": run.test, **_environments()}
     try:
         with _environment(environ), _told_once():
             answer = __salt__["saltutil.runner"]("state.orchestrate", full_return=True, **kwargs)
@@ -57,7 +56,12 @@ def orchestrate(run, sls, environ=None, pillar=None):
     result = answer.get("return") if isinstance(answer, dict) else answer
     if not isinstance(result, dict) or not isinstance(result.get("data"), dict):
         return {"data": {}, "failures": [f"{sls}: {str(result)[:2000]}"]}
-    return {"data": result["data"], "failures": _failures(sls, result)}
+    return {"data": result["data"], "failures": _failures(sls, result, run.test)}
+
+
+def _environments():
+    """Salt's own, in which this orchestration was found."""
+    return {key: __opts__[key] for key in ("saltenv", "pillarenv") if __opts__.get(key)}
 
 
 def inherited(run):
@@ -111,7 +115,7 @@ def _reraise_interrupt(answer):
             raise SystemExit(130)
 
 
-def _failures(sls, result):
+def _failures(sls, result, test):
     failures, ran = [], 0
     for states in result["data"].values():
         if not isinstance(states, dict):
@@ -123,6 +127,11 @@ def _failures(sls, result):
             ran += 1
             if not isinstance(state, dict) or state.get("result") is False:
                 failures.append(_told(key, state))
+            elif state.get("result") is None and not test:
+                failures.append(
+                    f"{_told(key, state)}: it was a dry run, which nobody asked for. Does the"
+                    " configuration of the master, or of the minion, say test: true?"
+                )
     if not ran and not failures:
         failures.append(f"{sls}: no state ran")
     if not failures and result.get("retcode"):

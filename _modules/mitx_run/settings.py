@@ -19,7 +19,7 @@ import salt.utils.yaml
 from salt.exceptions import CommandExecutionError, SaltException
 
 from mitx_run import folders, journal, naming, shapes, window
-from mitx_run.dunders import __context__, __pillar__, __salt__
+from mitx_run.dunders import __context__, __opts__, __pillar__, __salt__
 
 REQUIRED = shapes.REQUIRED
 
@@ -229,7 +229,7 @@ def save_current(run):
 
 
 def _describe(name, required=False):
-    problems = _unknown_words()
+    problems = _master_options() + _unknown_words()
     settings = _checked(_merged(name), KEYS, f"mitx:environments:{name}", problems)
     if not problems:
         shapes.check(settings, f"mitx:environments:{name}", problems)
@@ -260,6 +260,24 @@ def _merged(name):
     for layer in (_layer(name), _overrides()):
         merged = salt.utils.dictupdate.update(merged, copy.deepcopy(dict(layer)), merge_lists=False)
     return merged
+
+
+def _master_options():
+    """Options of the master under which pillar is not what was said."""
+    problems = []
+    if __opts__.get("pillar_cache"):
+        problems.append(
+            "pillar_cache: true in the master's configuration: what is said on the command line"
+            " would be ignored, and a changed pillar not seen for pillar_cache_ttl. Set it to"
+            " false and restart salt-master"
+        )
+    if __opts__.get("pillar_source_merging_strategy") == "overwrite":
+        problems.append(
+            "pillar_source_merging_strategy: overwrite in the master's configuration: what is said"
+            " on the command line would replace all of the pillar mitx. Set it to smart and"
+            " restart salt-master"
+        )
+    return problems
 
 
 def _unknown_words():

@@ -46,7 +46,8 @@ def _started(run, ret, begin, exclusive):
         else f"The run {run_id} begins"
     )
     if run.test:
-        change.tell(ret, changes, comment)
+        # Perhaps the master's configuration says test: true, and nobody else.
+        change.tell(ret, changes, f"A dry run (test=True), nothing is changed. {comment}")
         return
     if exclusive:
         lock.acquire(run, why=f"upgrade {run_id}")

@@ -25,7 +25,7 @@ class Master:
     def __init__(self, folder, pillar):
         self.folder, self.tree = folder, folder / "tree"
         self.pillar = pillar
-        for name in ("tree", "pillar", "states", "cache/proc"):
+        for name in ("tree", "pillar", "states", "cache/proc", "cache/pillar_cache"):
             (folder / name).mkdir(parents=True)
         self.write("pillar/top.sls", {"base": {"*": ["all"]}})
         config = {
@@ -43,7 +43,12 @@ class Master:
         import getpass
 
         config["user"] = getpass.getuser()
-        self.write("master", config)
+        self.config = config
+        self.configure()
+
+    def configure(self, **options):
+        """Options of the master, beside what it needs."""
+        self.write("master", {**self.config, **options})
 
     def write(self, name, content):
         path = self.folder / name
@@ -160,6 +165,67 @@ def test_a_phase_that_failed_in_whatever_way_stops_everything_after_it(master, s
         (line["phase"], line["status"]) for line in master.journal() if line["event"] == "phase"
     ]
     assert told == [("preflight", "started"), ("preflight", "failed")]
+
+
+# ---- what the master's configuration may say
+
+
+def done(master):
+    return [line["phase"] for line in master.journal() if line.get("status") == "finished"]
+
+
+def test_a_master_that_tests_by_itself_runs_for_real_what_says_test_false(master):
+    phases(master, "ok:\n  test.succeed_with_changes: []\n")
+    master.configure(test=True)
+    status, output = master.orchestrate("top1")
+    assert status == 0, output
+    assert "A dry run (test=True), nothing is changed." in output
+    assert master.journal() == []
+    status, output = master.orchestrate("top1", "test=False")
+    assert status == 0, output
+    assert done(master) == ["preflight", "announce"]
+    # What the phase ran was no dry run either.
+    assert "A dry run" not in output
+    assert "is set to be changed" not in output.lower()
+
+
+def test_a_step_that_was_a_dry_run_of_its_own_did_not_happen(master):
+    """A minion whose configuration says test: true, say."""
+    master.write(
+        "states/dry.py",
+        "def run(name):\n"
+        "    return {'name': name, 'result': None, 'changes': {}, 'comment': 'would be'}\n",
+    )
+    phases(master, "ok:\n  dry.run: []\n")
+    status, output = master.orchestrate("top1")
+    assert status != 0
+    assert "dry.run (ok): would be: it was a dry run, which nobody asked for" in output
+    assert done(master) == []
+    assert master.orchestrate("top1", "test=True")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("pillar_cache", True), ("pillar_source_merging_strategy", "overwrite")]
+)
+def test_an_option_under_which_pillar_is_not_what_was_said_is_refused_by_name(
+    master, option, value
+):
+    phases(master, "ok:\n  test.succeed_with_changes: []\n")
+    master.configure(**{option: value})
+    for command in (["state.orchestrate", "top1"], ["mitx.window"], ["mitx.status"]):
+        status, output = master.run(*command)
+        assert status != 0
+        assert f"{option}: {str(value).lower()} in the master's configuration" in output
+    assert master.journal() == []
+
+
+def test_phases_are_found_in_the_environment_of_the_orchestration(master, tmp_path):
+    phases(master, "ok:\n  test.succeed_with_changes: []\n")
+    roots = {"base": [str(tmp_path / "nothing")], "night": [str(master.tree), str(ROOT)]}
+    master.configure(file_roots=roots)
+    status, output = master.orchestrate("top1", "saltenv=night")
+    assert status == 0, output
+    assert done(master) == ["preflight", "announce"]
 
 
 @pytest.mark.parametrize("test", [[], ["test=True"]], ids=["real", "dry"])
