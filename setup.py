@@ -11,7 +11,16 @@ from setuptools import setup
 HERE = pathlib.Path(__file__).parent
 # boto3 and jinja2 are the package's own; salt brings pyyaml and jinja2 along, they are named
 # because we use them.
-REQUIRES = ["salt>=3006,<3009", "boto3", "dnspython", "jinja2", "pyyaml", "urllib3"]
+REQUIRES = [
+    "salt>=3006,<3009",
+    "boto3",
+    "dnspython",
+    "icalendar",
+    "jinja2",
+    "pyyaml",
+    "rich",
+    "urllib3",
+]
 SANDBOX = ["moto[server]>=5.2", "supervisor>=4.2", "cryptography"]
 TESTS = [
     *SANDBOX,
@@ -22,6 +31,7 @@ TESTS = [
     "aiosmtpd",
     "axe-playwright-python",
     "hypothesis",
+    "kombu",
     # The other side of benchmarks/elb_swap.py; it stops at Python 3.11.
     'boto>=2.49; python_version < "3.12"',
     "import-linter>=2.17",

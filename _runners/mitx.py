@@ -16,6 +16,8 @@ import datetime
 import functools
 import json
 import pathlib
+import shutil
+import sys
 import time
 
 import salt.loader
@@ -25,6 +27,12 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 # Outputs that are read, not parsed.
 _TERMINAL = (None, "", "nested", "highstate")
+
+# A terminal's other screen, its beginning, and back to what was there before.
+_SCREEN, _HOME, _LEFT = "\x1b[?1049h", "\x1b[H", "\x1b[?1049l"
+
+# Seconds between two looks at what visitors get.
+_VISITORS = 5
 
 _ON, _OFF = ("on", "true", "yes"), ("off", "false", "no")
 
@@ -144,7 +152,8 @@ def plan(environment=None, phase=None):
         for line in str(state.get("comment")).splitlines()
         if state.get("__id__") == (phase or state.get("__id__"))
     ]
-    shown = {"steps": steps} if phase else {"timetable": found.pop("lines")}
+    night = {"timetable": found.pop("lines"), "facts": found.pop("facts_lines")}
+    shown = {"steps": steps} if phase else night
     if __opts__.get("output") not in _TERMINAL:
         shown = {**found, "steps": steps}
     if wrong:
@@ -247,11 +256,28 @@ def status(environment=None):
 
 
 @_spoken
+def backstage(environment=None):
+    """
+    Print how to get to the site behind its load balancers while visitors see the page: lines to
+    paste, for ``curl``, ``/etc/hosts`` and a browser.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.backstage
+    """
+    found = _functions(environment)["mitx_site.get_ways"]()
+    return "\n".join(found) if __opts__.get("output") in _TERMINAL else found
+
+
+@_spoken
 def watch(environment=None, seconds=None):
     """
-    Follow a run from a second terminal: every change of a phase, how long it took and how long it
-    took the last time, until nobody holds the environment (or for so many ``seconds``). Ctrl-C
-    leaves it; the run goes on.
+    Follow a run from a second terminal. There it is one screen, redrawn each second: phases, what
+    is waited for, what visitors see, what is left of the window; begun before the run, it waits for
+    it. Elsewhere it is a line for every change of a phase, until nobody holds the
+    environment. Ends after so many ``seconds``, if given. Ctrl-C leaves it; the run goes on.
 
     CLI Example:
 
@@ -259,7 +285,11 @@ def watch(environment=None, seconds=None):
 
         salt-run mitx.watch
     """
-    follow = _functions(environment)["mitx_upgrade.follow"]
+    functions = _functions(environment)
+    follow = functions["mitx_upgrade.follow"]
+    if sys.stdout.isatty():
+        _redraw(functions, seconds)
+        return _watched(follow())
     began, seen = time.monotonic(), follow()
     # What Ctrl-C comes as. It is how one stops looking.
     with contextlib.suppress(SystemExit):
@@ -272,6 +302,18 @@ def watch(environment=None, seconds=None):
                 break
             time.sleep(1)
             seen = follow(seen["lines"])
+    return _watched(seen)
+
+
+def _visitors(functions):
+    # Whoever watches goes on watching.
+    try:
+        return functions["mitx_site.get_visitors"]()
+    except CommandExecutionError as err:
+        return f"cannot be looked at: {err}"
+
+
+def _watched(seen):
     return _screen(
         {
             "run": seen["run"] or "not begun",
@@ -281,18 +323,45 @@ def watch(environment=None, seconds=None):
     )
 
 
+def _redraw(functions, seconds):
+    """One screen, until the run is over or somebody leaves."""
+    began, visitors, asked = time.monotonic(), "", None
+    sys.stdout.write(_SCREEN)
+    try:
+        # What Ctrl-C comes as.
+        with contextlib.suppress(SystemExit):
+            while seconds is None or time.monotonic() - began < float(seconds):
+                if asked is None or time.monotonic() - asked >= _VISITORS:
+                    visitors, asked = _visitors(functions), time.monotonic()
+                size = shutil.get_terminal_size()
+                drawn = functions["mitx_upgrade.draw"](visitors, size.columns)
+                if drawn["text"] is None or drawn["over"]:
+                    break
+                lines = drawn["text"].splitlines()[: size.lines - 1]
+                sys.stdout.write(_HOME + "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
+                sys.stdout.flush()
+                time.sleep(1)
+    finally:
+        sys.stdout.write(_LEFT)
+        sys.stdout.flush()
+
+
 @_spoken
-def approve(environment=None, note="", test=False):
+def approve(environment=None, gate="verify", note="", test=False):
     """
-    Say: I have looked at the site, open it. The window waits for this at ``verify``.
+    Say: I have looked at the site, open it. The window waits for this at ``verify``. With
+    ``gate=close``, days or hours before: I have looked at the plan, the window may begin as it is
+    (``gate.before_window``).
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-run mitx.approve note='logged in, opened a course, submitted a problem'
+        salt-run mitx.approve gate=close note='looked at the plan with Ann'
     """
-    return _functions(environment)["mitx_upgrade.approve"](note, _switch("test", test))
+    give = _functions(environment)["mitx_upgrade.approve"]
+    return give(gate, note, _switch("test", test))
 
 
 @_spoken

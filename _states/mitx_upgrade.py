@@ -96,6 +96,23 @@ def approved(name, gate="verify"):
     return __salt__["mitx_upgrade.ensure"]("approved", name, gate=gate)
 
 
+def allowed(name):
+    """
+    Ensure that the window may begin: its release was rehearsed, where ``rehearsal.required``, and a
+    human has approved these very facts (``salt-run mitx.approve gate=close``), where
+    ``gate.before_window``.
+    """
+    return __salt__["mitx_upgrade.ensure"]("allowed", name)
+
+
+def rehearsed(name):
+    """
+    Ensure that the commit of this release has gone through ``open`` in ``rehearsal.environment``,
+    where ``rehearsal.required``.
+    """
+    return __salt__["mitx_upgrade.ensure"]("rehearsed", name)
+
+
 def saltops_ran(name, sls=None):
     """
     Run one of the four existing orchestrations with exactly the environment variables it reads,

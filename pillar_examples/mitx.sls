@@ -94,7 +94,8 @@ mitx:
 
     drain:
       # Prints how many jobs wait; run on one worker of each purpose, as services:user. Without it nobody can tell, so `waive` must be said.
-      # command: /edx/app/edxapp/venvs/edxapp/bin/python /edx/bin/queue_depth.py
+      # The script comes with this package: state orchestrate.mitx.queue_depth installs it.
+      # command: /edx/app/edxapp/venvs/edxapp/bin/python /usr/local/bin/mitx-queue-depth
       timeout: 900
       interval: 5
       waive: false               # true: go on at the deadline; the depth is recorded
@@ -153,6 +154,12 @@ mitx:
     gate:
       required: true             # a human looks at the site and says `salt-run mitx.approve`, before DNS goes back
       timeout: 3600              # s the window waits for that; then it stops, and the same command goes on
+      before_window: false       # true: `close` refuses unless somebody has said `salt-run mitx.approve gate=close`, to these very facts
+
+    rehearsal:
+      required: false            # true: `close` refuses a commit that has not gone through `open` there
+      # environment: mitx-qa
+      days: 30                   # in the last so many days
 
     retire:
       after: 48                  # hours the old fleet is kept after `open`

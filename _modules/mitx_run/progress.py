@@ -2,11 +2,13 @@
 What happens, a line each, on the terminal of the command that does it
 ======================================================================
 
-On stderr, so that what a command returns stays whole. Times in the window's time zone.
+On stderr, so that what a command returns stays whole. Times in the window's time zone. The last
+line is kept in the run's folder too, for who looks from another terminal.
 """
 
 import contextlib
 import datetime
+import pathlib
 import sys
 import threading
 import time
@@ -14,6 +16,7 @@ import zoneinfo
 
 import salt.utils.event
 
+from mitx_run import folders
 from mitx_run.dunders import __opts__
 
 # A step that takes longer is told again after so many seconds, and what it waits for not oftener.
@@ -26,8 +29,31 @@ def say(run, text):
     """
     if run.test:
         return
+    told = f"{clock(run)}  {text}"
     with contextlib.suppress(OSError, ValueError):
-        print(f"{_clock(run)}  {text}", file=sys.stderr, flush=True)
+        print(told, file=sys.stderr, flush=True)
+    # Nobody's work depends on it: a disk that is full ends nothing here.
+    with contextlib.suppress(OSError):
+        _latest(run).write_text(f"{told}\n", encoding="utf-8")
+
+
+def latest(run):
+    """
+    Return the last line that the command of this run has told, in whatever terminal.
+    """
+    with contextlib.suppress(OSError):
+        return _latest(run).read_text(encoding="utf-8").strip()
+    return ""
+
+
+def clock(run, moment=None):
+    """
+    Return a moment (aware), by default now, as a time of day in the window's time zone.
+    """
+    moment = moment or datetime.datetime.now(datetime.timezone.utc)
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        moment = moment.astimezone(zoneinfo.ZoneInfo(run.settings["window"]["timezone"]))
+    return moment.strftime("%H:%M:%S")
 
 
 class Waiting:
@@ -99,11 +125,8 @@ def _counted(created, jobs):
     return ": " + ", ".join(found) if found else ""
 
 
-def _clock(run):
-    now = datetime.datetime.now(datetime.timezone.utc)
-    with contextlib.suppress(KeyError, TypeError, ValueError):
-        now = now.astimezone(zoneinfo.ZoneInfo(run.settings["window"]["timezone"]))
-    return now.strftime("%H:%M:%S")
+def _latest(run):
+    return pathlib.Path(folders.folder(run)) / "now"
 
 
 def _short(seen):

@@ -97,7 +97,10 @@ def runs(run):
     Return the records (see :py:func:`begin`) of all runs of this environment, the one begun last at
     the end.
     """
-    found = [read(run, path.parent.name) for path in folders.environment_path().glob("*/run.json")]
+    found = [
+        read(run, path.parent.name)
+        for path in folders.environment_path(run.environment).glob("*/run.json")
+    ]
     return sorted(found, key=lambda record: record["began"])
 
 
@@ -148,14 +151,12 @@ def capture(run, name, text):
     return str(path)
 
 
-def approve(run, gate="verify", note="", digest=None):
+def approve(run, gate="verify", note="", **what):
     """
-    Record that a human has looked and said yes, and to what (``digest``).
+    Record that a human has looked and said yes, and to ``what`` (``digest`` or ``facts``).
     """
     journal.refuse_under_test(run, f"approve {gate}")
-    return journal.write(
-        run, "approved", gate=gate, note=note, by=folders.operator(), digest=digest
-    )
+    return journal.write(run, "approved", gate=gate, note=note, by=folders.operator(), **what)
 
 
 def approvals(run, gate="verify"):

@@ -138,7 +138,16 @@ KEYS = {
         "drain_timeout": ((int, float), None),
     },
     "attach": {"without_existing": (bool, False)},
-    "gate": {"required": (bool, True), "timeout": ((int, float), 3600)},
+    "gate": {
+        "required": (bool, True),
+        "timeout": ((int, float), 3600),
+        "before_window": (bool, False),
+    },
+    "rehearsal": {
+        "required": (bool, False),
+        "environment": (str, None),
+        "days": ((int, float), 30),
+    },
     "retire": {
         "after": ((int, float), 48),
         "timeout": ((int, float), 600),

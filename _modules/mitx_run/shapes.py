@@ -88,6 +88,8 @@ def check(settings, path, problems):
     if settings["announce"]["smtp"]:
         fill(settings["announce"]["smtp"], SMTP, f"{path}:announce:smtp", problems)
     _items(settings["announce"]["to"], f"{path}:announce:to", problems)
+    if settings["rehearsal"]["required"] and not settings["rehearsal"]["environment"]:
+        problems.append(f"{path}:rehearsal:environment: missing; the environment of the rehearsal")
 
 
 def _paths(paths, path, problems):

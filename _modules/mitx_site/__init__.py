@@ -7,7 +7,7 @@ announcement.
 """
 
 from mitx_run import change, context
-from mitx_site import distribution, dns, mail, page, states
+from mitx_site import checks, distribution, dns, mail, page, states
 
 _STATES = (states,)
 
@@ -40,6 +40,33 @@ def get_maintenance():
     """
     run = context.current()
     return {"host names": dns.status(run), "distribution": distribution.check(run)}
+
+
+def get_visitors():
+    """
+    Return what visitors get now at the public names, in a few words: ``see the site (6 names)``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.status
+    """
+    return checks.in_words(context.current())
+
+
+def get_ways():
+    """
+    Return how a human gets to the site behind its load balancers while visitors see the page: lines
+    to be pasted, ``[str]``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.backstage
+    """
+    return checks.ways(context.current())
 
 
 def preview_page(until=None):

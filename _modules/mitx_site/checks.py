@@ -17,6 +17,7 @@ what each of them showed last.
 """
 
 import json
+import shlex
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -76,6 +77,21 @@ def seen(run, hostnames=None):
     return {name: _described(run.settings, *both) for name, both in found.items()}
 
 
+def in_words(run):
+    """
+    Return what visitors get now, looked at once, in a few words.
+    """
+    shown = {}
+    for name, one in seen(run).items():
+        shown.setdefault(one["shows"], []).append(name)
+    words = {"site": "the site", "maintenance": "the maintenance page", None: "no or mixed answers"}
+    told = [
+        f"{words.get(what, 'something else')} ({_count(names, 'name')})"
+        for what, names in shown.items()
+    ]
+    return f"see {', '.join(told)}"
+
+
 def backstage(run, still="maintenance"):
     """
     Wait until every public name, asked of its own load balancer's addresses, answers as the site:
@@ -108,6 +124,34 @@ def backstage(run, still="maintenance"):
     what = f"The site behind its load balancers, at {_count(run.settings['records'], 'name')}"
     _wait(run, look, run.settings["checks"]["timeout"], what, "salt-run mitx.status")
     return found
+
+
+def ways(run):
+    """
+    Return how a human gets to the site behind its load balancers while visitors see the page, as
+    lines to be pasted: ``curl`` for each public name, a line for ``/etc/hosts``, and a browser. The
+    addresses are those of this moment.
+    """
+    balancers = {name: one["dns_name"] for name, one in elb.describe(run, required=True).items()}
+    answers = probe.resolve(list(balancers.values()), run.settings["checks"]["resolvers"][:1])
+    first = {name: _addresses(answers[balancers[name]])[:1] for name in balancers}
+    places = [(one["name"], *first[one["elb"]]) for one in run.settings["records"]]
+    known = [place for place in places if len(place) > 1]
+    lost = [f"# {name}: its load balancer has no address" for name, *found in places if not found]
+    port, scheme = run.settings["checks"]["port"], run.settings["checks"]["scheme"]
+    bundle = run.settings["checks"]["ca_bundle"]
+    trust = f" --cacert {shlex.quote(bundle)}" if bundle else ""
+    where = f":{port}" if port not in (80, 443) else ""
+    rules = ", ".join(f"MAP {name} {address}" for name, address in known)
+    return [
+        *lost,
+        *(
+            f"curl -i{trust} --resolve {name}:{port}:{address} {scheme}://{name}{where}/"
+            for name, address in known
+        ),
+        *(f"{address}  {name}    # for /etc/hosts, take it out again" for name, address in known),
+        f"google-chrome --user-data-dir=$(mktemp -d) --host-resolver-rules='{rules}'",
+    ]
 
 
 def smoke(run, instances=None):

@@ -29,6 +29,7 @@ import ssl
 from salt.exceptions import CommandExecutionError
 
 from mitx_run import journal, window
+from mitx_site import ics
 
 
 def request(settings, until=None):
@@ -98,7 +99,7 @@ def problems(announce):
     return found
 
 
-def send(run, announce, subject, text, to=None):
+def send(run, announce, subject, text, to=None, entry=None):
     """
     Send one mail. Returns ``{to: [addresses], refused: {address: reason}, message_id}``.
 
@@ -106,13 +107,15 @@ def send(run, announce, subject, text, to=None):
         The settings, as above.
     to
         Some of ``announce.to``; default: all of them.
+    entry
+        An entry for their calendars, see ``ics.entry``.
 
     Raises ``CommandExecutionError`` if it was sent to nobody, with what the server said.
     """
     found = problems(announce) if announce["smtp"] else ["announce.smtp: missing"]
     if found:
         raise CommandExecutionError("No mail was sent: " + "; ".join(found))
-    smtp, message = announce["smtp"], compose(announce, subject, text, to)
+    smtp, message = announce["smtp"], compose(announce, subject, text, to, entry)
     recipients = list(to or announce["to"])
     with journal.gateway(
         run, "mail", change=True, host=smtp["host"], to=recipients, subject=subject
@@ -135,7 +138,8 @@ def announce(run, until=None):
     if not to:
         return None
     subject, text = _letter(run.settings, until)
-    sent = send(run, run.settings["announce"], subject, text, to)
+    entry = ics.entry(run, text, until)
+    sent = send(run, run.settings["announce"], subject, text, to, entry)
     journal.write(run, "announced", digest=_digest(text), subject=subject, **sent)
     if sent["refused"]:
         raise CommandExecutionError(
@@ -163,9 +167,10 @@ def unmailed(run, until=None):
     return [address for address in run.settings["announce"]["to"] if address not in had]
 
 
-def compose(announce, subject, text, to=None):
+def compose(announce, subject, text, to=None, entry=None):
     """
-    Return the mail as ``email.message.EmailMessage``. Line breaks in ``subject`` become spaces.
+    Return the mail, with ``entry`` attached, as ``email.message.EmailMessage``. Line breaks in
+    ``subject`` become spaces.
     """
     message = email.message.EmailMessage()
     message["From"] = announce["sender"]
@@ -176,6 +181,14 @@ def compose(announce, subject, text, to=None):
     # Else programs that answer by themselves answer this.
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(text)
+    if entry:
+        message.add_attachment(
+            entry,
+            maintype="text",
+            subtype="calendar",
+            filename="maintenance.ics",
+            params={"method": "PUBLISH", "charset": "utf-8"},
+        )
     return message
 
 

@@ -6,7 +6,16 @@ Phases, preflight, drift, report, rollback, and MITx's own four orchestrations (
 """
 
 from mitx_run import change, context
-from mitx_upgrade import permissions, report, states_phases, states_run, states_saltops, timetable
+from mitx_upgrade import (
+    go_ahead,
+    permissions,
+    report,
+    screen,
+    states_phases,
+    states_run,
+    states_saltops,
+    timetable,
+)
 
 _STATES = (
     states_run,
@@ -62,7 +71,8 @@ def get_timetable():
     """
     Return how long each phase usually takes, when it begins, how it is taken back, and until when
     one can turn back: ``{phases: [{phase, status, seconds, known, begins, way_back}], no_return,
-    turn_back, lines: [str]}``, ``lines`` being the same as a table.
+    turn_back, facts, facts_lines: [str], lines: [str]}``, ``lines`` being the same as a table.
+    ``facts`` is what ``gate.before_window`` is about.
 
     CLI Example:
 
@@ -73,7 +83,12 @@ def get_timetable():
     run = context.current()
     report.current_run(run)
     planned = timetable.plan(run)
-    return {**planned, "lines": timetable.lines(planned)}
+    return {
+        **planned,
+        "facts": go_ahead.facts(run),
+        "facts_lines": go_ahead.lines(run),
+        "lines": timetable.lines(planned),
+    }
 
 
 def get_times():
@@ -104,9 +119,31 @@ def follow(lines=0):
     return report.follow(context.current(), lines)
 
 
-def approve(note="", test=False):
+def draw(visitors="", width=80):
     """
-    Record that a human has looked at the site and wants it opened.
+    Return the night as one screen, text with colours, for a terminal so many columns wide, and
+    whether there is anything left to wait for: ``{text: str or None, over: bool}``. No text: rich
+    is not installed.
+
+    visitors
+        What these see, in words, to be shown.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.watch
+    """
+    run = context.current()
+    seen = screen.look(run, report.current_run(run))
+    over = seen["state"] in ("done", "retired")
+    return {"text": screen.draw(run, seen, visitors, int(width)), "over": over}
+
+
+def approve(gate="verify", note="", test=False):
+    """
+    Record that a human has looked at the site and wants it opened (``gate`` verify), or at the plan
+    and wants the window to begin (close).
 
     Raises ``CommandExecutionError`` while there is nothing to look at.
 
@@ -116,4 +153,4 @@ def approve(note="", test=False):
 
         salt-run mitx.approve note='logged in, submitted a problem'
     """
-    return report.approve(context.current(), note, test)
+    return report.approve(context.current(), gate, note, test)

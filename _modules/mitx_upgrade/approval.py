@@ -11,7 +11,8 @@ import json
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import journal, phases, record, wait
+from mitx_run import journal, phases, progress, record, wait
+from mitx_site import checks
 
 # Phases after which the site behind the page is another one.
 _ACTS = ("migrate", "start", "attach", "detach", "open", "rollback")
@@ -35,15 +36,16 @@ def facts(run):
     }
 
 
-def give(run, gate="verify", note=""):
+def approve(run, note="", test=False, gate="verify"):
     """
-    Record that a human has looked, and at what. Returns the line of the journal.
+    Record that a human has looked, and at what. Returns the line of the journal; nothing under
+    ``test``.
 
     Raises ``CommandExecutionError`` unless the automatic checks have passed, and nothing was begun
     since that changes what they have seen.
     """
     require_checked(run, gate)
-    return record.approve(run, gate, note=note, digest=_digest(run))
+    return None if test else record.approve(run, gate, note=note, digest=_digest(run))
 
 
 def require_checked(run, gate="verify"):
@@ -95,12 +97,15 @@ def wait_for(run, gate="verify"):
     phases.mark(run, gate, "waiting", command=_COMMAND)
     timeout = run.settings["gate"]["timeout"]
     nobody = voided(run, gate) or "nobody has"
+    for line in ("The automatic checks have passed. Look at the site behind the page:", *look(run)):
+        progress.say(run, line)
+    progress.say(run, f"Then, from another terminal: {_COMMAND} note='what was looked at'")
 
-    def look():
+    def answered():
         return bool(given(run, gate)), nobody
 
     try:
-        wait.until(run, look, timeout, 1, "approval", waits_for="approval")
+        wait.until(run, answered, timeout, 1, "approval", waits_for="approval")
     except CommandExecutionError as err:
         raise CommandExecutionError(
             f"Nobody has approved within {timeout} s. Visitors still see the maintenance page, the"
@@ -108,6 +113,19 @@ def wait_for(run, gate="verify"):
             " same command again."
         ) from err
     return given(run, gate)
+
+
+def look(run):
+    """
+    Return what a human is asked to look at, and how to get there while visitors see the page: lines
+    of which the commands can be pasted.
+    """
+    try:
+        ways = checks.ways(run)
+    except CommandExecutionError as err:
+        # Whoever waits goes on waiting.
+        ways = [f"# {' '.join(str(err).split())}", "# once more: salt-run mitx.backstage"]
+    return ["# log in, open a course, submit a problem, open Studio; of each purpose", *ways]
 
 
 def _acts(run):

@@ -9,7 +9,7 @@ From the journal and from the world as they are; what ``salt-run mitx.status``, 
 from salt.exceptions import CommandExecutionError
 
 from mitx_run import folders, journal, lock, phases, progress, record
-from mitx_upgrade import approval, drift, report_page, situation
+from mitx_upgrade import approval, drift, go_ahead, report_page, situation
 
 
 def current_run(run):
@@ -51,21 +51,25 @@ def follow(run, lines=0):
     }
 
 
-def approve(run, note="", test=False):
+_GATES = {"verify": approval.approve, go_ahead.GATE: go_ahead.approve}
+
+
+def approve(run, gate="verify", note="", test=False):
     """
-    Record that a human has looked at the site. Returns ``{approved: run, by, at}``, under ``test``
-    ``{"would approve": run}``.
+    Record that a human has looked: at the site (``gate`` verify), or at the plan, before the window
+    (close). Returns ``{approved: run, gate, by, at}``, under ``test`` ``{"would approve": run}``.
 
     Raises ``CommandExecutionError`` while there is nothing to look at.
     """
     begun = current_run(run)
     if not begun:
         raise CommandExecutionError("There is no run to approve: it has not begun")
-    approval.require_checked(run)
+    if gate not in _GATES:
+        raise CommandExecutionError(f"There is no gate {gate!r}: {' and '.join(_GATES)}")
+    given = _GATES[gate](run, str(note), test)
     if test:
         return {"would approve": begun["id"]}
-    given = approval.give(run, note=str(note))
-    return {"approved": begun["id"], "by": given["by"], "at": given["time"]}
+    return {"approved": begun["id"], "gate": gate, "by": given["by"], "at": given["time"]}
 
 
 def status(run, begun=None):
@@ -74,7 +78,9 @@ def status(run, begun=None):
     stand, in the order in which one reads it::
 
         {environment, purposes, run, state, since, why, window, locked_by, phases: [a line each],
-         true_now: [sentences], next: command or "nothing"}
+         true_now: [sentences], look: [lines to be pasted], next: command or "nothing"}
+
+    ``look`` is empty unless a human is waited for.
     """
     entries = phases.statuses(run) if begun else {}
     found = situation.current(run, begun)
@@ -92,6 +98,7 @@ def status(run, begun=None):
         "locked_by": _holder(held),
         "phases": [f"{phase:<10} {_outcome(entries.get(phase))}" for phase in phases.names()],
         "true_now": drift.summary(run),
+        "look": approval.look(run) if found["state"] == "waiting" else [],
         "next": found["next"],
     }
 

@@ -7,7 +7,7 @@ from salt.exceptions import CommandExecutionError
 
 from mitx_run import change, folders, journal, lock, phases, record, settings
 from mitx_site import dns
-from mitx_upgrade import approval
+from mitx_upgrade import approval, go_ahead
 
 
 def started(run, name, begin=True, exclusive=True):
@@ -88,6 +88,28 @@ def approved(run, ret, gate="verify"):
     ret["comment"] = f"Approved by {found['by']} at {found['time']}" + (
         f": {found['note']}" if found["note"] else ""
     )
+
+
+@change.state
+def rehearsed(run, ret):
+    sentence = go_ahead.unrehearsed(run)
+    if sentence:
+        raise CommandExecutionError(sentence)
+    ret["comment"] = "Rehearsed, or need not be"
+
+
+@change.state
+def allowed(run, ret):
+    unrehearsed, unapproved = go_ahead.unrehearsed(run), go_ahead.unapproved(run)
+    if run.test and unapproved and not unrehearsed:
+        change.unknown(ret, unapproved)
+        return
+    found = [sentence for sentence in (unrehearsed, unapproved) if sentence]
+    if found:
+        raise CommandExecutionError(f"{' '.join(found)} Nothing was changed.")
+    given = go_ahead.approved(run)
+    asked = run.settings["gate"]["before_window"]
+    ret["comment"] = f"Approved by {given['by']} at {given['time']}" if asked else "Nobody is asked"
 
 
 def _refuse_while_closed(run, run_id):

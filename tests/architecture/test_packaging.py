@@ -125,10 +125,12 @@ def test_the_installed_sls_files_lie_where_the_runner_says(wheel):
     here = {
         path.relative_to(ROOT)
         for path in (ROOT / "orchestrate").rglob("*.*")
-        if path.suffix in (".sls", ".jinja")
+        if path.suffix in (".sls", ".jinja", ".py")
     }
     there = {
-        path.relative_to(root) for path in root.rglob("*.*") if path.suffix in (".sls", ".jinja")
+        path.relative_to(root)
+        for path in root.rglob("*.*")
+        if path.suffix in (".sls", ".jinja", ".py")
     }
     assert here == there
     assert pathlib.Path("orchestrate/mitx/window.sls") in there

@@ -9,6 +9,7 @@ import pathlib
 import re
 import socketserver
 import ssl
+import subprocess
 import threading
 import time
 
@@ -350,6 +351,28 @@ def test_backstage_asks_the_load_balancers_while_visitors_see_the_page(site):
     }
     assert set(site.elb.asked) == wanted
     assert site.elb.names == set(site.hostnames)
+
+
+def test_the_ways_behind_the_page_lead_there_as_printed(site):
+    loaded, settings = site.load(paths=[{"path": "/", "text": "Welcome"}])
+    site.close()
+    ways = loaded.modules["mitx_site.checks.ways"]()
+    commands = [line for line in ways if line.startswith("curl ")]
+    assert len(commands) == len(settings["records"])
+    for command in commands:
+        said = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+        assert said.stdout.split()[1] == "200", said
+    assert site.elb.names == set(site.hostnames)
+    assert all(f"{ELBS}  {name}    #" in "\n".join(ways) for name in site.hostnames)
+    assert all(f"MAP {name} {ELBS}" in ways[-1] for name in site.hostnames)
+
+
+def test_a_load_balancer_without_an_address_is_told_between_the_ways(site):
+    loaded, _ = site.load()
+    site.addresses.pop(site.elb_name)
+    ways = loaded.modules["mitx_site.checks.ways"]()
+    assert f"# {site.hostnames[0]}: its load balancer has no address" in ways
+    assert not [line for line in ways if line.startswith("curl ")]
 
 
 def test_backstage_fails_while_visitors_are_already_on_the_site(site):

@@ -5,9 +5,11 @@ seen by nobody.
 
 import email
 import email.policy
+import importlib
 import logging
 import ssl
 
+import icalendar
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
@@ -124,13 +126,44 @@ def test_the_request_arrives_encrypted_and_logged_in(serve, inbox, announce):
     [(to, mail, encrypted)] = inbox.mails
     assert to == ["3down@example.edu"]
     assert encrypted
-    assert "lms-next-qa.mitx.mit.edu" in mail.get_content()
-    assert "will be unavailable" in mail.get_content()
+    assert "lms-next-qa.mitx.mit.edu" in mail.get_body().get_content()
+    assert "will be unavailable" in mail.get_body().get_content()
     assert (
         mail["Subject"]
         == "Residential MITx: scheduled downtime, 9:00 PM EST on Sunday, December 20, 2099"
     )
     assert mail["Auto-Submitted"] == "auto-generated"
+
+
+def test_the_window_comes_as_an_entry_of_a_calendar_and_an_overrun_moves_its_end(
+    serve, inbox, announce
+):
+    port = serve()
+    requested(announce(port))
+    requested(announce(port), until="02:30")
+    entries = []
+    for _, mail, _ in inbox.mails:
+        [part] = list(mail.iter_attachments())
+        assert (part.get_content_type(), part.get_filename()) == (
+            "text/calendar",
+            "maintenance.ics",
+        )
+        [event] = icalendar.Calendar.from_ical(part.get_content()).walk("VEVENT")
+        entries.append(event)
+    first, second = entries
+    assert first["uid"] == second["uid"]
+    assert second["sequence"] > first["sequence"]
+    assert f"{first['dtstart'].dt:%Y-%m-%d %H:%M %Z}" == "2099-12-21 02:00 UTC"
+    assert second["dtstart"].dt == first["dtstart"].dt
+    assert f"{second['dtend'].dt:%Y-%m-%d %H:%M %Z}" == "2099-12-21 07:30 UTC"
+    assert "will be unavailable" in first["description"]
+
+
+def test_without_the_library_the_mail_goes_without_the_entry(serve, inbox, announce, monkeypatch):
+    mitx = announce(serve())
+    monkeypatch.setattr(importlib.import_module("mitx_site.ics"), "icalendar", None)
+    requested(mitx)
+    assert list(inbox.mails[0][1].iter_attachments()) == []
 
 
 def test_the_same_announcement_is_mailed_once(serve, inbox, announce):

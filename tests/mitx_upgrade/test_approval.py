@@ -23,7 +23,7 @@ def gate(mitx):
         "phase", phase=phase, status=status, **more
     )
     loaded.ask = lambda: loaded.states["mitx_upgrade.approved"]("gate")
-    loaded.approve = modules["mitx_upgrade.approval.give"]
+    loaded.approve = modules["mitx_upgrade.approval.approve"]
     for phase in ("migrate", "start", "attach", "detach"):
         loaded.phase(phase, "started")
         loaded.phase(phase, "finished")

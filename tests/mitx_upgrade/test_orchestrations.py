@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import pathlib
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -318,6 +320,37 @@ def test_control_c_leaves_the_watch_and_not_the_run(master, slow):
     assert '"locked_by": "' in output
     assert "Traceback" not in output
     assert watch.returncode == 0
+    assert slow.poll() is None
+
+
+def test_on_a_terminal_the_watch_is_one_screen_that_is_left_as_it_was(master, slow):
+    ours, theirs = pty.openpty()
+    command = [str(SALT_RUN), "-c", str(master.folder), "-l", "quiet", "mitx.watch"]
+    watch = subprocess.Popen(
+        ["env", "--default-signal=INT", *command],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    told, deadline = "", time.monotonic() + 60
+    # Drawn twice at least.
+    while told.count("\x1b[H") < 3 and time.monotonic() < deadline:
+        told += os.read(ours, 65536).decode(errors="replace")
+    os.killpg(watch.pid, signal.SIGINT)
+    with contextlib.suppress(OSError):
+        while more := os.read(ours, 65536):
+            told += more.decode(errors="replace")
+    assert watch.wait(timeout=60) == 0
+    shown = re.sub(r"\x1b\[[0-9;]*[mK]", "", told)
+    assert "preflight" in shown
+    assert "running: upgrade" in shown
+    assert told.startswith("\x1b[?1049h")
+    # What is next stands on the terminal afterwards.
+    assert "salt-run" in shown.partition("\x1b[?1049l")[2]
+    assert "Traceback" not in told
     assert slow.poll() is None
 
 

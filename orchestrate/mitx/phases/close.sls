@@ -2,8 +2,14 @@
 {% set quiet = 'start' not in salt.mitx_run.get_phases() %}
 # Where visitors are on it, after a rollback that broke off say, they get the page before it is stopped.
 {% set serves = salt.mitx_fleet.serves('new') %}
+# pillar rehearsal:required and gate:before_window
+window may begin:
+  mitx_upgrade.allowed: []
+
 announced window:
-  mitx_site.in_window: []
+  mitx_site.in_window:
+    - require:
+      - mitx_upgrade: window may begin
 
 # Found out now, it costs visitors nothing; at `stop` they would wait for whoever repairs it. pillar mitx:adopt, see docs/swap.md
 fleets are the recorded ones:

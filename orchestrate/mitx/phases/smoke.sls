@@ -1,3 +1,7 @@
+# The window would be refused for it: better known days before. pillar rehearsal:required
+rehearsal:
+  mitx_upgrade.rehearsed: []
+
 processes:
   mitx_hosts.running:
     - fleet: new

@@ -92,6 +92,8 @@ strip_{{ grain }}_grain_from_edx_base_nodes:
       - grains.absent
     - kwarg:
         name: {{ grain }}
+        # A host says that it has done a job a moment before it takes the next.
+        queue: True
         force: True
         destructive: True
     - require:
