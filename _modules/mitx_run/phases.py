@@ -166,14 +166,14 @@ def _waited_for(line):
     return "migration" if migrates else None
 
 
-def expected(run):
+def expected(run, besides=None):
     """
-    Return how long each phase took when it last finished in this environment, in whatever run:
-    ``{phase: seconds}``.
+    Return how long each phase took when it last finished in this environment, in whatever run but
+    ``besides`` (an id): ``{phase: seconds}``.
     """
     found = {}
     for run_id in record.runs(run):
-        for phase, entry in statuses(run, run_id["id"]).items():
+        for phase, entry in statuses(run, run_id["id"]).items() if run_id["id"] != besides else ():
             if entry["status"] == "finished" and entry["seconds"] is not None:
                 found[phase] = entry["seconds"]
     return found

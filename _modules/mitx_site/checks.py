@@ -137,6 +137,9 @@ def ways(run):
     first = {name: _addresses(answers[balancers[name]])[:1] for name in balancers}
     places = [(one["name"], *first[one["elb"]]) for one in run.settings["records"]]
     known = [place for place in places if len(place) > 1]
+    hosts = {}
+    for name, address in known:
+        hosts.setdefault(address, []).append(name)
     lost = [f"# {name}: its load balancer has no address" for name, *found in places if not found]
     port, scheme = run.settings["checks"]["port"], run.settings["checks"]["scheme"]
     bundle = run.settings["checks"]["ca_bundle"]
@@ -149,7 +152,7 @@ def ways(run):
             f"curl -i{trust} --resolve {name}:{port}:{address} {scheme}://{name}{where}/"
             for name, address in known
         ),
-        *(f"{address}  {name}    # for /etc/hosts, take it out again" for name, address in known),
+        *(f"{address}  {' '.join(names)}    # for /etc/hosts" for address, names in hosts.items()),
         f"google-chrome --user-data-dir=$(mktemp -d) --host-resolver-rules='{rules}'",
     ]
 

@@ -19,6 +19,8 @@ _ACTS = ("migrate", "start", "attach", "detach", "open", "rollback")
 
 _COMMAND = "salt-run mitx.approve"
 
+LOOK = "# log in, open a course, submit a problem, open Studio; of each purpose"
+
 
 def facts(run):
     """
@@ -125,7 +127,7 @@ def look(run):
     except CommandExecutionError as err:
         # Whoever waits goes on waiting.
         ways = [f"# {' '.join(str(err).split())}", "# once more: salt-run mitx.backstage"]
-    return ["# log in, open a course, submit a problem, open Studio; of each purpose", *ways]
+    return [LOOK, *ways]
 
 
 def _acts(run):

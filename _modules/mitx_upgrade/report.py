@@ -51,6 +51,9 @@ def follow(run, lines=0):
     }
 
 
+# What prints how to get behind the page.
+_BACKSTAGE = "salt-run mitx.backstage"
+
 _GATES = {"verify": approval.approve, go_ahead.GATE: go_ahead.approve}
 
 
@@ -78,9 +81,10 @@ def status(run, begun=None):
     stand, in the order in which one reads it::
 
         {environment, purposes, run, state, since, why, window, locked_by, phases: [a line each],
-         true_now: [sentences], look: [lines to be pasted], next: command or "nothing"}
+         true_now: [sentences], look: [str], next: command or "nothing"}
 
-    ``look`` is empty unless a human is waited for.
+    ``look``, what a human is asked to look at and the command that tells how, is empty unless one
+    is waited for.
     """
     entries = phases.statuses(run) if begun else {}
     found = situation.current(run, begun)
@@ -98,7 +102,7 @@ def status(run, begun=None):
         "locked_by": _holder(held),
         "phases": [f"{phase:<10} {_outcome(entries.get(phase))}" for phase in phases.names()],
         "true_now": drift.summary(run),
-        "look": approval.look(run) if found["state"] == "waiting" else [],
+        "look": [approval.LOOK, _BACKSTAGE] if found["state"] == "waiting" else [],
         "next": found["next"],
     }
 

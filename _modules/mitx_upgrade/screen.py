@@ -31,7 +31,7 @@ def look(run, begun):
          moment, next, phases: [{phase, status, began, took, usual: seconds or None}]}
     """
     found, statuses = situation.current(run, begun), phases.statuses(run) if begun else {}
-    began, usual = _began(run) if begun else {}, phases.expected(run)
+    began, usual = _began(run) if begun else {}, phases.expected(run, besides=begun and begun["id"])
     rows = []
     for phase in phases.names():
         entry = statuses.get(phase, {})
@@ -56,7 +56,8 @@ def look(run, begun):
         "window": situation.time_left(run),
         "turn_back": timetable.plan(run)["turn_back"],
         "now": progress.latest(run) if found["state"] in ("running", "waiting") else "",
-        "next": found["next"],
+        # Whoever reads this follows it already.
+        "next": "nothing to type" if found["state"] == "running" else found["next"],
         "phases": rows,
     }
 

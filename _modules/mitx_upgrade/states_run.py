@@ -106,7 +106,7 @@ def allowed(run, ret):
         return
     found = [sentence for sentence in (unrehearsed, unapproved) if sentence]
     if found:
-        raise CommandExecutionError(f"{' '.join(found)} Nothing was changed.")
+        raise CommandExecutionError("\n".join(["Nothing was changed.", *found]))
     given = go_ahead.approved(run)
     asked = run.settings["gate"]["before_window"]
     ret["comment"] = f"Approved by {given['by']} at {given['time']}" if asked else "Nobody is asked"

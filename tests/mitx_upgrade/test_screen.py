@@ -56,7 +56,7 @@ def test_a_night_under_way_fits_the_terminal_and_says_what_matters(screen, width
     assert "running: upgrade r announce, by ann" in " ".join(text.split())
     assert "see the site (6 names)" in text
     assert "105 jobs [live]" in text
-    assert "salt-run mitx.watch" in text
+    assert "nothing to type" in text
     assert "begins in" in text
     assert re.search(r"preflight +\d\d:\d\d:\d\d +12 s", text)
     assert re.search(r"announce +\d\d:\d\d:\d\d +\d s", text)
