@@ -18,6 +18,7 @@ import json
 import pathlib
 import shutil
 import sys
+import threading
 import time
 
 import salt.loader
@@ -288,7 +289,7 @@ def watch(environment=None, seconds=None):
     functions = _functions(environment)
     follow = functions["mitx_upgrade.follow"]
     if sys.stdout.isatty():
-        _redraw(functions, seconds)
+        _redraw(functions, _functions(environment), seconds)
         return _watched(follow())
     began, seen = time.monotonic(), follow()
     # What Ctrl-C comes as. It is how one stops looking.
@@ -305,12 +306,14 @@ def watch(environment=None, seconds=None):
     return _watched(seen)
 
 
-def _visitors(functions):
-    # Whoever watches goes on watching.
-    try:
-        return functions["mitx_site.get_visitors"]()
-    except CommandExecutionError as err:
-        return f"cannot be looked at: {err}"
+def _look_on(functions, seen, left):
+    while not left.is_set():
+        # Whoever watches goes on watching.
+        try:
+            seen["visitors"] = functions["mitx_site.get_visitors"]()
+        except CommandExecutionError as err:
+            seen["visitors"] = f"cannot be looked at: {err}"
+        left.wait(_VISITORS)
 
 
 def _watched(seen):
@@ -323,18 +326,20 @@ def _watched(seen):
     )
 
 
-def _redraw(functions, seconds):
-    """One screen, until the run is over or somebody leaves."""
-    began, visitors, asked = time.monotonic(), "", None
+def _redraw(functions, others, seconds):
+    """
+    One screen, until the run is over or somebody leaves. What visitors see is looked at beside it,
+    with functions of its own: a site that does not answer must not hold the screen.
+    """
+    began, seen, left = time.monotonic(), {"visitors": "…"}, threading.Event()
+    threading.Thread(target=_look_on, args=(others, seen, left), daemon=True).start()
     sys.stdout.write(_SCREEN)
     try:
         # What Ctrl-C comes as.
         with contextlib.suppress(SystemExit):
             while seconds is None or time.monotonic() - began < float(seconds):
-                if asked is None or time.monotonic() - asked >= _VISITORS:
-                    visitors, asked = _visitors(functions), time.monotonic()
                 size = shutil.get_terminal_size()
-                drawn = functions["mitx_upgrade.draw"](visitors, size.columns)
+                drawn = functions["mitx_upgrade.draw"](seen["visitors"], size.columns)
                 if drawn["text"] is None or drawn["over"]:
                     break
                 lines = drawn["text"].splitlines()[: size.lines - 1]
@@ -342,6 +347,7 @@ def _redraw(functions, seconds):
                 sys.stdout.flush()
                 time.sleep(1)
     finally:
+        left.set()
         sys.stdout.write(_LEFT)
         sys.stdout.flush()
 
@@ -499,7 +505,7 @@ def retire(environment=None, force=False, test=False):
 
         salt-run mitx.retire test=True
     """
-    return _orchestrate("retire", environment, test, retire_force=_switch("force", force))
+    return _phases("retire", environment, test, retire_force=_switch("force", force))
 
 
 @_spoken
@@ -530,7 +536,7 @@ def rollback(
         "restore": restore,
     }
     said = {key: _switch(key, value) for key, value in said.items()}
-    return _orchestrate("rollback", environment, test, rollback=said)
+    return _phases("rollback", environment, test, rollback=said)
 
 
 @_spoken
@@ -596,6 +602,31 @@ def fence(minion):
     if not mine:
         return f"{minion} is left alone: it is no worker of {', '.join(known) or 'any environment'}"
     return _functions(max(mine, key=len))["mitx_hosts.fence_worker"](str(minion))
+
+
+@_spoken
+def tell(event, error="", command="", test=False):
+    """
+    Tell a chat, and the monitoring, what a run has come to (pillar ``notify``): for the master's
+    reactor, at each event of a run.
+
+    event
+        The tag of the event: ``mitx/<environment>/<run>/<phase>/<status>``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.tell mitx/mitx-qa/20261220T020000Z-koa-1a2b3c/close/started test=True
+    """
+    words = str(event).split("/")
+    if len(words) != 5 or words[0] != "mitx":
+        raise CommandExecutionError(
+            f"{event!r} is no event of a run: mitx/<environment>/<run>/<phase>/<status>"
+        )
+    _, environment, _, phase, status = words
+    told = _functions(environment)["mitx_site.tell"]
+    return told(phase, status, error, command, _switch("test", test))
 
 
 @_spoken
@@ -701,16 +732,16 @@ def _start(name, environment, test, **said):
     )
 
 
-def _phases(name, environment, test):
+def _phases(name, environment, test, **said):
     """Run an orchestration of phases; what became of each, and at the end what is next."""
-    answer = _start(name, environment, test)
+    answer = _start(name, environment, test, **said)
     if test:
         return _narrated(answer)
     states = _in_order(answer)
     wrong = [state for state in states if state.get("result") is False]
-    said = [state for state in wrong if not _silent(state)]
+    told = [state for state in wrong if not _silent(state)]
     if wrong or not states:
-        lines = [str(state.get("comment")) for state in said or wrong] or [str(answer["data"])]
+        lines = [str(state.get("comment")) for state in told or wrong] or [str(answer["data"])]
         return _failure("\n".join(lines))
     done = [str(state.get("comment")) for state in states]
     now = _functions(environment)["mitx_upgrade.get_status"]()

@@ -156,6 +156,10 @@ mitx:
       timeout: 3600              # s the window waits for that; then it stops, and the same command goes on
       before_window: false       # true: `close` refuses unless somebody has said `salt-run mitx.approve gate=close`, to these very facts
 
+    # notify:                    # with the master's reactor, pillar_examples/reactor.conf
+    #   chat: {webhook: 'https://hooks.slack.com/services/…'}    # an incoming webhook, Slack's say
+    #   downtime: {url: 'https://api.datadoghq.com', api_key: …, application_key: …, scope: 'environment:mitx-qa'}
+
     rehearsal:
       required: false            # true: `close` refuses a commit that has not gone through `open` there
       # environment: mitx-qa

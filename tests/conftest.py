@@ -3,8 +3,11 @@ What all tests share: a pillar in MITx's real shape, and Salt's real loaders ove
 """
 
 import copy
+import http.server
+import json
 import logging
 import pathlib
+import threading
 import types
 
 import pytest
@@ -60,6 +63,32 @@ def example_pillar():
     for name in ("environments.sls", "mitx.sls"):
         merged |= salt.utils.yaml.safe_load((ROOT / "pillar_examples" / name).read_text())
     return merged
+
+
+class Post(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):  # noqa: N802 http.server's name
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.posts.append((self.path, body, dict(self.headers)))
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def post_server():
+    """A web server that keeps what is posted to it, in ``posts``; answers with ``status``."""
+    found = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Post)
+    found.posts, found.status = [], 200
+    found.url = f"http://127.0.0.1:{found.server_address[1]}"
+    thread = threading.Thread(target=found.serve_forever, daemon=True)
+    thread.start()
+    yield found
+    found.shutdown()
+    thread.join()
+    found.server_close()
 
 
 @pytest.fixture

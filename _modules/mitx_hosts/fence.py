@@ -131,9 +131,10 @@ def at_start(run, minion):
     folders.use(run, begun[-1]["id"])
     if not _deploying(run):
         return f"{minion} is left alone: the run {begun[-1]['id']} deploys no workers now"
-    if minion not in _names(run) or not _is_ours(run, minion):
+    ours = _is_ours(run, minion) if minion in _names(run) else False
+    if ours is False:
         return f"{minion} is left alone: it is no new worker of the run {begun[-1]['id']}"
-    if not _begin(run, [minion]):
+    if ours is None or not _begin(run, [minion]):
         raise CommandExecutionError(
             f"{minion} could not be fenced: it may work live jobs. Look: salt-run mitx.status"
         )
@@ -300,12 +301,17 @@ def _fence_all(run, names, ended):
 
 
 def _is_ours(run, name):
-    """Of the codename that is being deployed, as its tag says: the host itself is not asked."""
+    """
+    Of the codename that is being deployed, as its tag says; the host itself is asked only where EC2
+    does not answer. ``None``: nobody knows.
+    """
     try:
-        found = instances.find(run, names=[name])
+        found = {one["codename"] for one in instances.find(run, names=[name])}
     except CommandExecutionError:
-        return False
-    return bool(found) and {one["codename"] for one in found} == {run.settings["codename"]}
+        found = set(jobs.answers(run, [name], "grains.get", ["edx_codename"]).values())
+        if not found:
+            return None
+    return found == {run.settings["codename"]}
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from mitx_run import folders
 
 # `key` is what Salt calls a secret access key; `Key` is the name of an object in S3.
 _SECRET_NAME = re.compile(
-    r"(?i:passw|passphrase|^pass$|pwd$|secret|token|credential|private.?key|api.?key|authorization)|^key$|^keyid$"
+    r"(?i:passw|passphrase|^pass$|pwd$|secret|token|credential|private.?key|api.?key|application.?key|webhook|authorization)|^key$|^keyid$"
 )
 
 _URL_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")

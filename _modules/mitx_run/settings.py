@@ -138,6 +138,15 @@ KEYS = {
         "drain_timeout": ((int, float), None),
     },
     "attach": {"without_existing": (bool, False)},
+    "notify": {
+        "chat": {"webhook": (str, None)},
+        "downtime": {
+            "url": (str, None),
+            "api_key": (str, None),
+            "application_key": (str, None),
+            "scope": (str, None),
+        },
+    },
     "gate": {
         "required": (bool, True),
         "timeout": ((int, float), 3600),

@@ -30,6 +30,7 @@ PATTERNS = {
     "checks:scheme": (r"https?", "https or http"),
     "checks:instance:scheme": (r"https?", "https or http"),
     "aws:account": (r"\d{12}", "the 12 digits of an account, in quotes"),
+    "notify:downtime:url": (r"https?://\S+", "a URL that begins with https://"),
     "aws:endpoint_url": (r"https?://\S+", "a URL that begins with https://"),
 }
 # Numbers that must be more than 0; all others may be 0, none may be less.
@@ -88,8 +89,15 @@ def check(settings, path, problems):
     if settings["announce"]["smtp"]:
         fill(settings["announce"]["smtp"], SMTP, f"{path}:announce:smtp", problems)
     _items(settings["announce"]["to"], f"{path}:announce:to", problems)
+    _downtime(settings["notify"]["downtime"], f"{path}:notify:downtime", problems)
     if settings["rehearsal"]["required"] and not settings["rehearsal"]["environment"]:
         problems.append(f"{path}:rehearsal:environment: missing; the environment of the rehearsal")
+
+
+def _downtime(downtime, path, problems):
+    left = [key for key, value in downtime.items() if not value]
+    if left and len(left) < len(downtime):
+        problems.append(f"{path}: {', '.join(left)} missing; all of it, or nothing")
 
 
 def _paths(paths, path, problems):

@@ -7,7 +7,7 @@ announcement.
 """
 
 from mitx_run import change, context
-from mitx_site import checks, distribution, dns, mail, page, states
+from mitx_site import checks, distribution, dns, mail, notices, page, states
 
 _STATES = (states,)
 
@@ -67,6 +67,25 @@ def get_ways():
         salt-run mitx.backstage
     """
     return checks.ways(context.current())
+
+
+def tell(phase, status, error="", command="", test=False):
+    """
+    Tell the chat and the monitoring of pillar ``notify`` what a phase of the run has come to.
+    Returns ``{chat: text or None, downtime: begin, end or None}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.tell mitx/mitx-qa/20261220T020000Z-koa-1a2b3c/close/started test=True
+    """
+    run = context.current()
+    line = {"phase": phase, "status": status, "error": error, "command": command}
+    planned = notices.plan(run, line)
+    if not test:
+        notices.apply(run, planned)
+    return planned
 
 
 def preview_page(until=None):

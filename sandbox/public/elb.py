@@ -10,6 +10,7 @@ import random
 import ssl
 
 from sandbox.public import aws, common, http
+from sandbox.public.verdict import BEHIND_HEADER, RELEASE_HEADER
 
 BALANCERS_SECONDS = 1.0
 HEALTH_SECONDS = 0.3
@@ -78,9 +79,14 @@ class Balancers:
 
 
 class Forwarder:
-    """Passes requests on to instances over TLS, a new connection each."""
+    """
+    Passes requests on to instances over TLS, a new connection each. What a real load balancer does
+    not do: it says in each answer which releases are behind it, so that one old instance among many
+    is seen at once, and not by whoever happens to meet it.
+    """
 
     def __init__(self, config):
+        self._releases = {}
         # A load balancer does not check its instances' names; here at least the CA must be ours.
         self._tls = ssl.create_default_context(cafile=config["paths"]["ca"])
         self._tls.check_hostname = False
@@ -93,9 +99,10 @@ class Forwarder:
         """
         if not members:
             return http.response(503)
-        address, port = random.choice(members)
+        chosen = random.choice(members)
+        await self._look_at(request, members)
         try:
-            answer = await asyncio.wait_for(self._ask(request, address, port), ANSWER_SECONDS)
+            answer = await asyncio.wait_for(self._ask(request, *chosen), ANSWER_SECONDS)
         except asyncio.TimeoutError:
             return http.response(504)
         except (OSError, http.Broken, asyncio.LimitOverrunError):
@@ -103,8 +110,30 @@ class Forwarder:
         answer.headers = [
             pair for pair in answer.headers if pair[0].lower() not in ("connection", "keep-alive")
         ]
-        answer.headers.append(("Connection", "close"))
+        self._learn(chosen, answer)
+        behind = sorted({self._releases.get(place) or "" for place in members} - {""})
+        answer.headers += [("Connection", "close"), (BEHIND_HEADER, " ".join(behind))]
         return answer.encode()
+
+    async def _look_at(self, request, members):
+        """Ask those of whom no release is known yet."""
+        unknown = [place for place in members if place not in self._releases]
+        asked = http.Message(
+            ["GET", "/", "HTTP/1.1"], [("Host", request.host or ""), ("Connection", "close")]
+        )
+        for place in unknown:
+            try:
+                self._learn(
+                    place, await asyncio.wait_for(self._ask(asked, *place), CONNECT_SECONDS)
+                )
+            except (OSError, asyncio.TimeoutError, http.Broken, asyncio.LimitOverrunError):
+                # It is asked again with the next request.
+                continue
+
+    def _learn(self, place, answer):
+        release = answer.header(RELEASE_HEADER)
+        if release:
+            self._releases[place] = release
 
     async def _ask(self, request, address, port):
         connecting = asyncio.open_connection(

@@ -7,6 +7,8 @@ import re
 
 RELEASE = re.compile(r"[a-z]+@[0-9a-f]{7,40}\Z")
 RELEASE_HEADER = "X-Open-edX-Release"
+# What the sandbox's load balancers say of all that they would deal a request to.
+BEHIND_HEADER = "X-Sandbox-Releases-Behind"
 
 
 def judge(status, header, body, marker):
@@ -21,7 +23,7 @@ def judge(status, header, body, marker):
     if marker in body:
         reason = _wrong_page(status, header, release)
         return ("violation", None, reason) if reason else ("page", None, None)
-    reason = _wrong_site(status, release, body)
+    reason = _wrong_site(status, release, body) or _mixed(header(BEHIND_HEADER))
     return ("violation", release, reason) if reason else ("site", release, None)
 
 
@@ -43,6 +45,11 @@ def _wrong_site(status, release, body):
     if release not in body:
         return f"the head says {release}, the page does not"
     return None
+
+
+def _mixed(behind):
+    releases = (behind or "").split()
+    return f"{' and '.join(releases)} behind one load balancer" if len(releases) > 1 else None
 
 
 def _first_line(body):

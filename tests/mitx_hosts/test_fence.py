@@ -270,6 +270,29 @@ def test_the_reactor_fences_a_worker_that_starts_while_a_run_deploys(held):
     assert modules["mitx_hosts.fence.missed"](MINE) == [MINE[1]]
 
 
+@pytest.mark.parametrize(
+    ("up", "said"), [({MINE[0]: "koa"}, "is fenced"), ({MINE[0]: "juniper"}, "is left alone")]
+)
+def test_where_ec2_does_not_answer_the_worker_itself_is_asked(held, monkeypatch, up, said):
+    modules = held(lambda: up)
+    deploying(modules)
+    monkeypatch.setattr("mitx_fleet.instances.find", nobody_answers)
+    assert said in modules["mitx_hosts.fence_worker"](MINE[0])
+    assert held.by() == ([MINE[0]] if said == "is fenced" else [])
+
+
+def test_a_worker_of_which_nobody_knows_anything_is_an_error_and_not_left_alone(held, monkeypatch):
+    modules = held(dict)
+    deploying(modules)
+    monkeypatch.setattr("mitx_fleet.instances.find", nobody_answers)
+    with pytest.raises(CommandExecutionError, match="could not be fenced: it may work live jobs"):
+        modules["mitx_hosts.fence_worker"](MINE[0])
+
+
+def nobody_answers(*_, **__):
+    raise CommandExecutionError("EC2 does not answer")
+
+
 def test_the_reactor_leaves_alone_what_was_unfenced_and_starts_again(held):
     """A worker that serves, and whose host was rebooted."""
     modules = held(lambda: {MINE[0]: "koa"})

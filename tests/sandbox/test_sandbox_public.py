@@ -304,7 +304,7 @@ def test_the_visitor_tells_two_releases_behind_one_load_balancer(names):
     names.register(names.host(NEW))
     until(lambda: names.summary()["violations"] > 0, "the visitor notices")
     summary = finished(names, visits)
-    assert f"{OLD} again, after {NEW} had been served" in {
+    assert f"{OLD} and {NEW} behind one load balancer" in {
         each["reason"] for each in summary["first_violations"]
     }
 

@@ -13,6 +13,9 @@ import subprocess
 import sys
 import time
 
+import salt.utils.yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 WEB = "edx-mitx-qa-next-residential-draft-0-v1"
 WORKER = "edx-worker-mitx-qa-next-residential-draft-0-v1"
 PURPOSE = "next-residential-draft"
@@ -140,6 +143,7 @@ class Lab:
         (modules / "lab_service.py").write_text(SERVICE_MODULE)
         self.pillar_root.mkdir()
         self.pillar(None)
+        self.own_pillar({})
         states = folder / "states"
         (states / "edx").mkdir(parents=True)
         (states / "edx" / "run_ansible.sls").write_text(RUN_ANSIBLE)
@@ -150,7 +154,13 @@ class Lab:
                 "auto_accept": True,
                 "worker_threads": 3,
                 "pillar_roots": {"base": [str(self.pillar_root)]},
-                "file_roots": {"base": [str(states)]},
+                "file_roots": {"base": [str(states), str(ROOT)]},
+                "module_dirs": [str(ROOT / "_modules")],
+                "runner_dirs": [str(ROOT / "_runners")],
+                # As the example has it.
+                **salt.utils.yaml.safe_load(
+                    (ROOT / "pillar_examples" / "reactor.conf").read_text(encoding="utf-8")
+                ),
             },
         )
         for name in (WEB, WORKER):
@@ -188,10 +198,16 @@ class Lab:
 
     def pillar(self, schedule, playbooks=None):
         """The workers' schedule and playbooks, as MITx has them in pillar."""
-        (self.pillar_root / "top.sls").write_text("base:\n  'edx-worker-*':\n    - worker\n")
+        (self.pillar_root / "top.sls").write_text(
+            "base:\n  'edx-worker-*':\n    - worker\n  'lab-master*':\n    - mine\n"
+        )
         (self.pillar_root / "worker.sls").write_text(
             json.dumps({"schedule": schedule or {}, "edx": {"playbooks": playbooks or []}})
         )
+
+    def own_pillar(self, found):
+        """The pillar that the master itself has."""
+        (self.pillar_root / "mine.sls").write_text(json.dumps(found))
 
     def kill(self, name):
         """kill -9 of a minion, with all its processes."""
