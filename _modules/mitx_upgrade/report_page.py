@@ -8,6 +8,7 @@ written into the run's folder whenever a phase ends, failed ones too.
 
 import datetime
 import json
+import re
 
 import jinja2
 import markupsafe
@@ -89,11 +90,13 @@ begun by {{ run.by }} on {{ run.host }} at {{ run.began | moment }} UTC.
 
 def write(run, begun, found):
     """
-    Write the page into the run's folder, and the same as JSON. Returns the path of the page.
+    Write the page into the run's folder, and the same as JSON and Markdown. Returns the path of the
+    page.
     ``found`` is what ``situation.current`` says.
     """
     told = data(run, begun, found)
     record.capture(run, "report.json", json.dumps(told, indent=1, default=str))
+    record.capture(run, "report.md", markdown(told))
     return record.capture(run, FILE, render(told))
 
 
@@ -120,6 +123,41 @@ def render(told):
     environment.filters["moment"] = lambda text: text[:19].replace("T", " ")
     timeline = markupsafe.Markup(_timeline(told["attempts"])) if told["attempts"] else ""
     return environment.from_string(_PAGE).render(**told, timeline=timeline)
+
+
+def markdown(told):
+    """
+    Return the same as :py:func:`render`, for a ticket or a wiki.
+    """
+    run = told["run"]
+    lines = [
+        f"# Upgrade of {run['environment']}: {told['state']}",
+        "",
+        f"Run `{run['id']}`, begun by {_plain(run['by'])} on {_plain(run['host'])} at"
+        f" {run['began']}.",
+        *([_plain(told["why"])] if told["why"] else []),
+        f"Next: `{told['next']}`",
+        "",
+        "| phase | began (UTC) | seconds | became |",
+        "|---|---|---|---|",
+    ]
+    for one in told["attempts"]:
+        error = f": {one['error']}" if one["error"] else ""
+        cells = (one["phase"], one["began"][:19], one["seconds"], f"{one['status']}{error}")
+        lines.append(f"| {' | '.join(_plain(cell) for cell in cells)} |")
+    sections = {"From the patch to the load balancer": _chained(told["chain"]), **told["sections"]}
+    for title, listed in sections.items():
+        lines += ["", f"## {title}", "", *(f"- {_plain(line)}" for line in listed or ["none"])]
+    return "\n".join([*lines, ""])
+
+
+def _chained(chain):
+    return [f"{what}: {', '.join(values) or 'not recorded'}" for what, values in chain.items()]
+
+
+def _plain(text):
+    """What means something to Markdown, as itself; on one line."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(str(text).split()))
 
 
 def _attempts(lines):
@@ -210,7 +248,8 @@ def _sections(lines):
         "Changes, in their order": [
             f"{line['time']}: {journal.summary(line)}"
             for line in lines
-            if line.get("stage") == "after" and line["event"] in ("aws", "minions", "git", "mail")
+            if line.get("stage") == "after"
+            and line["event"] in ("aws", "minions", "git", "mail", "notify")
         ],
     }
 

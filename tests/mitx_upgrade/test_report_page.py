@@ -63,6 +63,20 @@ def test_nothing_of_a_note_or_an_error_becomes_markup(told):
     assert "<b>no answer" not in page
 
 
+def test_the_same_as_markdown_for_a_ticket(told):
+    text = told.with_suffix(".md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| stop")]
+    assert [row.split("|")[4].strip() for row in rows] == [
+        "broke off",
+        "failed: \\<b\\>no answer\\</b\\>",
+    ]
+    assert "- commit: " + "a" * 40 in text
+    assert "edx-mitx-qa-next-residential-live-0-v1 (i-1)" in text
+    assert "<script>" not in text
+    # Each title has something below it.
+    assert all(part.split("\n\n")[1].startswith("- ") for part in text.split("\n## ")[1:])
+
+
 def test_the_picture_is_well_formed_and_loads_nothing_from_elsewhere(told):
     page = told.read_text()
     picture = page[page.index("<svg") : page.index("</svg>") + 6]
