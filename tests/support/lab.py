@@ -65,6 +65,10 @@ def wait(true, timeout=60, what="that"):
         time.sleep(0.05)
 
 
+def _example(name):
+    return salt.utils.yaml.safe_load((ROOT / "pillar_examples" / name).read_text(encoding="utf-8"))
+
+
 class Host:
     """A host: its home, its minion, its supervisord."""
 
@@ -157,10 +161,9 @@ class Lab:
                 "file_roots": {"base": [str(states), str(ROOT)]},
                 "module_dirs": [str(ROOT / "_modules")],
                 "runner_dirs": [str(ROOT / "_runners")],
-                # As the example has it.
-                **salt.utils.yaml.safe_load(
-                    (ROOT / "pillar_examples" / "reactor.conf").read_text(encoding="utf-8")
-                ),
+                # As the examples have it, but that nobody has a password.
+                **_example("reactor.conf"),
+                "external_auth": {"auto": _example("external_auth.conf")["external_auth"]["pam"]},
             },
         )
         for name in (WEB, WORKER):
