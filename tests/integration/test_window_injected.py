@@ -94,7 +94,9 @@ def refused(world, fleets):
         assert not [line for line in lines if PHASES.index(line["phase"]) > PHASES.index(phase)]
         # The message itself, not the log around it.
         told = re.search(
-            rf"Comment: {phase} failed:\n(.*)Now true:\n(.*)Next, when that is put right: (.*?)\n",
+            # An orchestration's, or a runner command's.
+            rf"(?:Comment: |Error:\n +){phase} failed:\n(.*)"
+            r"Now true:\n(.*)Next, when that is put right: (.*?)\n",
             output,
             re.DOTALL,
         )
