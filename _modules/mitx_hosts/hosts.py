@@ -117,7 +117,16 @@ def _own_playbooks(run, minions):
     said = jobs.execute(
         run, minions, "pillar.get", ["edx:playbooks"], change=False, label="playbooks"
     )
-    return {minion: found for minion, found in said.items() if found and isinstance(found, list)}
+    return {
+        minion: [_shown(name, number) for number, name in enumerate(found)]
+        for minion, found in said.items()
+        if found and isinstance(found, list)
+    }
+
+
+def _shown(name, number):
+    # Minions of Salt 3008 mask what is asked of their pillar; how many they are is told all the same.
+    return str(name) if str(name).strip("*") else f"playbook {number + 1}"
 
 
 def last_configured(run):

@@ -35,7 +35,8 @@ print(json.dumps({"asked": asked, **found, "root": runners["mitx.file_root"]()})
 
 def config(folder, **more):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cache").mkdir(exist_ok=True)
+    # A master that has run has it; salt-run of 3008 does not make it.
+    (folder / "cache" / "proc").mkdir(parents=True, exist_ok=True)
     opts = {
         "root_dir": str(folder),
         "cachedir": str(folder / "cache"),

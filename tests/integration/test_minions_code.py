@@ -5,6 +5,7 @@ commit everywhere.
 
 import datetime
 import os
+import re
 import shutil
 import subprocess
 
@@ -79,7 +80,10 @@ def test_a_host_has_the_playbooks_that_its_own_pillar_names(salt, lab, log):
     try:
         refresh()
         [problem] = unconfigured(salt)
-        assert problem.startswith(f"{WORKER}: edx-east/edxapp.yml: localhost: failed=1")
+        # Salt 3008 masks the names.
+        assert re.match(
+            rf"{WORKER}: (edx-east/edxapp\.yml|playbook 1): localhost: failed=1", problem
+        )
     finally:
         lab.pillar(None)
         refresh()
