@@ -125,7 +125,7 @@ def _own_playbooks(run, minions):
 
 
 def _shown(name, number):
-    # Minions of Salt 3008 mask what is asked of their pillar; how many they are is told all the same.
+    # Minions of Salt 3008 mask what is asked of their pillar; how many they are, they tell.
     return str(name) if str(name).strip("*") else f"playbook {number + 1}"
 
 
