@@ -288,7 +288,8 @@ def watch(environment=None, seconds=None):
     """
     functions = _functions(environment)
     follow = functions["mitx_upgrade.follow"]
-    if sys.stdout.isatty():
+    terminal = sys.stdout.isatty() and __opts__.get("output") in _TERMINAL
+    if terminal and functions["mitx_upgrade.draw"]()["text"] is not None:
         _redraw(functions, _functions(environment), seconds)
         return _watched(follow())
     began, seen = time.monotonic(), follow()
@@ -340,7 +341,7 @@ def _redraw(functions, others, seconds):
             while seconds is None or time.monotonic() - began < float(seconds):
                 size = shutil.get_terminal_size()
                 drawn = functions["mitx_upgrade.draw"](seen["visitors"], size.columns)
-                if drawn["text"] is None or drawn["over"]:
+                if drawn["over"]:
                     break
                 lines = drawn["text"].splitlines()[: size.lines - 1]
                 sys.stdout.write(_HOME + "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")

@@ -44,6 +44,11 @@ def answering(run, ret, fleet="new"):
 
 @change.state
 def cloud_idle(run, ret):
+    if not jobs.of_master(run, "test.ping"):
+        raise CommandExecutionError(
+            "The master's own minion (grain roles: master) does not answer, so nobody can tell what"
+            " Salt Cloud does. Nothing was changed. Start it, then run the same command again"
+        )
     if not run.test:
         jobs.await_cloud(run)
     ret["comment"] = "Salt Cloud is idle" if not run.test else "Would be waited for, if it works"

@@ -8,6 +8,7 @@ line is kept in the run's folder too, for who looks from another terminal.
 
 import contextlib
 import datetime
+import os
 import pathlib
 import sys
 import threading
@@ -34,7 +35,9 @@ def say(run, text):
         print(told, file=sys.stderr, flush=True)
     # Nobody's work depends on it: a disk that is full ends nothing here.
     with contextlib.suppress(OSError):
-        _latest(run).write_text(f"{told}\n", encoding="utf-8")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with open(os.open(_latest(run), flags, 0o640), "w", encoding="utf-8") as out:
+            out.write(f"{told}\n")
 
 
 def latest(run):

@@ -124,11 +124,13 @@ def unapproved(run):
 def unrehearsed(run):
     """
     Return why this release does not count as rehearsed, as a sentence; empty if it does, or need
-    not be, or is not known yet.
+    not be, or in a dry run is not known yet.
     """
     wanted, sha = run.settings["rehearsal"], record.pinned(run, "release_sha")
-    if not wanted["required"] or not sha:
+    if not wanted["required"] or (run.test and not sha):
         return ""
+    if not sha:
+        return "This run has recorded no commit, so nobody can tell whether it was rehearsed"
     since = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=wanted["days"])
     opened = _opened(wanted["environment"], sha)
     if opened and _moment(opened) >= since:

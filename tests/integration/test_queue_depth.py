@@ -215,3 +215,13 @@ def test_no_settings_are_no_number():
     )
     assert (said.returncode, said.stdout) == (1, "")
     assert "no settings of Open edX" in said.stderr
+
+
+def test_settings_that_cannot_be_read_are_no_number(tmp_path):
+    (tmp_path / "lms.yml").write_text("a: [")
+    said = subprocess.run(
+        [sys.executable, SCRIPT, tmp_path / "lms.yml"], capture_output=True, text=True, check=False
+    )
+    assert (said.returncode, said.stdout) == (1, "")
+    assert "cannot be read" in said.stderr
+    assert "Traceback" not in said.stderr

@@ -90,6 +90,14 @@ def test_what_was_not_rehearsed_does_not_begin(night, before):
     assert loaded.states["mitx_upgrade.rehearsed"]("rehearsal")["result"] is False
 
 
+def test_a_run_without_a_commit_was_not_rehearsed_either(night):
+    loaded = night(**REHEARSAL)
+    loaded.modules["mitx_run.record.pin"]("release_sha", None, again=True)
+    assert loaded.ask()["result"] is False
+    loaded.opts["test"] = True
+    assert loaded.ask()["result"] is True
+
+
 def test_a_rehearsal_in_no_environment_is_refused_with_its_path(night):
     with pytest.raises(CommandExecutionError, match="rehearsal:environment: missing"):
         night(rehearsal={"required": True})

@@ -88,7 +88,10 @@ def brokers(known):
 
 def main(paths):
     """Print the number; return the exit status."""
-    known = read(paths)
+    try:
+        known = read(paths)
+    except (OSError, ValueError, yaml.YAMLError) as err:
+        return fail("the settings of Open edX cannot be read: {}".format(err))
     if not known:
         return fail("no settings of Open edX are at {}".format(", ".join(paths)))
     total = 0
