@@ -509,3 +509,13 @@ def test_there_is_no_build_to_resume_without_base_instances(world, states):
     ret = states().highstate("h")
     assert ret["result"] is False
     assert "edx-worker-base do not exist" in ret["comment"]
+
+
+def test_a_master_whose_minion_does_not_answer_has_no_idle_salt_cloud(world, states):
+    world.says("mitx_hosts.jobs.of_master", {})
+    ret = states().cloud_idle("r")
+    assert ret["result"] is False
+    assert "does not answer" in ret["comment"]
+    world.says("mitx_hosts.jobs.of_master", {"master": True})
+    world.says("mitx_hosts.jobs.await_cloud", None)
+    assert states().cloud_idle("r")["result"] is True
