@@ -15,6 +15,12 @@ _ENVIRONMENT = {
     "LC_ALL": "C",
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
+    # Nothing runs on behind a command that has been timed.
+    "GIT_CONFIG_COUNT": "2",
+    "GIT_CONFIG_KEY_0": "gc.auto",
+    "GIT_CONFIG_VALUE_0": "0",
+    "GIT_CONFIG_KEY_1": "maintenance.auto",
+    "GIT_CONFIG_VALUE_1": "false",
     "GIT_EDITOR": "true",
     "HOME": "/",
     "GIT_COMMITTER_NAME": "bench",
@@ -82,7 +88,7 @@ class Project:
             )
 
     def write(self):
-        """All of it: upstream's commits, then the two stacks of patches."""
+        """All of it: upstream's commits, then the stacks of patches."""
         marks, kept = {0: self._commit("master", "edX <edx@edx.org>", "start", self.files)}, {}
         for number in range(1, COMMITS):
             changed, gone = self._change(number)
@@ -104,8 +110,9 @@ class Project:
             self.out.write(
                 f"reset refs/heads/open-release/{name}\nfrom :{marks[number]}\n\n".encode()
             )
-        self._stack("rc110", 110, marks[RC2], kept[RC2])
-        self._stack("big200", 200, marks[JUNIPER], kept[JUNIPER])
+        self._stack("rc110", 110, marks[RC2], dict(kept[RC2]))
+        self._stack("big200", 200, marks[JUNIPER], dict(kept[JUNIPER]))
+        self._merges("merges200", 40, marks[RC2], kept[RC2])
 
     def _change(self, number):
         """
@@ -129,12 +136,28 @@ class Project:
             self.files[new] = changed[new] = self.files.pop(path)
         return changed, gone
 
-    def _stack(self, name, count, below, files):
+    def _merges(self, name, count, below, files):
         """
-        Our patches: lines added at the top of one or two files, and in every seventh a new file.
+        Our branch as pull requests make it: of every five commits three are its own, one comes from
+        a branch that began before them, and one merges that.
         """
         files = dict(files)
         for number in range(count):
+            began = below
+            below = self._stack(name, 3, below, files, first=5 * number)
+            path = f"lms/djangoapps/pull_{number}/__init__.py"
+            added = {path: self.random.choices(self.pool, k=30)}
+            side = self._commit(f"{name}-side", "MIT <mit@mit.edu>", f"pull {number}", added, began)
+            below = self._commit(
+                name, "MIT <mit@mit.edu>", f"Merge pull {number}", added, below, merged=side
+            )
+
+    def _stack(self, name, count, below, files, first=0):
+        """
+        Our patches: lines added at the top of one or two of ``files``, and in every seventh a new
+        file. Returns the mark of the last.
+        """
+        for number in range(first, first + count):
             changed = {}
             for path in self.random.sample(self.patched, self.random.choice((1, 1, 1, 2))):
                 lines, at = list(files[path]), self.random.randrange(1, 12)
@@ -147,8 +170,9 @@ class Project:
                     self.pool, k=50
                 )
             below = self._commit(name, "MIT <mit@mit.edu>", f"patch {number}", changed, below)
+        return below
 
-    def _commit(self, branch, who, subject, files, below=None, gone=()):
+    def _commit(self, branch, who, subject, files, below=None, gone=(), merged=None):
         self.mark += 1
         self.when += self.random.randint(600, 40000)
         write = self.out.write
@@ -158,6 +182,7 @@ class Project:
             f" {len(subject)}\n{subject}\n".encode()
         )
         write(f"from :{below}\n".encode() if below else b"")
+        write(f"merge :{merged}\n".encode() if merged else b"")
         for path in gone:
             write(f"D {path}\n".encode())
         for path, lines in files.items():

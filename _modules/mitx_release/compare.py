@@ -133,7 +133,8 @@ def tree(run, release, folder, survey, old, onto, new, stops=()):
 def lines(run, release, folder, survey, onto, stops=()):
     """
     Return the lines of our patches that the result does not have although nobody decided so:
-    ``[sentence]``. Those that somebody did decide are noted at their patch.
+    ``[sentence]``. Those that somebody did decide are noted at their patch; so is, as
+    ``differs``, how the new patch differs from the old, as lines to be shown.
 
     What is missing in the new patch is in the commit that it became all the same where merging the
     old patch into that commit changes nothing; else, line by line, where the file has what it adds
@@ -152,12 +153,13 @@ def lines(run, release, folder, survey, onto, stops=()):
     after = diffs.read(run, release, folder, [one["new"] for one in ours if one["new"]])
     problems, below = [], onto
     for one in ours:
-        old = (
-            diffs.between(run, release, folder, *one["edits"])
-            if "edits" in one
-            else next(before)[1]
-        )
-        new = next(after)[1] if one["new"] else {}
+        if "edits" in one:
+            old, old_text = diffs.between(run, release, folder, *one["edits"]), None
+        else:
+            _, old, old_text = next(before)
+        _, new, new_text = next(after) if one["new"] else (None, {}, None)
+        if None not in (old_text, new_text) and old_text != new_text:
+            one["differs"] = _compared(old_text, new_text)
         below = one["new"] or below
         left = _left_out(run, release, folder, one, below, diffs.missing(old, new))
         if left and one["sha"] in decided:
@@ -186,25 +188,15 @@ def _left_out(run, release, folder, patch, commit, missing):
     ]
 
 
-def report(run, release, folder, survey, old, onto, new):
+def report(release, survey, old, onto, new):
     """
     Return ``{text, counts: {kept, changed, absorbed, dropped, merges}}``: every patch with what
-    became of it, and how the new one differs. ``kept`` is the same patch on another base;
-    ``changed`` has other lines or other surroundings.
+    became of it, and how the new one differs (as :py:func:`lines` found). ``kept`` is the same
+    patch on another base; ``changed`` has other lines or other surroundings.
     """
-    rebased = [
-        one
-        for one in survey["patches"]
-        if one["new"] and one["new"] != one["sha"] and "edits" not in one
-    ]
-    differ, before = {}, diffs.read(run, release, folder, [one["sha"] for one in rebased])
-    after = diffs.read(run, release, folder, [one["new"] for one in rebased])
-    for (sha, _, first), (_, _, second) in zip(before, after, strict=True):
-        if first != second:
-            differ[sha] = _compared(first, second)
     listed, counts = [], {"kept": 0, "changed": 0, "absorbed": 0, "dropped": 0, "merges": 0}
     for one in survey["patches"]:
-        kind = _kind(one, differ)
+        kind = _kind(one)
         counts[kind] += 1
         note = f"   ({one['note']})" if one["note"] else ""
         listed.append(
@@ -212,25 +204,14 @@ def report(run, release, folder, survey, old, onto, new):
         )
         listed += [f"          left out: {line}" for line in one.get("left_out", ())]
     for one in survey["patches"]:
-        if one["sha"] in differ:
-            listed += ["", f"{patches.label(one)} -> {one['new'][:12]}:", *differ[one["sha"]]]
+        if "differs" in one:
+            listed += ["", f"{patches.label(one)} -> {one['new'][:12]}:", *one["differs"]]
     summary = ", ".join(f"{number} {kind}" for kind, number in counts.items())
     head = (
         f"{release['branch']}: {old} -> {new}\nonto {onto}\n{len(survey['patches'])} patches:"
         f" {summary}\n"
     )
     return {"text": "\n".join([head, *listed, ""]), "counts": counts}
-
-
-def difference(run, release, folder, patch):
-    """
-    Return how the new one of a patch differs from the old, as lines to be shown.
-    """
-    if not patch["new"] or "edits" in patch:
-        return []
-    shas = [patch["sha"], patch["new"]]
-    first, second = (text for _, _, text in diffs.read(run, release, folder, shas))
-    return _compared(first, second)
 
 
 def _compared(first, second):
@@ -268,9 +249,9 @@ def _shown(change):
     return f"{path}: {sign}{text[:200]}"
 
 
-def _kind(patch, differ):
+def _kind(patch):
     if patch["fate"] == "carry":
-        return "changed" if patch["sha"] in differ or "edits" in patch else "kept"
+        return "changed" if "differs" in patch or "edits" in patch else "kept"
     return {"upstream": "absorbed", "empty": "absorbed", "drop": "dropped", "merge": "merges"}[
         patch["fate"]
     ]

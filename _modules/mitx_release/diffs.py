@@ -12,12 +12,17 @@ Here, ``release`` is the map ``release`` of :py:func:`settings.get`.
 
 import codecs
 import collections
+import os
 import re
 
 from mitx_release import git
 
 # Commits in one process: what their diffs take in memory is bounded by it.
-_AT_ONCE = 25
+_AT_ONCE = 50
+# As if the repository had no worktree, no attributes and no index. A .gitattributes could call a
+# file binary whose lines have to be counted; and git expands the whole sparse index to look for it.
+_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+_BARE = ("-c", "core.bare=true", "-c", f"attr.tree={_EMPTY_TREE}", "-c", "core.quotePath=false")
 _COMMIT = re.compile(rb"[0-9a-f]{40}\Z")
 _HUNK = re.compile(rb"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 _OPTIONS = (
@@ -42,16 +47,7 @@ def read(run, release, folder, commits):
     for start in range(0, len(commits), _AT_ONCE):
         some = commits[start : start + _AT_ONCE]
         wanted = "".join(f"{sha}\n" for sha in some).encode()
-        command = [
-            "-c",
-            "core.quotePath=false",
-            "diff-tree",
-            "--stdin",
-            "-m",
-            "--first-parent",
-            *_OPTIONS,
-        ]
-        out = git.execute(run, release, *command, repo=folder, stdin=wanted, raw=True)["out"]
+        out = _diff(run, release, folder, "--stdin", "-m", "--first-parent", stdin=wanted)
         found = {sha: parse(lines) for sha, lines in _split(out)}
         for sha in some:
             yield sha, *found.get(sha, ({}, []))
@@ -61,8 +57,18 @@ def between(run, release, folder, before, after):
     """
     Return the change between two trees.
     """
-    command = ["-c", "core.quotePath=false", "diff-tree", *_OPTIONS, before, after]
-    return parse(git.execute(run, release, *command, repo=folder, raw=True)["out"].split(b"\n"))[0]
+    return parse(_diff(run, release, folder, before, after).split(b"\n"))[0]
+
+
+def _diff(run, release, folder, *arguments, stdin=None):
+    command = [*_BARE, "diff-tree", *_OPTIONS, *arguments]
+    own = os.path.join(folder, ".git")
+    repo = own if os.path.isdir(own) else folder
+    no_index = {"GIT_INDEX_FILE": os.path.join(repo, "no-index")}
+    answer = git.execute(
+        run, release, *command, repo=repo, stdin=stdin, variables=no_index, raw=True
+    )
+    return answer["out"]
 
 
 def parse(lines):

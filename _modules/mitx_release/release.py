@@ -313,14 +313,14 @@ def _prove(run, release, folder, job, result):
         stops + job["solved"],
     )
     job["new"] = result["new"]
-    job["notes"] += _replayed(run, release, folder, job)
+    job["notes"] += _replayed(job)
     job["notes"] += _signatures(release, patches_)
     job["seconds"]["check"] = time.monotonic() - started
     if job["new"] != job["old"]:
         job["updates"] = branches.updates(release, job["old"], job["new"])
 
 
-def _replayed(run, release, folder, job):
+def _replayed(job):
     """
     What was solved by hand once and was done again by itself is told each time, with its
     difference: it may have been wrong.
@@ -336,7 +336,7 @@ def _replayed(run, release, folder, job):
                     f" {', '.join(solved['paths'])}; if that was wrong: salt-run"
                     f" mitx.restore_release, then salt-run mitx.rebase forget={one['sha']}"
                 ),
-                *compare.difference(run, release, folder, one),
+                *one.get("differs", ()),
             ]
     return told
 
@@ -388,9 +388,7 @@ def _publish(run, release, folder, job):
         job["notes"] += branches.prune(run, release, job["refs"])
     pushed = time.monotonic()
     try:
-        report = compare.report(
-            run, release, folder, job["survey"], job["old"], job["onto"], job["new"]
-        )
+        report = compare.report(release, job["survey"], job["old"], job["onto"], job["new"])
         job["counts"] = report["counts"]
         job["report"] = record.capture(
             run, f"release/{job['old'][:12]}-{job['new'][:12]}.txt", report["text"]
