@@ -11,7 +11,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import instances
-from mitx_run import aws, calls, journal, wait
+from mitx_run import aws, calls, errors, journal, wait
 
 # What IAM must allow (mitx_upgrade.permissions).
 ACTIONS = (
@@ -60,7 +60,7 @@ def health(run, name, ids=None):
     """
     Return what the load balancer ``name`` says of its instances: ``{id: {state, reason,
     description}}``, ``state`` being InService, OutOfService or Unknown. Every one of ``ids`` is in
-    it: an answer without one of them is an error (``transient``), because no answer is not health.
+    it: an answer without one of them is a transient error, because no answer is not health.
     """
     asked = {"Instances": [{"InstanceId": id_} for id_ in ids]} if ids else {}
     answer = aws.call(run, "elb", "describe_instance_health", LoadBalancerName=name, **asked)
@@ -74,9 +74,7 @@ def health(run, name, ids=None):
     }
     silent = [id_ for id_ in ids or () if id_ not in found]
     if silent:
-        failure = CommandExecutionError(f"{name} does not say how {', '.join(silent)} is")
-        failure.code, failure.status, failure.transient = "", None, True
-        raise failure
+        raise errors.Transient(f"{name} does not say how {', '.join(silent)} is")
     return found
 
 
@@ -114,8 +112,8 @@ def deregister(run, name, ids):
     """
     try:
         return _change(run, "deregister_instances_from_load_balancer", name, ids)
-    except CommandExecutionError as err:
-        if getattr(err, "code", None) != "InvalidInstance":
+    except errors.AWSError as err:
+        if err.code != "InvalidInstance":
             raise
         now = members(run, [name])[name]
         left = _existing(run, [id_ for id_ in ids if id_ in now])
@@ -280,9 +278,7 @@ def _count_streaks(run, elb, ids, streaks, polls, names):
     """Poll one load balancer; return, in words, what is not there yet."""
     try:
         found = health(run, elb, ids)
-    except CommandExecutionError as err:
-        if not getattr(err, "transient", False):
-            raise
+    except errors.Transient as err:
         streaks.update({(elb, id_): 0 for id_ in ids})
         return [str(err)]
     behind = []
@@ -306,14 +302,13 @@ def _draining(run, elb, ids):
     """
     try:
         found = health(run, elb, ids)
-    except CommandExecutionError as err:
-        if getattr(err, "code", None) == "InvalidInstance":
-            # One of them exists no more: the answer without ids lists those that are still there.
-            found = {**dict.fromkeys(ids, {"description": _GONE}), **health(run, elb)}
-        elif getattr(err, "transient", False):
-            return list(ids)
-        else:
+    except errors.Transient:
+        return list(ids)
+    except errors.AWSError as err:
+        if err.code != "InvalidInstance":
             raise
+        # One of them exists no more: the answer without ids lists those that are still there.
+        found = {**dict.fromkeys(ids, {"description": _GONE}), **health(run, elb)}
     return [id_ for id_ in ids if _GONE not in (found[id_]["description"] or "")]
 
 

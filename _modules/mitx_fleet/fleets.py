@@ -12,7 +12,7 @@ import re
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import elb, instances
-from mitx_run import record
+from mitx_run import errors, record
 
 
 def current(run, release=None):
@@ -239,12 +239,6 @@ def _other_image(run, one):
     )
 
 
-class NotYet(CommandExecutionError):
-    """What a dry run cannot know: a phase before this one would have recorded it."""
-
-    not_yet = True
-
-
 def alive(run, fleet, serving=False):
     """
     Return ``(instances of the fleet that run, names of those that EC2 has stopped or terminated)``.
@@ -295,7 +289,7 @@ def _instances(run, fleet):
         return there
     fact = f"{fleet}_fleet"
     if run.test and record.pinned(run, fact) is None:
-        raise NotYet(f"Not known before {fact} is recorded by an earlier phase")
+        raise errors.NotPlannable(f"Not known before {fact} is recorded by an earlier phase")
     return recorded(run, fleet)
 
 

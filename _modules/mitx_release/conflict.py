@@ -22,7 +22,7 @@ import shutil
 from salt.exceptions import CommandExecutionError
 
 from mitx_release import git, mirror, worktree
-from mitx_run import journal
+from mitx_run import errors, journal
 
 _STATE = "mitx-release.json"
 
@@ -167,9 +167,8 @@ def park(run, release, scratch, state, conflict):
         run, "git", change=True, command=f"hand the conflict over in {path}", sha=conflict["sha"]
     ):
         _replace(release, scratch, path, state)
-    failure = CommandExecutionError(_instructions(release, state, conflict, moved, whole))
-    failure.conflict = {**conflict, "folder": path}
-    raise failure
+    instructions = _instructions(release, state, conflict, moved, whole)
+    raise errors.Conflict(instructions, {**conflict, "folder": path})
 
 
 def remember(run, release):

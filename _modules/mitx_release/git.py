@@ -31,7 +31,7 @@ import subprocess
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import journal
+from mitx_run import errors, journal
 from mitx_run.dunders import __context__
 
 log = logging.getLogger(__name__)
@@ -134,8 +134,7 @@ def execute(
     change
         Whether it changes anything outside of the mirror and temporary folders.
     ok
-        Exit codes that are no failure; any other raises ``CommandExecutionError`` with attribute
-        ``answer``, that dict.
+        Exit codes that are no failure; any other raises :py:class:`errors.GitFailed`.
     stdin, variables
         ``bytes`` for its standard input; more variables of its environment.
     """
@@ -147,11 +146,8 @@ def execute(
         if not raw:
             answer["out"] = answer["out"].decode(errors="replace")
         if answer["code"] not in ok:
-            failure = CommandExecutionError(
-                f"{shown}: exit {answer['code']}: {answer['err'].strip()[-2000:] or 'no message'}"
-            )
-            failure.answer = answer
-            raise failure
+            message = answer["err"].strip()[-2000:] or "no message"
+            raise errors.GitFailed(f"{shown}: exit {answer['code']}: {message}", answer)
     return answer
 
 

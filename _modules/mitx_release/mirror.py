@@ -24,6 +24,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 from mitx_release import git
+from mitx_run import errors
 
 LOCK_TIMEOUT = 60
 
@@ -178,12 +179,9 @@ def push(run, release, updates, repo=None):
     command = push_command(release, updates)
     try:
         git.execute(run, release, *command, repo=repo or release["mirror"], change=True)
-    except CommandExecutionError as err:
-        answer = getattr(err, "answer", None)
-        if answer is None:
-            raise
+    except errors.GitFailed as err:
         if not _landed(run, release, updates):
-            raise CommandExecutionError(_refusal(release, updates, answer)) from err
+            raise CommandExecutionError(_refusal(release, updates, err.answer)) from err
     return updates
 
 

@@ -79,7 +79,7 @@ def sync(run, onto_sha=None, drop=(), carry=(), accept=(), forget=()):
     path of git's range-diff in the folder of the run, ``counts``: ``{kept, changed, absorbed,
     dropped, merges}``. A branch that is rebased already is left alone: ``changed`` is False.
 
-    A conflict raises ``CommandExecutionError`` with attribute ``conflict``; nothing was pushed
+    A conflict raises :py:class:`errors.Conflict`; nothing was pushed
     then, and the rebase waits in the folder that the message names. When it is solved there, the
     same call goes on from it.
 

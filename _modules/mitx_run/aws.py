@@ -15,7 +15,7 @@ import json
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import calls, journal
+from mitx_run import calls, errors, journal
 from mitx_run.dunders import __context__
 
 try:
@@ -79,8 +79,8 @@ def call(run, service, operation, absent=(), **parameters):
     absent
         Error codes, or HTTP status numbers, for which ``None`` is returned.
 
-    Raises ``CommandExecutionError`` with the attributes ``code`` (str, may be empty), ``status``
-    (int or ``None``) and ``transient`` (bool: throttled, server error, no answer).
+    Raises :py:class:`errors.AWSError`, and where AWS throttled it, failed by itself or did not
+    answer, :py:class:`errors.AWSTransient`.
     """
     parameters = {key: value for key, value in parameters.items() if not key.startswith("__")}
     what = f"{service}.{operation}"
@@ -100,9 +100,8 @@ def call(run, service, operation, absent=(), **parameters):
             raise _translate_silence(what, parameters, err) from err
         except (TypeError, ValueError) as err:
             # Found on this side, before anything was sent.
-            raise _failure(
-                f"{what}{_object(parameters)}: {err}. Nothing was sent to AWS", "", None, False
-            ) from err
+            message = f"{what}{_object(parameters)}: {err}. Nothing was sent to AWS"
+            raise errors.AWSError(journal.without_passwords(message)) from err
 
 
 def planned(service, operation, **parameters):
@@ -160,12 +159,8 @@ def _client(run, service):
             )
         except (botocore.exceptions.BotoCoreError, ValueError) as err:
             given = "region, keyid and key, profile, endpoint_url"
-            raise _failure(
-                f"mitx:…:aws ({given}; AWS_PROFILE): no client for {service}: {err}",
-                "",
-                None,
-                False,
-            ) from err
+            message = f"mitx:…:aws ({given}; AWS_PROFILE): no client for {service}: {err}"
+            raise errors.AWSError(journal.without_passwords(message)) from err
     return __context__[key]
 
 
@@ -191,12 +186,10 @@ def _translate_answer(what, parameters, err):
         message += "; the clock of this master is wrong: set it, then run the same command again"
     elif status == 403:
         message += "; the credentials do not allow it"
-    return _failure(
-        f"{what}{_object(parameters)}: {shown}: {message}",
-        code,
-        status,
-        code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS,
-    )
+    transient = code in _TRANSIENT_CODES or status in _TRANSIENT_STATUS
+    kind = errors.AWSTransient if transient else errors.AWSError
+    text = f"{what}{_object(parameters)}: {shown}: {message}"
+    return kind(journal.without_passwords(text), code, status)
 
 
 def _translate_silence(what, parameters, err):
@@ -209,18 +202,11 @@ def _translate_silence(what, parameters, err):
             botocore.parsers.ResponseParserError,
         ),
     )
-    sent = (
-        " It is not known whether the change was made; the same command finds out and goes on."
-        if transient
-        else ""
-    )
-    return _failure(f"{what}{_object(parameters)}: {err}.{sent}", "", None, transient)
-
-
-def _failure(message, code, status, transient):
-    failure = CommandExecutionError(journal.without_passwords(message))
-    failure.code, failure.status, failure.transient = code, status, transient
-    return failure
+    text = f"{what}{_object(parameters)}: {err}."
+    if not transient:
+        return errors.AWSError(journal.without_passwords(text))
+    text += " It is not known whether the change was made; the same command finds out and goes on."
+    return errors.AWSTransient(journal.without_passwords(text))
 
 
 def _object(parameters):

@@ -10,7 +10,7 @@ import functools
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import calls, context
+from mitx_run import calls, context, errors
 
 
 def ensure(modules, state, name, arguments):
@@ -35,7 +35,7 @@ def state(function):
     """
     Make a state of ``function(run, ret, …)``, which fills ``ret``: ``changes`` with what it has
     really changed, as soon as it has. An error fails the state, and what was changed before it
-    stays told. What a dry run cannot know yet (``not_yet``) is no failure.
+    stays told. What a dry run cannot know yet is no failure.
     """
 
     @functools.wraps(function)
@@ -43,9 +43,10 @@ def state(function):
         ret = result(name)
         try:
             function(run, ret, **arguments)
+        except errors.NotPlannable as err:
+            unknown(ret, str(err))
         except CommandExecutionError as err:
-            ret["result"] = None if getattr(err, "not_yet", False) else False
-            ret["comment"] = str(err)
+            ret.update(result=False, comment=str(err))
         return ret
 
     ensured.is_state = True
@@ -88,7 +89,7 @@ def advice(text):
     """
     try:
         yield
+    except errors.NotPlannable:
+        raise
     except CommandExecutionError as err:
-        if getattr(err, "not_yet", False):
-            raise
         raise CommandExecutionError(f"{err}\n{text}") from err

@@ -7,14 +7,14 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import journal, progress
+from mitx_run import errors, journal, progress
 
 
 def until(run, check, timeout, interval, what, waits_for=None):
     """
     Ask ``check()`` every ``interval`` seconds until it says yes. It returns ``(done: bool, seen:
-    str)``. An error whose ``transient`` attribute is true counts as "not yet". After ``timeout``
-    seconds ``CommandExecutionError`` says what was seen last. Returns the last ``seen``.
+    str)``. A transient error counts as "not yet". After ``timeout`` seconds
+    ``CommandExecutionError`` says what was seen last. Returns the last ``seen``.
 
     waits_for
         What takes that time, where it is not this package: ``drain``, ``health``, ``DNS``,
@@ -37,9 +37,7 @@ def _until(check, timeout, interval, what, tell):
     while True:
         try:
             done, seen = check()
-        except CommandExecutionError as err:
-            if not getattr(err, "transient", False):
-                raise
+        except errors.Transient as err:
             done, seen = False, str(err)
         if done:
             return seen

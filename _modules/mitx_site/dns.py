@@ -16,7 +16,7 @@ import re
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import aws, journal, wait
+from mitx_run import aws, errors, journal, wait
 from mitx_run.dunders import __context__
 from mitx_site import checks
 
@@ -112,8 +112,8 @@ def send(run, planned):
             f"The change of {len(planned['changes'])} records in zone"
             f" {run.settings['dns']['zone_id']} accepted",
         )
-    except CommandExecutionError as err:
-        if getattr(err, "transient", None) is False:
+    except errors.AWSError as err:
+        if not isinstance(err, errors.Transient):
             # A clear no. Of a deadline it is not known whether the last try arrived.
             journal.write(run, "dns", stage="refused", **note)
         raise

@@ -18,7 +18,7 @@ import jinja2
 import jinja2.sandbox
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import aws, journal, record, wait, window
+from mitx_run import aws, errors, journal, record, wait, window
 from mitx_run.dunders import __salt__
 
 # What IAM must allow (mitx_upgrade.permissions).
@@ -303,7 +303,7 @@ def _forget(run, call, digest):
     try:
         answer = call.make(run)["Invalidation"]
     except CommandExecutionError as err:
-        if not getattr(err, "transient", False) and getattr(err, "code", "") != _TOO_MANY:
+        if not (isinstance(err, errors.AWSTransient) or getattr(err, "code", "") == _TOO_MANY):
             raise CommandExecutionError(
                 "The page is published, but CloudFront's copies of the old one were not"
                 f" invalidated: {err}"

@@ -16,6 +16,8 @@ import ssl
 
 from salt.exceptions import CommandExecutionError
 
+from mitx_run import errors
+
 try:
     import dns.exception
     import dns.rdatatype
@@ -73,11 +75,13 @@ def name_servers(zone, servers=()):
             for each in resolver.resolve(zone, "NS", search=False, lifetime=_DNS_SECONDS)
         ]
     except dns.exception.DNSException as err:
-        raise _not_now(f"The name servers of {zone} are not known: {_short(err)}; {_TOLD}") from err
+        raise errors.Transient(
+            f"The name servers of {zone} are not known: {_short(err)}; {_TOLD}"
+        ) from err
     answers = _parallel(_ask, [(resolver, name) for name in names])
     addresses = [answer["addresses"][0] for answer in answers if answer["addresses"]]
     if not addresses:
-        raise _not_now(
+        raise errors.Transient(
             f"None of the name servers of {zone} has an address ({', '.join(names)}); {_TOLD}"
         )
     return addresses
@@ -131,7 +135,7 @@ def _address(host):
     try:
         return socket.getaddrinfo(host, 53, type=socket.SOCK_DGRAM)[0][4][0]
     except OSError as err:
-        raise _not_now(f"The resolver {host} has no address: {err}") from err
+        raise errors.Transient(f"The resolver {host} has no address: {err}") from err
 
 
 def _ask(resolver, name):
@@ -214,9 +218,3 @@ def _fetch(context, request):
 def _reason(err):
     # urllib3 puts the connection's address in memory first, and the reason last.
     return f"{type(err).__name__}: {str(err).rpartition('>: ')[2] or err}"
-
-
-def _not_now(message):
-    failure = CommandExecutionError(message)
-    failure.transient = True
-    return failure

@@ -8,6 +8,7 @@ import itertools
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from mitx_run import errors
 from tests.support.rooms import Room, a_run, stand_in
 
 HEALTHY = {"State": "InService", "ReasonCode": "N/A", "Description": "N/A"}
@@ -37,9 +38,8 @@ class Aws:
 
 
 def failure(code="", transient=False):
-    err = CommandExecutionError(f"AWS says {code or 'nothing'}")
-    err.code, err.status, err.transient = code, None, transient
-    return err
+    kind = errors.AWSTransient if transient else errors.AWSError
+    return kind(f"AWS says {code or 'nothing'}", code)
 
 
 @pytest.fixture
@@ -200,9 +200,8 @@ def health(**states):
 
 def test_a_missing_answer_is_an_error_that_may_pass(elb, aws):
     aws.will("describe_instance_health", then=health(i_1=HEALTHY))
-    with pytest.raises(CommandExecutionError, match="edx-live does not say how i-2 is") as error:
+    with pytest.raises(errors.Transient, match="edx-live does not say how i-2 is"):
         elb.health("edx-live", ["i-1", "i-2"])
-    assert error.value.transient is True
     assert elb.health("edx-live", ["i-1"]) == {
         "i-1": {"state": "InService", "reason": "N/A", "description": "N/A"}
     }

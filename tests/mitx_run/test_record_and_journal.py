@@ -14,6 +14,8 @@ import textwrap
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from mitx_run import errors
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -174,9 +176,7 @@ def test_waiting_outlasts_throttling_but_not_a_refusal(run):
     def throttled():
         answers.append(1)
         if len(answers) < 3:
-            error = CommandExecutionError("Throttling")
-            error.transient = True
-            raise error
+            raise errors.Transient("Throttling")
         return True, "there"
 
     assert run["mitx_run.wait.until"](throttled, 5, 0.01, "x") == "there"
@@ -250,6 +250,6 @@ def test_names_that_would_lead_out_of_the_record_are_refused(pillar, mitx, key, 
 )
 def test_a_client_that_cannot_be_made_names_the_setting(mitx, aws, told, monkeypatch):
     loaded = mitx(aws=aws)
-    with pytest.raises(CommandExecutionError, match=told) as failure:
+    with pytest.raises(errors.AWSError, match=told) as failure:
         loaded.modules["mitx_run.aws.call"]("elb", "describe_load_balancers")
-    assert failure.value.transient is False
+    assert not isinstance(failure.value, errors.Transient)

@@ -1,0 +1,317 @@
+"""The command line of the campaigns, and the campaign itself."""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from sandbox import assembly, master, processes
+from tests.campaigns import invariants
+from tests.support.upgrade_world import World
+
+HERE = pathlib.Path(__file__).parent
+STAGES = ("before", "middle", "effect", "torn", "after", "write", "written")
+SECONDS = 600
+# A busy machine is no fault of the product's.
+PATIENCE = {
+    "timeouts": {"minions": 150},
+    "checks": {"timeout": 150},
+    "elb": {"timeout": 150},
+    "dns": {"public_timeout": 150, "timeout": 150},
+    "drain": {"timeout": 150},
+    "services": {"timeout": 150},
+}
+# Three failures in a row that no kill explains: it does not go on by itself.
+MOST_FAILURES = 3
+
+
+class Campaign:
+    """One sandbox under visitors, and the commands that are killed in it."""
+
+    def __init__(self, options):
+        self.options = options
+        self.world = World()
+        self.out = pathlib.Path(tempfile.mkdtemp(prefix="mitx-campaign-"))
+        self.runs, self.failures, self.started = 0, [], time.monotonic()
+        self.seed(options.seed)
+
+    def seed(self, seed):
+        """Choose the points by this seed from now on, those that were struck before too."""
+        options = self.options
+        (self.out / "failpoint.json").write_text(
+            json.dumps(
+                {
+                    "log": str(self.out / f"kills-{seed}.jsonl"),
+                    "points": str(self.out / "points.jsonl"),
+                    "stages": options.stage,
+                    "mode": options.mode,
+                    "share": options.share,
+                    "seed": seed,
+                }
+            )
+        )
+
+    def up(self, point):
+        """A sandbox at ``point``, and visitors."""
+        say(f"bringing up a sandbox at {point}")
+        words = ["--at", point] if point != "fresh" else []
+        status, output = self.world.sandbox("up", "--size", self.options.size, *words)
+        if status:
+            raise SystemExit(output[-4000:])
+        origin = self.world.folder / "git" / "origin.git"
+        subprocess.run(
+            ["git", "-C", origin, "config", "core.logAllRefUpdates", "always"], check=True
+        )
+        shutil.copytree(self.world.folder / "databases", self.out / "databases")
+
+    def watch(self, rollback=False):
+        """Let visitors in; with ``rollback`` the earlier release may come back."""
+        processes.stop(self.world.folder, "visitor")
+        for name in ("visitor.jsonl", "visitor-summary.json"):
+            (self.world.folder / name).unlink(missing_ok=True)
+        words = ["--dir", str(self.world.folder), *(["--rollback"] if rollback else [])]
+        assembly.daemon(self.world.config, "visitor", "sandbox.public.visitor", *words)
+
+    def through(self, *words, **pillar):
+        """Run a command, killed wherever it is due, until it is through."""
+        text = json.dumps({"mitx": {**PATIENCE, **pillar}})
+        command = [*words, f"pillar={text}"] if words[0] == "state.orchestrate" else list(words)
+        failed = 0
+        while failed < MOST_FAILURES:
+            status, output, kill = self._once(command)
+            if status == 0:
+                return True
+            if kill is None:
+                failed += 1
+                self.failures.append(output[-3000:])
+                say(f"FAILED, and no kill explains it:\n{output[-3000:]}")
+        return False
+
+    def _once(self, words):
+        """``(exit status, output, the kill or None)`` of one run."""
+        self.runs += 1
+        before, began = len(self.kills()), time.monotonic()
+        environment = master.environment(self.world.config)
+        path = [str(HERE / "failpoint"), environment.get("PYTHONPATH")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+        environment["MITX_FAILPOINT"] = str(self.out / "failpoint.json")
+        with open(self.out / "run.log", "w+", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                master.command(self.world.config, ["salt-run", *words]),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            try:
+                status = process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                status = f"none: it hung for {SECONDS} s"
+            log.seek(0)
+            output = log.read()
+        kill = (self.kills()[before:] or [None])[-1]
+        shown = f", killed at {kill['stage']} of {kill['point']}" if kill else ""
+        say(f"run {self.runs}: {time.monotonic() - began:.0f} s, exit {status}{shown}")
+        return status, output, kill if status == -signal.SIGKILL else None
+
+    def kills(self):
+        """What was killed, and where."""
+        paths = sorted(self.out.glob("kills-*.jsonl"), key=lambda path: path.stat().st_mtime)
+        return [kill for path in paths for kill in _lines(path)]
+
+    def torn(self):
+        """How many lines of the journal the campaign tore."""
+        return sum(kill["stage"] == "torn" for kill in self.kills())
+
+    def restore_databases(self):
+        """As one would from the snapshot of the night."""
+        for path in (self.out / "databases").iterdir():
+            shutil.copy(path, self.world.folder / "databases" / path.name)
+
+    def again(self, *words, **pillar):
+        """One more run changes nothing. Returns what is wrong."""
+        before = len(self._ours())
+        text = json.dumps({"mitx": {**PATIENCE, **pillar}})
+        status, output = self.world.salt_run(*words, f"pillar={text}")
+        wrong = [f"one more run ended with {status}: {output[-2000:]}"] if status else []
+        more = len(self._ours()) - before
+        return wrong + ([f"one more run made {more} changes"] if more else [])
+
+    def _ours(self):
+        return [call for call in self.world.writes() if call["agent"] == invariants.OURS]
+
+    def result(self, wrong):
+        """Stop the visitors, and make the row of the table."""
+        processes.stop(self.world.folder, "visitor")
+        seen = self.world.summary()
+        points = {(one["point"], one["stage"]) for one in _lines(self.out / "points.jsonl")}
+        return {
+            "campaign": self.options.campaign,
+            "stages": ", ".join(self.options.stage) or "none",
+            "mode": self.options.mode,
+            "share": self.options.share,
+            "seed": self.options.seed,
+            "kills": len(self.kills()),
+            "points": len({point for point, _ in points}),
+            "runs": self.runs,
+            "minutes": round((time.monotonic() - self.started) / 60),
+            "asked": seen["asked"],
+            "violations": seen["violations"],
+            "unexplained failures": len(self.failures),
+            "wrong": wrong,
+            "first violations": seen["first_violations"][:3],
+        }
+
+
+def prepare(campaign):
+    """The days before the window, from nothing: rebase, images, fleet, dry run."""
+    world = campaign.world
+    campaign.up("fresh")
+    campaign.watch()
+    campaign.through("state.orchestrate", "orchestrate.mitx.prepare")
+    return [
+        *campaign.again("state.orchestrate", "orchestrate.mitx.prepare"),
+        *invariants.built_once(world),
+        *invariants.once(world),
+        *invariants.unharmed(world),
+        *invariants.dns(world, 0),
+        *invariants.record(world, campaign.torn()),
+    ]
+
+
+def window(campaign):
+    """The window alone."""
+    campaign.up("prepared")
+    campaign.watch()
+    campaign.through("state.orchestrate", "orchestrate.mitx.window")
+    wrong = campaign.again("state.orchestrate", "orchestrate.mitx.window")
+    return wrong + _moved(campaign)
+
+
+def _moved(campaign, since=""):
+    world = campaign.world
+    return [
+        *invariants.serves(world, "koa", quiet="juniper"),
+        *invariants.once(world, since),
+        *invariants.unharmed(world, since),
+        *invariants.dns(world, 2, since),
+        *(invariants.record(world, campaign.torn()) if not since else ()),
+    ]
+
+
+def rollback(campaign):
+    """After the window, all of it taken back: stop, restore the databases, go on."""
+    campaign.up("done")
+    campaign.watch(rollback=True)
+    return _taken_back(campaign)
+
+
+def _taken_back(campaign):
+    since = now()
+    campaign.through("mitx.rollback", "stop_only=True")
+    campaign.restore_databases()
+    campaign.through("mitx.rollback", "database_restored=True")
+    world = campaign.world
+    return [
+        *invariants.serves(world, "juniper", quiet="koa"),
+        *invariants.once(world, since),
+        *invariants.dns(world, 2, since),
+    ]
+
+
+def soak(campaign):
+    """Upgrade and rollback, again and again, killed now and then, under visitors."""
+    campaign.up("prepared")
+    campaign.watch(rollback=True)
+    for number in range(campaign.options.rounds):
+        since, leaks = now(), _resources(campaign.world)
+        campaign.seed(f"{campaign.options.seed}.{number}")
+        campaign.through("state.orchestrate", "orchestrate.mitx.window")
+        wrong = _moved(campaign, since) or _taken_back(campaign)
+        say(f"round {number + 1} of {campaign.options.rounds}: {wrong or 'nothing wrong'}; {leaks}")
+        if wrong:
+            return wrong
+    return []
+
+
+def _resources(world):
+    """What could leak: processes, open files and memory of the sandbox, size of the run folders."""
+    size = sum(path.stat().st_size for path in (world.folder / "run").rglob("*"))
+    return {"processes": len(os.listdir("/proc")), "bytes of runs": size}
+
+
+CAMPAIGNS = {"prepare": prepare, "window": window, "rollback": rollback, "soak": soak}
+
+
+def table_row(result):
+    """The result as a row of docs/reliability.md."""
+    good = not (result["wrong"] or result["violations"] or result["unexplained failures"])
+    cells = [
+        datetime.date.today().isoformat(),
+        f"{result['campaign']}, {result['mode']}, {result['stages']}",
+        f"{result['share']:g} / {result['seed']}",
+        f"{result['kills']} at {result['points']} points",
+        f"{result['runs']} in {result['minutes']} min",
+        result["asked"],
+        result["violations"],
+        "nothing" if good else "; ".join(result["wrong"]) or "see the violations",
+    ]
+    return "| " + " | ".join(str(cell) for cell in cells) + " |\n"
+
+
+def now():
+    """The time as AWS's log and the journal write it."""
+    return datetime.datetime.now(datetime.timezone.utc).isoformat()
+
+
+def say(text):
+    """Print one line with the time."""
+    print(time.strftime("%H:%M:%S"), text, flush=True)
+
+
+def _lines(path):
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def main():
+    """Run one campaign; exit 1 where something is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.campaigns", description=__doc__)
+    parser.add_argument("campaign", choices=CAMPAIGNS)
+    parser.add_argument("--stage", default="before,effect", help=", ".join(STAGES) + " or none")
+    parser.add_argument("--mode", choices=("group", "leader"), default="group")
+    parser.add_argument("--share", type=float, default=1.0, help="of the points, by the seed")
+    parser.add_argument("--seed", default="0")
+    parser.add_argument("--size", default="qa")
+    parser.add_argument("--rounds", type=int, default=10, help="of a soak")
+    parser.add_argument("--table", type=pathlib.Path, help="add the result to this table")
+    parser.add_argument("--keep", action="store_true", help="leave the sandbox standing")
+    options = parser.parse_args()
+    options.stage = [] if options.stage == "none" else options.stage.split(",")
+    unknown = set(options.stage) - set(STAGES)
+    if unknown:
+        parser.error(f"unknown stage: {', '.join(sorted(unknown))}")
+    campaign = Campaign(options)
+    try:
+        result = campaign.result(CAMPAIGNS[options.campaign](campaign))
+    finally:
+        if not options.keep:
+            campaign.world.down()
+    print(json.dumps(result, indent=1))
+    if options.table:
+        with open(options.table, "a", encoding="utf-8") as table:
+            table.write(table_row(result))
+    return bool(result["wrong"] or result["violations"] or result["unexplained failures"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
