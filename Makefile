@@ -10,10 +10,13 @@ TESTS ?= tests
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 CHOSEN = $(if $(SALT),salt~=$(SALT).0,$(shell $(PYTHON) -c 'import sys; print("salt~=3006.0" if sys.version_info < (3, 13) else "salt")'))
 
-.PHONY: upgrade test check down lint measure bench clean
+.PHONY: upgrade rehearsal test check down lint measure bench clean
 
 upgrade: $(VENV)/ready
 	$(PY) -m sandbox upgrade --size $(SIZE)
+
+rehearsal: $(VENV)/ready
+	$(PY) -m sandbox rehearsal --size $(SIZE)
 
 test: $(VENV)/ready
 	$(PY) -m pytest $(PARALLEL) $(TESTS)

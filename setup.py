@@ -21,7 +21,7 @@ REQUIRES = [
     "rich",
     "urllib3",
 ]
-SANDBOX = ["moto[server]>=5.2", "supervisor>=4.2", "cryptography"]
+SANDBOX = ["moto[server]>=5.2", "supervisor>=4.2", "trustme"]
 TESTS = [
     *SANDBOX,
     "pytest>=8",

@@ -46,12 +46,18 @@ def parser():
     upgrade = _command(
         commands, "upgrade", _upgrade, "the whole upgrade, under the eyes of visitors"
     )
-    for command in (up, upgrade):
+    rehearsal = _command(
+        commands, "rehearsal", _rehearsal, "the same with a human at the gate, and the watch beside"
+    )
+    for command in (up, upgrade, rehearsal):
         command.add_argument(
             "--size",
             choices=sorted(settings.ENVIRONMENTS),
             help="qa unless a sandbox is there already",
         )
+    breaking = _command(commands, "break", _break, "let something go wrong; without a name: what")
+    breaking.add_argument("fault", nargs="?")
+    _command(commands, "mend", _mend, "take every fault away")
     _command(commands, "down", _down, "stop every process of the sandbox")
     _command(commands, "status", _status, "what runs, and how far the upgrade is")
     _command(
@@ -93,6 +99,30 @@ def _upgrade(options, _):
     from sandbox import rehearsal
 
     return rehearsal.run(options.dir, options.size)
+
+
+def _rehearsal(options, _):
+    from sandbox import rehearsal
+
+    return rehearsal.run(options.dir, options.size, gate=True)
+
+
+def _break(options, _):
+    from sandbox import breaking
+
+    if options.fault is None:
+        return print("\n".join(["python -m sandbox break <fault>:", *breaking.listed()]))
+    if options.fault not in breaking.FAULTS:
+        raise settings.SandboxError(
+            f"There is no fault {options.fault}; expected one of {', '.join(breaking.FAULTS)}"
+        )
+    return breaking.put(_config(options), options.fault)
+
+
+def _mend(options, _):
+    from sandbox import breaking
+
+    breaking.mend(_config(options))
 
 
 def _down(options, _):

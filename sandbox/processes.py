@@ -6,13 +6,14 @@ Each daemon leads a session of its own, so that what it forked is found even aft
 the kernel does not hand out a pid again while a session of that number still has members.
 """
 
-import contextlib
 import json
 import os
 import pathlib
 import signal
 import subprocess
 import time
+
+from sandbox.hosts import proc
 
 TERM_SECONDS = 15
 KILL_SECONDS = 10
@@ -51,7 +52,7 @@ def record(sandbox, name, pid):
     """Write ``pids/<name>.json`` ({pid, started: clock ticks since boot}) for a running process."""
     folder = pathlib.Path(sandbox) / "pids"
     folder.mkdir(parents=True, exist_ok=True)
-    stat = _stat(pid)
+    stat = proc.stat(pid)
     scratch = folder / f".{name}.{os.getpid()}"
     scratch.write_text(json.dumps({"pid": pid, "started": stat["started"] if stat else 0}))
     scratch.replace(folder / f"{name}.json")
@@ -89,11 +90,11 @@ def stop_many(sandbox, which):
     entries = [entry for entry in (read(sandbox, name) for name in which) if entry]
     found = _members(entries)
     leaders = [entry["pid"] for entry in entries if _is(entry)]
-    _signal(leaders, signal.SIGTERM)
+    proc.kill(leaders, signal.SIGTERM)
     if not _wait(entries, TERM_SECONDS if leaders else 0):
-        _signal(_members(entries), signal.SIGTERM)
+        proc.kill(_members(entries), signal.SIGTERM)
         if not _wait(entries, 2):
-            _signal(_members(entries), signal.SIGKILL)
+            proc.kill(_members(entries), signal.SIGKILL)
             _wait(entries, KILL_SECONDS)
     left = _members(entries)
     if left:
@@ -128,7 +129,7 @@ def tail(sandbox, name, lines=15):
 
 def _is(entry):
     """Whether the recorded process itself is alive."""
-    stat = _stat(entry["pid"])
+    stat = proc.stat(entry["pid"])
     return bool(stat) and stat["started"] == entry["started"] and stat["state"] != "Z"
 
 
@@ -136,35 +137,19 @@ def _members(entries):
     """Pids of the recorded processes and of whatever lives in their sessions."""
     sessions = {entry["pid"]: entry["started"] for entry in entries if not _reused(entry)}
     found = []
-    for path in pathlib.Path("/proc").iterdir() if sessions else ():
-        stat = _stat(path.name) if path.name.isdigit() else None
+    for pid in proc.pids() if sessions else ():
+        stat = proc.stat(pid)
         if not stat or stat["state"] == "Z" or stat["session"] not in sessions:
             continue
         if stat["started"] >= sessions[stat["session"]]:
-            found.append(int(path.name))
+            found.append(pid)
     return found
 
 
 def _reused(entry):
     """Whether another process has the recorded pid by now."""
-    stat = _stat(entry["pid"])
+    stat = proc.stat(entry["pid"])
     return bool(stat) and stat["started"] != entry["started"]
-
-
-def _stat(pid):
-    """{state, session, started} of a process from /proc, or None."""
-    try:
-        text = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = text.rpartition(")")[2].split()
-    return {"state": fields[0], "session": int(fields[3]), "started": int(fields[19])}
-
-
-def _signal(pids, number):
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 def _wait(entries, seconds):

@@ -1,7 +1,13 @@
-"""The whole upgrade in the sandbox, watched by visitors: what ``make upgrade`` runs."""
+"""
+The whole upgrade in the sandbox, watched by visitors: what ``make upgrade`` runs, and with a human
+at the gate ``make rehearsal``.
+"""
 
 import datetime
+import os
 import pathlib
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,20 +19,25 @@ from sandbox import config as settings
 COMMAND = ["salt-run", "state.orchestrate", "orchestrate.mitx.upgrade"]
 REPORT = ["salt-run", "mitx.report"]
 VISITOR_SECONDS = 30
+# How long the gate waits for a human.
+GATE = 'pillar={"mitx": {"gate": {"required": true, "timeout": 3600}}}'
 
 
-def run(directory, size=None):
+def run(directory, size=None, gate=False):
     """
     Bring the sandbox up, upgrade it, sum up; returns the exit status: salt-run's, or 1 if visitors
-    saw a violation.
+    saw a violation. With ``gate`` it waits at ``verify`` for ``mitx.approve``.
     """
     config = assembly.up(directory, size)
+    command = [*COMMAND, GATE] if gate else COMMAND
+    if gate:
+        _invite(directory)
     since = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     started = time.monotonic()
     _start_visitor(config)
     try:
-        print("+ " + " ".join(COMMAND), flush=True)
-        status = stream(config, COMMAND)
+        print("+ " + shlex.join(command), flush=True)
+        status = stream(config, command)
         took = time.monotonic() - started
     finally:
         processes.stop(config["directory"], "visitor")
@@ -38,6 +49,19 @@ def run(directory, size=None):
         print("sandbox: the visitor did not look to the end; see logs/visitor.log", file=sys.stderr)
         return 1
     return status or int(bool(seen and seen["violations"]))
+
+
+def _invite(directory):
+    """Show the watch in a second pane where this is tmux; else say what to type elsewhere."""
+    sandbox = shlex.join([sys.executable, "-m", "sandbox", "--dir", str(directory)])
+    print(
+        f"In another terminal, in this folder:\n  {sandbox} salt-run mitx.watch\nand when it waits"
+        f" at the gate:\n  {sandbox} salt-run mitx.approve note='looked at it'",
+        flush=True,
+    )
+    if os.environ.get("TMUX") and shutil.which("tmux"):
+        watch = ["tmux", "split-window", "-h", "-d", f"{sandbox} salt-run mitx.watch"]
+        subprocess.run(watch, check=False)
 
 
 def stream(config, words):

@@ -442,9 +442,15 @@ def _told(ret):
 
 
 def _meaning(status):
-    return {124: " (its time ran out)", 137: " (it was killed)", 143: " (it was ended)"}.get(
-        status, ""
-    )
+    meanings = {
+        124: "its time ran out",
+        137: "it was killed",
+        143: "it was ended",
+        # Of a shell that was killed itself Salt gives the signal's number below 0.
+        -9: "it was killed",
+        -15: "it was ended",
+    }
+    return f" ({meanings[status]})" if status in meanings else ""
 
 
 def _end(text):

@@ -9,14 +9,14 @@ migrate
 ansible
     Facts: host, name, purpose, codename. ``action``: fail, unreachable, hang, kill.
 process
-    At its start. Facts: host, name, purpose, process. ``action``: exit (FATAL in the end), hang (no
-    port).
+    At its start. Facts: host, name, purpose, codename, process. ``action``: exit (FATAL in the
+    end), hang (no port).
 web
-    At each request. Facts: host, name, purpose, process, path. ``status``, ``text``, ``delay``
-    (seconds).
+    At each request. Facts: host, name, purpose, codename, process, path. ``status``, ``text``,
+    ``delay`` (seconds).
 worker
-    At each look at the queue. Facts: host, name, purpose, process. ``action``: idle (leaves the
-    job); ``delay`` (seconds).
+    At each look at the queue. Facts: host, name, purpose, codename, process. ``action``: idle
+    (leaves the job); ``delay`` (seconds).
 """
 
 import fcntl

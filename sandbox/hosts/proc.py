@@ -17,8 +17,8 @@ PROCESS = b"SANDBOX_PROCESS="
 
 def entry(pid):
     """``{pid, started}`` of a running process (started: clock ticks since boot), or None."""
-    stat = _stat(pid)
-    return {"pid": pid, "started": stat["started"]} if stat else None
+    found = _lives(pid)
+    return {"pid": pid, "started": found["started"]} if found else None
 
 
 def alive(known):
@@ -34,10 +34,10 @@ def of_hosts(hosts):
     """
     prefix = os.fsencode(pathlib.Path(hosts).resolve()) + b"/"
     found = {}
-    for pid in _pids():
+    for pid in pids():
         variables = _environment(pid)
         owner = _value(variables, OWNER)
-        if owner and owner.startswith(prefix) and _stat(pid):
+        if owner and owner.startswith(prefix) and _lives(pid):
             name = _value(variables, PROCESS)
             row = {"pid": pid, "process": os.fsdecode(name) if name else None}
             found.setdefault(os.fsdecode(owner[len(prefix) :]), []).append(row)
@@ -49,19 +49,20 @@ def session(leader, owner):
     wanted = OWNER + os.fsencode(owner)
     return [
         pid
-        for pid in _pids()
-        if _session(pid) == leader and _stat(pid) and wanted in _environment(pid)
+        for pid in pids()
+        if _session(pid) == leader and _lives(pid) and wanted in _environment(pid)
     ]
 
 
-def kill(pids, number=signal.SIGKILL):
+def kill(them, number=signal.SIGKILL):
     """Send a signal to each pid; those already gone do not matter."""
-    for pid in pids:
+    for pid in them:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
 
 
-def _pids():
+def pids():
+    """Every process of this machine."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
@@ -83,11 +84,20 @@ def _value(variables, key):
     return next((one[len(key) :] for one in variables if one.startswith(key)), None)
 
 
-def _stat(pid):
-    """``{session, started}`` of a process, or None when it is gone or only waits to be reaped."""
+def stat(pid):
+    """
+    ``{state, session, started}`` of a process (state: the letter that ``ps`` shows), or None when
+    there is none.
+    """
     try:
         text = pathlib.Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else {"session": int(fields[3]), "started": int(fields[19])}
+    return {"state": fields[0], "session": int(fields[3]), "started": int(fields[19])}
+
+
+def _lives(pid):
+    """What :func:`stat` says of a process that does not merely wait to be reaped, or None."""
+    found = stat(pid)
+    return found if found and found["state"] not in "ZX" else None

@@ -61,7 +61,8 @@ class Process:
 
     def fault(self, kind, **facts):
         """A fault injected for this process, or None (see :mod:`sandbox.hosts.faults`)."""
-        return faults.take(self.sandbox, kind, **{**self.facts, **facts})
+        facts = {**self.facts, "codename": self.host["codename"], **facts}
+        return faults.take(self.sandbox, kind, **facts)
 
     def log(self, event):
         """Write one line of the process's life."""

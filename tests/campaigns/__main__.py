@@ -153,6 +153,8 @@ class Campaign:
         """Stop the visitors, and make the row of the table."""
         processes.stop(self.world.folder, "visitor")
         seen = self.world.summary()
+        if self.options.stage and not self.kills():
+            wrong = [*wrong, "nothing was killed: this campaign proves nothing"]
         points = {(one["point"], one["stage"]) for one in _lines(self.out / "points.jsonl")}
         return {
             "campaign": self.options.campaign,
@@ -210,7 +212,10 @@ def _moved(campaign, since=""):
 
 def rollback(campaign):
     """After the window, all of it taken back: stop, restore the databases, go on."""
-    campaign.up("done")
+    campaign.up("prepared")
+    status, output = campaign.world.sandbox("up", "--at", "done")
+    if status:
+        raise SystemExit(output[-4000:])
     campaign.watch(rollback=True)
     return _taken_back(campaign)
 

@@ -14,8 +14,9 @@ import time
 import pytest
 import yaml
 
-from sandbox import assembly, cli, git_history, master, points, processes, report
+from sandbox import assembly, breaking, cli, git_history, master, points, processes, report
 from sandbox import config as settings
+from sandbox.hosts import record
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 # A daemon whose child outlives it.
@@ -319,6 +320,7 @@ def test_it_stands_again_after_being_killed_and_leaves_nothing_behind(tmp_path, 
         assembly.up(directory)
         assert time.monotonic() - started < 5
         assert {name: processes.read(directory, name)["pid"] for name in assembly.DAEMONS} == pids
+        _every_fault_is_put_and_mended(directory, config)
         hosts = {host["id"]: host["init"] for host in assembly.hosts(config)}
         for name in ("hosts", "salt-master"):
             os.kill(pids[name], signal.SIGKILL)
@@ -338,6 +340,23 @@ def test_it_stands_again_after_being_killed_and_leaves_nothing_behind(tmp_path, 
     finally:
         assembly.down(directory)
     assert _naming(directory) == []
+
+
+def _every_fault_is_put_and_mended(directory, config):
+    aws = breaking.aws(config)
+    for name in breaking.FAULTS:
+        words = ["--dir", str(directory), "break", name]
+        # Nothing runs that could be killed, and it says so.
+        assert cli.main(words) == (1 if name == "kill" else 0)
+    assert assembly.silent_minions(config)
+    assert not processes.alive(directory, "dns")
+    assert {fault["error"] for fault in aws.faults()} == {"Throttling", "AccessDenied"}
+    assert cli.main(["--dir", str(directory), "mend"]) == 0
+    assert not assembly.silent_minions(config)
+    assert processes.alive(directory, "dns")
+    assert aws.faults() == []
+    left = [path for path in (directory / "faults").glob("*.json") if record.read(path)]
+    assert left == []
 
 
 def _naming(directory):
