@@ -30,6 +30,9 @@ TESTS = [
     "pytest-xdist",
     "aiosmtpd",
     "axe-playwright-python",
+    # tests/integration/test_real_database.py: what Open edX runs on, as far as migrations go.
+    "django>=4.2,<5",
+    "pymysql",
     "hypothesis",
     "kombu",
     # The other side of benchmarks/elb_swap.py; it stops at Python 3.11.

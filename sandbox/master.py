@@ -67,6 +67,10 @@ def master_options(config):
         "file_roots": {"base": [str(folder / "roots"), str(_here(config) / "salt")]},
         "pillar_roots": {"base": [str(pathlib.Path(config["directory"]) / "pillar")]},
         "runner_dirs": [f"{config['repository']}/_runners"],
+        # As in pillar_examples/reactor.conf, without what tells a chat.
+        "reactor": [
+            {"salt/minion/edx-worker-*/start": ["salt://orchestrate/mitx/reactor/fence.sls"]}
+        ],
         "cloud_dirs": [str(_here(config) / "cloud")],
         "fileserver_list_cache_time": 1,
         "log_file": str(root / "logs" / "salt-master"),

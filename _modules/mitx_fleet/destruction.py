@@ -128,8 +128,11 @@ def _delete_keys(run, names):
     those that are left.
     """
     known = keys()
-    mine = {kind: [name for name in found if name in names] for kind, found in known.items()}
-    mine = {kind: found for kind, found in mine.items() if found}
+    mine = {}
+    for kind, found in known.items():
+        ours = [name for name in found if name in names]
+        if ours:
+            mine[kind] = ours
     if not mine:
         return flat(known)
     with journal.gateway(run, "wheel", operation="key.delete_dict", keys=mine):

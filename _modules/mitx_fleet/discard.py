@@ -11,7 +11,7 @@ settings and Ansible make them again.
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import destruction, images, instances
-from mitx_run import aws, journal
+from mitx_run import aws, events
 
 # What IAM must allow (mitx_upgrade.permissions).
 ACTIONS = (
@@ -57,13 +57,13 @@ def apply(run, planned):
     if amis:
         # Once it is deregistered, nothing else leads from an AMI to its snapshots.
         disks = {image["id"]: image["snapshots"] for image in amis}
-        journal.write(run, "build_discarding", images=disks)
+        events.write(run, "build_discarding", images=disks)
     for image in amis:
         aws.call(run, "ec2", "deregister_image", ImageId=image["id"])
         snapshots += image["snapshots"]
     for snapshot in snapshots:
         aws.call(run, "ec2", "delete_snapshot", SnapshotId=snapshot)
-    journal.write(run, "build_discarded", images=[image["id"] for image in amis])
+    events.write(run, "build_discarded", images=[image["id"] for image in amis])
     return changes(planned) | {what: names for what, names in done.items() if names}
 
 
@@ -125,27 +125,20 @@ def _with_snapshots(run, found):
     ids = [image["id"] for image in found]
     answer = aws.call(run, "ec2", "describe_images", ImageIds=ids)
     disks = {raw["ImageId"]: raw.get("BlockDeviceMappings") or () for raw in answer["Images"]}
-    return [
-        {
-            **image,
-            "snapshots": [
-                disk["Ebs"]["SnapshotId"]
-                for disk in disks.get(image["id"], ())
-                if (disk.get("Ebs") or {}).get("SnapshotId")
-            ],
-        }
-        for image in found
-    ]
+    return [{**image, "snapshots": _snapshots(disks.get(image["id"], ()))} for image in found]
+
+
+def _snapshots(disks):
+    ids = [(disk.get("Ebs") or {}).get("SnapshotId") for disk in disks]
+    return [id_ for id_ in ids if id_]
 
 
 def _left_snapshots(run, found):
     there = {image["id"] for image in found}
-    ids = [
-        snapshot
-        for line in journal.entries(run, event="build_discarding")
-        for image, snapshots in line["images"].items()
-        for snapshot in (snapshots if image not in there else ())
-    ]
+    ids = []
+    for line in events.read(run, "build_discarding"):
+        for image, snapshots in line["images"].items():
+            ids += snapshots if image not in there else []
     if not ids:
         return []
     filters = [{"Name": "snapshot-id", "Values": ids}]

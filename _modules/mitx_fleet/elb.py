@@ -11,7 +11,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import instances
-from mitx_run import aws, calls, errors, journal, wait
+from mitx_run import aws, calls, errors, events, wait
 
 # What IAM must allow (mitx_upgrade.permissions).
 ACTIONS = (
@@ -174,7 +174,7 @@ def wait_drained(run, leaving, timeouts=None):
             slow = _draining(run, elb, ids) if elb not in overran else []
             if slow and time.monotonic() - began >= timeouts[elb]:
                 overran[elb] = slow
-                journal.write(run, "drain_cut", elb=elb, instances=slow, seconds=timeouts[elb])
+                events.write(run, "drain_cut", elb=elb, instances=slow, seconds=timeouts[elb])
                 slow = []
             busy += [f"{elb} is draining {id_}" for id_ in slow]
         busy = busy or _still_members(run, leaving)

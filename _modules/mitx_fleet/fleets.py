@@ -294,9 +294,8 @@ def _instances(run, fleet):
 
 
 def _alive(run, members):
-    there = {
-        one["id"]: one["state"] for one in instances.find(run, ids=[one["id"] for one in members])
-    }
+    found = instances.find(run, ids=[member["id"] for member in members])
+    there = {instance["id"]: instance["state"] for instance in found}
     halted = [
         one["name"]
         for one in members

@@ -8,7 +8,7 @@ for web hosts and for workers.
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import aws, journal, record, wait
+from mitx_run import aws, events, record, wait
 from mitx_run.dunders import __salt__
 
 # What IAM must allow (mitx_upgrade.permissions).
@@ -29,10 +29,9 @@ def find(run, release=None):
         Owners=["self"],
         Filters=[{"Name": "name", "Values": sorted(names.values())}],
     )
-    found = {
-        role: [raw for raw in answer["Images"] if raw["Name"] == name]
-        for role, name in names.items()
-    }
+    found = {}
+    for role, name in names.items():
+        found[role] = [raw for raw in answer["Images"] if raw["Name"] == name]
     for role, twins in found.items():
         if len(twins) > 1:
             ids = ", ".join(f"{raw['ImageId']} ({raw['State']})" for raw in twins)
@@ -127,10 +126,5 @@ def since_build(run, event):
     """
     Return whether the run's journal holds an ``event`` since ``build_ami`` last ran.
     """
-    lines = journal.entries(run)
-    builds = [
-        line["time"]
-        for line in lines
-        if line["event"] == "existing" and line["sls"] == "orchestrate.edx.build_ami"
-    ]
-    return any(line["event"] == event and line["time"] > max(builds, default="") for line in lines)
+    built = events.when(run, "existing", sls="orchestrate.edx.build_ami")
+    return bool(events.read(run, event, since=built))

@@ -12,7 +12,7 @@ import datetime
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import destruction, fleets, instances
-from mitx_run import aws, journal, phases
+from mitx_run import aws, events, phases
 
 # What IAM must allow (mitx_upgrade.permissions).
 ACTIONS = (
@@ -38,9 +38,8 @@ def plan(run, force=False):
     # What did not serve then is somebody's, or left over of an earlier upgrade: whoever knows what
     # it is takes it away.
     old = [one for one in recorded if one.get("serves", True)]
-    actual = {
-        one["id"]: one for one in instances.find(run, ids=[one["id"] for one in old], states=None)
-    }
+    there = instances.find(run, ids=[one["id"] for one in old], states=None)
+    actual = {instance["id"]: instance for instance in there}
     namesakes = _namesakes(run, old)
     destroy = [one for one in old if actual.get(one["id"], {}).get("state") in _LIVE]
     gone = [one for one in old if one not in destroy]
@@ -86,7 +85,7 @@ def saved(run):
     stopped = phases.statuses(run).get("stop", {})
     if stopped.get("status") != "finished":
         return set()
-    lines = [line for line in journal.entries(run, event="saved") if line["time"] > stopped["time"]]
+    lines = events.read(run, "saved", since=stopped["time"])
     return {host["id"] for line in lines for host in line["hosts"]}
 
 
@@ -180,18 +179,19 @@ def _serving(run, destroy):
 
 def _all_members(run):
     answer = aws.call(run, "elb", "describe_load_balancers")
-    return {
-        raw["LoadBalancerName"]: {one["InstanceId"] for one in raw.get("Instances") or ()}
-        for raw in answer["LoadBalancerDescriptions"]
-    }
+    found = {}
+    for raw in answer["LoadBalancerDescriptions"]:
+        members = raw.get("Instances") or ()
+        found[raw["LoadBalancerName"]] = {member["InstanceId"] for member in members}
+    return found
 
 
 def _not_as_recorded(destroy, actual, namesakes):
-    found = [
-        f"{one['name']} is also the name of {', '.join(o['id'] for o in namesakes[one['name']])}"
-        for one in destroy
-        if one["name"] in namesakes
-    ]
+    found = []
+    for name in (instance["name"] for instance in destroy):
+        if name in namesakes:
+            others = ", ".join(instance["id"] for instance in namesakes[name])
+            found.append(f"{name} is also the name of {others}")
     differs = instances.compare(destroy, list(actual.values()))
     return found + [
         f"the {c['key']} of {c['id']} was recorded as {c['recorded']} and is {c['actual']}"

@@ -90,10 +90,10 @@ def _really_done(run, plan, planned):
 def _sentence(changes, verb, unchanged):
     if not changes:
         return unchanged
-    parts = [
-        f"{elb}: " + ", ".join(f"{len(names)} {verb} {side}" for side, names in both.items())
-        for elb, both in changes.items()
-    ]
+    parts = []
+    for elb, both in changes.items():
+        counts = [f"{len(names)} {verb} {side}" for side, names in both.items()]
+        parts.append(f"{elb}: {', '.join(counts)}")
     return "; ".join(parts)
 
 

@@ -114,10 +114,11 @@ def detach(run, plan):
     """
     now = elb.members(run, list(plan))
     _refuse_surprises(plan, now)
-    leaving = {
-        name: [id_ for id_ in step["deregister"] if id_ in now[name]] for name, step in plan.items()
-    }
-    leaving = {name: ids for name, ids in leaving.items() if ids}
+    leaving = {}
+    for name, step in plan.items():
+        ids = [id_ for id_ in step["deregister"] if id_ in now[name]]
+        if ids:
+            leaving[name] = ids
     # Asked before, so that no answer is missing once requests are being cut off.
     timeouts = {name: elb.drain_timeout(run, name) for name in leaving}
     for name, ids in leaving.items():
@@ -317,11 +318,10 @@ def _named(plan, sides):
     found = {}
     for name, both in sides.items():
         known = plan[name]["names"]
-        labels = {
-            side: sorted(_label(id_, known.get(id_)) for id_ in ids)
-            for side, ids in both.items()
-            if ids
-        }
+        labels = {}
+        for side, ids in both.items():
+            if ids:
+                labels[side] = sorted(_label(id_, known.get(id_)) for id_ in ids)
         if labels:
             found[name] = labels
     return found

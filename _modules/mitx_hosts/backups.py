@@ -12,7 +12,7 @@ environment variables that they read, and judged by what is true afterwards.
 from salt.exceptions import CommandExecutionError
 
 from mitx_hosts import migrations, services
-from mitx_run import calls, journal, nested, phases
+from mitx_run import calls, events, nested, phases
 
 
 def back_up(run, old, new):
@@ -32,8 +32,7 @@ def back_up(run, old, new):
         return
     _require_snapshot(run, wanted)
     since = phases.rolled_back(run)
-    lines = journal.entries(run, event="backed_up")
-    if not wanted["before"] or any(line["time"] > since for line in lines):
+    if not wanted["before"] or events.read(run, "backed_up", since=since):
         return
     # A backup of databases that are still written to restores to nothing in particular.
     services.stop(run, [one["name"] for one in [*old, *new]])
@@ -42,7 +41,7 @@ def back_up(run, old, new):
         raise CommandExecutionError(
             f"Nothing was migrated, {wanted['before']} failed:\n  - " + "\n  - ".join(failures)
         )
-    journal.write(run, "backed_up", sls=wanted["before"])
+    events.write(run, "backed_up", sls=wanted["before"])
 
 
 def restored(run):
@@ -51,8 +50,7 @@ def restored(run):
     8601), ``None`` if it did not.
     """
     begun = phases.touched(run).get("migrate", {}).get("time", "")
-    lines = [line for line in journal.entries(run, event="restored") if line["time"] > begun]
-    return lines[-1]["time"] if lines else None
+    return events.when(run, "restored", since=begun) or None
 
 
 def planned(run, new):
@@ -88,13 +86,13 @@ def restore(run, new):
             f" unapplied were {_told(wanted)}, now {_told(found)}. Nothing runs on them. Restore"
             " them by hand, then: salt-run mitx.rollback database_restored=True"
         )
-    journal.write(run, "restored", sls=sls)
+    events.write(run, "restored", sls=sls)
 
 
 def _unapplied_before(run):
     """What was unapplied when this run first looked, since it was last rolled back."""
     since = phases.rolled_back(run)
-    lines = [line for line in journal.entries(run, event="migrations") if line["time"] > since]
+    lines = events.read(run, "migrations", since=since)
     if not lines:
         raise CommandExecutionError(
             "This run has not recorded what was unapplied before its migration, so whether a"
@@ -113,14 +111,14 @@ def _require_snapshot(run, wanted):
     if not wanted["snapshot_id"]:
         return
     since = phases.rolled_back(run)
-    lines = journal.entries(run, event="snapshot")
-    if any(line["id"] == wanted["snapshot_id"] and line["time"] < since for line in lines):
+    taken = events.read(run, "snapshot", id=wanted["snapshot_id"])
+    if any(line["time"] < since for line in taken):
         raise CommandExecutionError(
             f"The snapshot {wanted['snapshot_id']} was taken before the window was rolled back at"
             f" {since}, and the site was written to since. Nothing was migrated. Take another one,"
             " then run again with pillar='{mitx: {migrate: {snapshot_id: …}}}'"
         )
-    journal.write(run, "snapshot", id=wanted["snapshot_id"])
+    events.write(run, "snapshot", id=wanted["snapshot_id"])
 
 
 def _orchestrate(run, sls, variables):
@@ -131,10 +129,10 @@ def _orchestrate(run, sls, variables):
         "PURPOSES": ",".join(run.settings["purposes"]),
         **variables,
     }
-    journal.write(run, "existing", stage="before", sls=sls, environ=environ)
+    events.write(run, "existing", stage="before", sls=sls, environ=environ)
     answer = nested.orchestrate(run, sls, environ=environ, pillar=nested.inherited(run))
     stage = "failed" if answer["failures"] else "after"
-    journal.write(run, "existing", stage=stage, sls=sls)
+    events.write(run, "existing", stage=stage, sls=sls)
     return answer["failures"]
 
 

@@ -36,7 +36,7 @@ from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import images, instances
 from mitx_hosts import jobs
-from mitx_run import folders, journal, lock, record
+from mitx_run import events, folders, lock, record
 from mitx_run.dunders import __opts__
 
 # Seconds for which an event is waited for, and for the last job to end.
@@ -113,7 +113,7 @@ def _begin(run, minions):
         if minions:
             command = run.settings["services"]["hold"]["begin"]
             jobs.shell(run, minions, command, label="fence workers")
-            journal.write(run, "fenced", minions=list(minions))
+            events.write(run, "fenced", minions=list(minions))
         return minions
     except CommandExecutionError:
         # One that cannot be fenced keeps no other from it.
@@ -146,17 +146,12 @@ def missed(run, minions):
     Return which of these workers this run has not fenced since it last began to deploy.
     """
     fenced = set()
-    for line in journal.entries(run):
+    for line in events.read(run):
         if _begins_deploy(line):
             fenced = set()
-        if line["event"] == "fenced" or _fenced_before(line):
+        if line["event"] == "fenced":
             fenced |= set(line["minions"])
     return [minion for minion in minions if minion not in fenced]
-
-
-def _fenced_before(line):
-    """How it was written before there was an event of its own."""
-    return line.get("label") == "hold workers" and line.get("stage") == "after"
 
 
 def _begins_deploy(line):
@@ -166,7 +161,7 @@ def _begins_deploy(line):
 def _deploying(run):
     """Whether the run has begun to deploy, and not unfenced its workers since."""
     last = ""
-    for line in journal.entries(run):
+    for line in events.read(run):
         if line["event"] == "unfenced" or _begins_deploy(line):
             last = line["event"]
     return last == "existing"
@@ -178,7 +173,7 @@ def unfence(run, minions):
     """
     command = run.settings["services"]["hold"]["end"]
     jobs.shell(run, minions, command, label="unfence workers")
-    journal.write(run, "unfenced", minions=list(minions))
+    events.write(run, "unfenced", minions=list(minions))
 
 
 @contextlib.contextmanager

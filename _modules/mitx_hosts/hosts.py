@@ -15,7 +15,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 from mitx_hosts import ansible, jobs, services
-from mitx_run import journal, wait
+from mitx_run import events, wait
 
 _SHA = re.compile(r"[0-9a-f]{40}\Z")
 
@@ -29,6 +29,7 @@ _SHORTENED = (
 
 _READ = 1 << 16
 
+_RUN_ANSIBLE = "edx.run_ansible"
 _CONFIGURATION_ONLY = "--tags install:configuration"
 
 # Steps of the host's clock within a second are no news.
@@ -117,11 +118,11 @@ def _own_playbooks(run, minions):
     said = jobs.execute(
         run, minions, "pillar.get", ["edx:playbooks"], change=False, label="playbooks"
     )
-    return {
-        minion: [_shown(name, number) for number, name in enumerate(found)]
-        for minion, found in said.items()
-        if found and isinstance(found, list)
-    }
+    own = {}
+    for minion, found in said.items():
+        if found and isinstance(found, list):
+            own[minion] = [_shown(name, number) for number, name in enumerate(found)]
+    return own
 
 
 def _shown(name, number):
@@ -134,17 +135,12 @@ def last_configured(run):
     Return when this run, or outside of a run this environment, last began to configure hosts (UTC,
     ISO 8601), ``None`` if it never did: by the existing deploy, or by :py:func:`configure`.
     """
-    deploys = [
-        line
-        for line in journal.entries(run, event="existing")
-        if line["sls"] == "orchestrate.edx.deploy"
-    ]
-    jobs = [
-        line
-        for line in journal.entries(run, event="minions")
-        if line.get("label") in ("configuration", "highstate")
-    ]
-    return max((line["time"] for line in deploys + jobs if line["stage"] == "before"), default=None)
+    last = events.when(run, "existing", sls="orchestrate.edx.deploy", stage="before")
+    applied = ("state.highstate", "state.sls")
+    for line in events.read(run, "minions", stage="before", function=applied):
+        if line["function"] == "state.highstate" or _RUN_ANSIBLE in str(line["arguments"]):
+            last = max(last, line["time"])
+    return last or None
 
 
 def smoke_test(run, minions):
@@ -173,7 +169,7 @@ def configure(run, minions):
         run,
         minions,
         "state.sls",
-        ["edx.run_ansible"],
+        [_RUN_ANSIBLE],
         {"pillar": {"edx": {"ansible_flags": _CONFIGURATION_ONLY}}},
         timeout=run.settings["timeouts"]["highstate"],
         label="configuration",

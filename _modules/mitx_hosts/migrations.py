@@ -14,11 +14,12 @@ beside it. The file is mirrored into the run's folder all the while.
 import pathlib
 import re
 import shlex
+import time
 
 from salt.exceptions import CommandExecutionError
 
 from mitx_hosts import ansible, jobs, services
-from mitx_run import folders, journal, phases, record, wait
+from mitx_run import events, folders, phases, record, wait
 
 # On the host, below the home of services.user: lock and output of a run's migrations.
 _HOME = "~/.mitx-upgrade"
@@ -172,11 +173,11 @@ def keep(run, unapplied):
         for name, some in lists.items()
         for one in some
     ]
-    attempts = len(journal.entries(run, event="migrations"))
+    attempts = len(events.read(run, "migrations"))
     path = record.capture(
         run, f"migrate/{attempts:02d}-unapplied.txt", "".join(f"{line}\n" for line in lines)
     )
-    journal.write(run, "migrations", unapplied=count(unapplied), output=path)
+    events.write(run, "migrations", unapplied=count(unapplied), output=path)
     return path
 
 
@@ -184,10 +185,10 @@ def count(unapplied):
     """
     Return how many are unapplied: ``{purpose: {name: number}}``.
     """
-    return {
-        purpose: {name: len(some) for name, some in lists.items()}
-        for purpose, lists in unapplied.items()
-    }
+    numbers = {}
+    for purpose, lists in unapplied.items():
+        numbers[purpose] = {name: len(some) for name, some in lists.items()}
+    return numbers
 
 
 def command_line(run, step):
@@ -224,9 +225,10 @@ def _run(run, todo, step):
     """One command, on the host of each purpose at once."""
     # `timeout` on the host ends it before this.
     limit = run.settings["migrate"]["timeout"] + 60 + run.settings["timeouts"]["minions"]
-    label = f"migration {step['name']} of {', '.join(todo)}"
+    label = f"migrate {step['name']} of {', '.join(todo)}"
     user = run.settings["services"]["user"]
     kwarg = {"python_shell": True, **({"runas": user} if user else {})}
+    began = time.monotonic()
     try:
         said = jobs.execute(
             run,
@@ -247,6 +249,9 @@ def _run(run, todo, step):
             " stopped. Repair it, then run again, it goes on with what is unapplied:"
             f" {phases.next_command(run)}\nOr go back: {_back(run)}"
         ) from err
+    finally:
+        seconds = round(time.monotonic() - began, 3)
+        events.write(run, "wait", waits_for="migration", what=label, seconds=seconds)
     for purpose, minion in todo.items():
         _keep(run, purpose, step, said[minion]["stdout"])
 

@@ -9,7 +9,7 @@ asked of one host of each purpose: a worker where there is one.
 from salt.exceptions import CommandExecutionError
 
 from mitx_hosts import jobs, services
-from mitx_run import journal, phases, wait
+from mitx_run import events, phases, wait
 
 
 def depths(run, fleet):
@@ -67,28 +67,16 @@ def drain(run, fleet):
             raise
         if not waived:
             raise _refusal(run, err) from err
-        journal.write(run, "drain_waived", depths=found)
+        events.write(run, "drain_waived", depths=found)
         return f"Waived: {err}"
-    journal.write(run, "drained", purposes=sorted(found))
+    events.write(run, "drained", purposes=sorted(found))
     return f"The queues of {', '.join(found)} are empty"
 
 
 def _emptied(run):
     # A rollback, whatever became of it, may have let visitors fill them again.
-    lines = journal.entries(run)
-    since = max(
-        (
-            line["time"]
-            for line in lines
-            if line["event"] == "phase" and line["phase"] == "rollback"
-        ),
-        default="",
-    )
-    ended = ("drained", "drain_waived")
-    return max(
-        (line["time"] for line in lines if line["event"] in ended and line["time"] > since),
-        default=None,
-    )
+    since = events.when(run, "phase", phase="rollback")
+    return events.when(run, "drained", "drain_waived", since=since) or None
 
 
 def _require_workers(run, fleet, found):
@@ -111,12 +99,10 @@ def _require_workers(run, fleet, found):
 
 
 def _asked(fleet):
-    purposes = sorted({one["purpose"] for one in fleet})
-    order = sorted(fleet, key=lambda one: (one["role"] != "edx-worker", one["name"]))
-    return {
-        purpose: next(one["name"] for one in order if one["purpose"] == purpose)
-        for purpose in purposes
-    }
+    chosen = {}
+    for one in sorted(fleet, key=lambda one: (one["role"] != "edx-worker", one["name"])):
+        chosen.setdefault(one["purpose"], one["name"])
+    return dict(sorted(chosen.items()))
 
 
 def _unlooked(run, waived):
@@ -125,7 +111,7 @@ def _unlooked(run, waived):
             "mitx:…:drain:command is not set, so nobody knows whether jobs are waiting. Set it, or"
             " waive it: mitx:…:drain:waive: True"
         )
-    journal.write(run, "drain_waived", depths=None)
+    events.write(run, "drain_waived", depths=None)
     return "The queues were not looked at: there is no drain.command, and it is waived"
 
 

@@ -14,7 +14,7 @@ from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import fleets, retire
 from mitx_hosts import jobs
-from mitx_run import aws, journal, nested, phases
+from mitx_run import aws, events, nested, phases
 
 # What IAM must allow (mitx_upgrade.permissions).
 ACTIONS = ("s3:ListBucket",)
@@ -71,7 +71,7 @@ def apply(run, plan):
     Save what :py:func:`plan` says, prove it, and record it. Returns the names of the hosts.
     """
     if plan["waived"]:
-        journal.write(run, "nothing_to_save")
+        events.write(run, "nothing_to_save")
         return []
     names = [one["name"] for one in plan["hosts"]]
     if not names:
@@ -100,7 +100,7 @@ def apply(run, plan):
             f"{plan['before']} reported success, but what it should have saved is not there."
             f" Nothing was destroyed:\n  - {listed}"
         )
-    journal.write(
+    events.write(
         run, "saved", hosts=[{"id": one["id"], "name": one["name"]} for one in plan["hosts"]]
     )
     return names

@@ -60,8 +60,8 @@ def falls(job, begin, end):
     whens = [whens] if isinstance(whens, str) else list(whens)
     if not whens:
         return f"runs by {job['cron']!r} (cron)" if job.get("cron") else None
-    told = [one for one in (_at(text, begin, end) for text in whens) if one]
-    return ", ".join(told) or None
+    told = [_at(text, begin, end) for text in whens]
+    return ", ".join(filter(None, told)) or None
 
 
 def _interval(seconds, begin, end):
@@ -91,8 +91,9 @@ def _at(text, begin, end):
 
 def _listed(run):
     found = jobs.of_master(run, "schedule.list", ["show_all=True", "return_yaml=False"])
-    return {
-        minion: {name: job for name, job in listed.items() if not name.startswith("__")}
-        for minion, listed in found.items()
-        if isinstance(listed, dict)
-    }
+    jobs_of = {}
+    for minion, listed in found.items():
+        if isinstance(listed, dict):
+            shown = {name: job for name, job in listed.items() if not name.startswith("__")}
+            jobs_of[minion] = shown
+    return jobs_of

@@ -167,10 +167,10 @@ def restart(run, minions):
     quiet fleet. Returns ``{minion: [programs restarted]}``.
     """
     before = _known(status(run, minions))
-    chosen = {
-        m: sorted(name for name, state in one["supervisor"].items() if state != "STOPPED")
-        for m, one in before.items()
-    }
+    chosen = {}
+    for minion, found in before.items():
+        programs = found["supervisor"].items()
+        chosen[minion] = sorted(name for name, state in programs if state != "STOPPED")
     hosts = [minion for minion, names in chosen.items() if names]
     if hosts:
         ctl = _ctl(run.settings)
@@ -255,11 +255,12 @@ def _services(before, parts, running):
     names = (
         {name for one in before.values() for name in one["systemd"]} if "systemd" in parts else ()
     )
-    found = [
-        (name, [minion for minion, one in before.items() if one["systemd"].get(name) is running])
-        for name in sorted(names)
-    ]
-    return [(name, hosts) for name, hosts in found if hosts]
+    found = []
+    for name in sorted(names):
+        hosts = [minion for minion, one in before.items() if one["systemd"].get(name) is running]
+        if hosts:
+            found.append((name, hosts))
+    return found
 
 
 def _settle(run, minions, check, wanted, told, again=None):

@@ -16,7 +16,7 @@ from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import fleets, images, instances
 from mitx_hosts import ansible, fence, hosts, jobs
-from mitx_run import change, journal, phases, record
+from mitx_run import change, events, phases, record
 from mitx_run.dunders import __salt__
 
 _NEVER_UP = (
@@ -156,7 +156,7 @@ def _require_configured(run, ret, fleet, since=None):
     problems = hosts.unconfigured(run, minions, since or hosts.last_configured(run))
     if problems:
         # Then the existing deploy has not done what it reported, and is run again.
-        journal.write(run, "unconfigured", hosts=problems)
+        events.write(run, "unconfigured", hosts=problems)
         raise CommandExecutionError(
             "Ansible has not configured these hosts:\n  - "
             + "\n  - ".join(problems)
@@ -170,7 +170,8 @@ def _launched(run):
     pinned = record.pinned(run, "new_fleet")
     if pinned is not None:
         # What is gone is going to be launched anew.
-        there = {one["id"] for one in instances.find(run, ids=[one["id"] for one in pinned])}
+        found = instances.find(run, ids=[one["id"] for one in pinned])
+        there = {instance["id"] for instance in found}
         return [one for one in pinned if one["id"] in there]
     release = record.pinned(run, "release_number")
     return fleets.new(run, release)["instances"] if release is not None else []
@@ -197,7 +198,7 @@ def unfenced(run, ret):
     fence.unfence(run, minions)
     ret["comment"] = f"Have their queues back: {', '.join(minions)}"
     if missed:
-        journal.write(run, "not_held", minions=missed)
+        events.write(run, "not_held", minions=missed)
         ret["comment"] += (
             ". Could not be cut off from them, and may have worked live jobs while they ran:"
             f" {', '.join(missed)}"
@@ -215,7 +216,7 @@ def bases_configured(run, ret):
         return
     found = {name: wrong for name, wrong in ansible.of_bases(run).items() if wrong}
     if not found:
-        journal.write(run, "bases_configured")
+        events.write(run, "bases_configured")
     if found:
         lines = [f"{base}: {line}" for base, wrong in found.items() for line in wrong]
         raise CommandExecutionError(

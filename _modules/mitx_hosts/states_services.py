@@ -206,8 +206,9 @@ def _bring(run, ret, hosts, wanted, parts):
 
 def _some(found):
     """Without the lists that are empty."""
-    kept = {
-        purpose: {name: some for name, some in lists.items() if some}
-        for purpose, lists in found.items()
-    }
-    return {purpose: lists for purpose, lists in kept.items() if lists}
+    filled = {}
+    for purpose, lists in found.items():
+        some = {name: listed for name, listed in lists.items() if listed}
+        if some:
+            filled[purpose] = some
+    return filled

@@ -177,10 +177,8 @@ def _left_out(run, release, folder, patch, commit, missing):
     """
     if not missing or patches.contained(run, release, patch, commit, folder):
         return []
-    contents = {
-        path: _contents(run, release, folder, commit, path)
-        for path in {path for path, _, _ in missing}
-    }
+    paths = {path for path, _, _ in missing}
+    contents = {path: _contents(run, release, folder, commit, path) for path in paths}
     return [
         _shown(change)
         for change in missing
@@ -218,7 +216,8 @@ def _compared(first, second):
     """The difference of two diffs, as far as it can be read."""
     if len(first) + len(second) > _LONGEST_DIFF:
         return [f"    too long to compare here: {len(first)} and {len(second)} lines"]
-    old, new = ([line.decode(errors="replace") for line in side] for side in (first, second))
+    old = [line.decode(errors="replace") for line in first]
+    new = [line.decode(errors="replace") for line in second]
     found = list(difflib.unified_diff(old, new, lineterm="", n=2))[2:]
     more = [f"    … {len(found)} lines"] if len(found) > _MOST_SHOWN else []
     return [f"    {line}" for line in found[:_MOST_SHOWN]] + more

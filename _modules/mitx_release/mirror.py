@@ -125,7 +125,7 @@ def refs(run, release, prefix="refs/mitx", repo=None):
     found = git.execute(
         run, release, "for-each-ref", shape, prefix, repo=repo or release["mirror"]
     )["out"]
-    return {name: sha for sha, _, name in (line.partition(" ") for line in found.splitlines())}
+    return dict(reversed(line.split(" ", 1)) for line in found.splitlines())
 
 
 def contains(run, release, commit, other):
@@ -144,11 +144,8 @@ def remote_refs(run, release, *patterns):
     """
     where = git.url(release, "origin")
     found = git.execute(run, release, "ls-remote", "--end-of-options", where, *patterns)["out"]
-    return {
-        name: sha
-        for sha, _, name in (line.partition("\t") for line in found.splitlines())
-        if not name.endswith("^{}")
-    }
+    listed = dict(reversed(line.split("\t", 1)) for line in found.splitlines())
+    return {name: sha for name, sha in listed.items() if not name.endswith("^{}")}
 
 
 def push_command(release, updates):

@@ -319,7 +319,7 @@ def _patch_ids(run, release, shas):
     lines = git.execute(run, release, "patch-id", "--stable", repo=release["mirror"], stdin=text)[
         "out"
     ].splitlines()
-    return {sha: patch_id for patch_id, sha in (line.split() for line in lines)}
+    return dict(reversed(line.split()) for line in lines)
 
 
 def _question(run, release, patch, theirs, onto):

@@ -201,10 +201,7 @@ def _job(run, release, onto_sha, said):
     fetched = time.monotonic()
     old = branches.tip(release, refs)
     ref, onto = branches.resolve(run, release, refs, onto_sha)
-    said = {
-        word: sorted(git.check_sha(sha, word) for sha in _listed(shas))
-        for word, shas in said.items()
-    }
+    said = {word: _shas(word, shas) for word, shas in said.items()}
     survey = patches.find(run, release, old, onto, **said)
     waiting = conflict.pending(release)
     job = {
@@ -240,6 +237,10 @@ def _job(run, release, onto_sha, said):
         conflict.remember(run, release)
         _compare_waiting(release, job)
     return job
+
+
+def _shas(word, shas):
+    return sorted(git.check_sha(sha, word) for sha in _listed(shas))
 
 
 def _compare_waiting(release, job):
@@ -419,7 +420,7 @@ def _answer(release, job):
         "onto": {"ref": job["ref"], "sha": job["onto"]},
         "new": job["new"],
         "changed": bool(job["updates"]) or job["new"] is None,
-        "patches": [{key: one[key] for key in _SHOWN} for one in survey["patches"]],
+        "patches": [_shown(patch) for patch in survey["patches"]],
         "conflicts": job["conflicts"],
         "problems": job["problems"],
         "notes": job["notes"],
@@ -433,6 +434,10 @@ def _answer(release, job):
         "seconds": {step: round(seconds, 2) for step, seconds in job["seconds"].items()},
     }
     return {**answer, **{key: job[key] for key in ("report", "counts") if key in job}}
+
+
+def _shown(patch):
+    return {key: patch[key] for key in _SHOWN}
 
 
 def _recorded_sha(run, source):

@@ -6,7 +6,7 @@ Settings of an environment, the run record and its journal, the lock, the phases
 orchestrations, and every call to AWS. Nothing here imports another room.
 """
 
-from mitx_run import context, journal, lock, phases, settings
+from mitx_run import context, events, lock, phases, settings
 
 
 def get_settings(environment=None):
@@ -50,7 +50,7 @@ def get_journal(event=None):
 
         salt-run salt.cmd mitx_run.get_journal event=phase with_pillar=True
     """
-    return journal.entries(context.current(), event=event)
+    return events.read(context.current(), *([event] if event else []))
 
 
 def locked_by():

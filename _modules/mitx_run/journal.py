@@ -54,10 +54,10 @@ def write(run, event, **fields):
     return line
 
 
-def entries(run, run_id=None, event=None):
+def entries(run, run_id=None):
     """
-    Return the lines of the journal as a list of dicts, oldest first; of one ``event`` only, if
-    given. A line torn by a kill is left out.
+    Return the lines of the journal as a list of dicts, oldest first. A line torn by a kill is left
+    out.
     """
     try:
         text = (_folder(run, run_id) / "journal.jsonl").read_text(
@@ -70,7 +70,7 @@ def entries(run, run_id=None, event=None):
     for raw in text.split("\n"):
         with contextlib.suppress(ValueError):
             line = json.loads(raw)
-            if isinstance(line, dict) and event in (None, line.get("event")):
+            if isinstance(line, dict):
                 lines.append(line)
     return lines
 

@@ -12,7 +12,7 @@ import re
 import salt.utils.event
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import folders, journal, progress, record
+from mitx_run import events, folders, progress, record
 from mitx_run.dunders import __opts__, __pillar__
 
 PREPARE = (
@@ -68,32 +68,17 @@ def rolling_back(run, run_id=None):
     """
     Return the journal's last line of a rollback that has begun and is not finished, else ``None``.
     """
-    lines = [
-        line
-        for line in journal.entries(run, run_id=run_id, event="phase")
-        if line["phase"] in ("rollback", *WINDOW)
-    ]
+    last = events.last(run, "phase", run_id=run_id, phase=("rollback", *WINDOW))
     # Whoever runs the window again has decided otherwise.
-    return (
-        lines[-1]
-        if lines and lines[-1]["phase"] == "rollback" and lines[-1]["status"] != "finished"
-        else None
-    )
+    going = last and last["phase"] == "rollback" and last["status"] != "finished"
+    return last if going else None
 
 
 def rolled_back(run, run_id=None):
     """
     Return when the last rollback was finished (UTC, ISO 8601), the empty string if none ever was.
     """
-    lines = journal.entries(run, run_id=run_id, event="phase")
-    return max(
-        (
-            line["time"]
-            for line in lines
-            if line["phase"] == "rollback" and line["status"] == "finished"
-        ),
-        default="",
-    )
+    return events.when(run, "phase", run_id=run_id, phase="rollback", status="finished")
 
 
 def closed(run, run_id=None):
@@ -102,18 +87,14 @@ def closed(run, run_id=None):
     ``None`` if it did not.
     """
     since = rolled_back(run, run_id)
-    lines = journal.entries(run, run_id=run_id, event="phase")
-    times = [
-        line["time"]
-        for line in lines
-        if (line["phase"], line["status"]) == ("close", "finished") and line["time"] > since
-    ]
-    return min(times, default=None)
+    closed_ = {"phase": "close", "status": "finished"}
+    found = events.read(run, "phase", run_id=run_id, since=since, **closed_)
+    return found[0]["time"] if found else None
 
 
 def _told(run, run_id, taken_back_by):
     found = {}
-    for line in journal.entries(run, run_id=run_id, event="phase"):
+    for line in events.read(run, "phase", run_id=run_id):
         if line["phase"] == "rollback" and line["status"] in taken_back_by:
             found = {phase: status for phase, status in found.items() if phase not in WINDOW}
         elif line["phase"] in names():
@@ -130,7 +111,7 @@ def durations(run, run_id=None):
     ``migration``, ``approval``; the rest is the upgrade's own.
     """
     found, now = {}, None
-    for line in journal.entries(run, run_id=run_id):
+    for line in events.read(run, run_id=run_id):
         if line["event"] == "phase" and line["status"] == "started":
             now = {} if line["phase"] in names() else None
         elif line["event"] == "phase" and line["status"] in ("finished", "failed"):
@@ -143,7 +124,7 @@ def durations(run, run_id=None):
                     now or {},
                 )
             now = None
-        reason = _waited_for(line)
+        reason = line.get("waits_for")
         if now is not None and reason:
             now[reason] = now.get(reason, 0) + line["seconds"]
     return found
@@ -153,17 +134,6 @@ def _add(duration, seconds, waited):
     duration["seconds"] = round(duration["seconds"] + seconds, 1)
     for reason, more in waited.items():
         duration["waited"][reason] = round(duration["waited"].get(reason, 0) + more, 1)
-
-
-def _waited_for(line):
-    if line["event"] == "wait":
-        return line["waits_for"]
-    migrates = (
-        line["event"] == "minions"
-        and str(line.get("label")).startswith("migration ")
-        and line.get("stage") != "before"
-    )
-    return "migration" if migrates else None
 
 
 def expected(run, besides=None):
@@ -207,16 +177,9 @@ def _rollback_again(run, run_id, back):
     """
     if back["status"] == "halted":
         return "salt-run mitx.rollback database_restored=True"
-    begun = [
-        line
-        for line in journal.entries(run, run_id=run_id, event="phase")
-        if (line["phase"], line["status"]) == ("rollback", "started")
-    ]
-    said = [
-        f"{key}=True"
-        for key in ("database_restored", "accept_new_schema", "stop_only", "restore")
-        if begun and begun[-1].get(key)
-    ]
+    begun = events.last(run, "phase", run_id=run_id, phase="rollback", status="started") or {}
+    options = ("database_restored", "accept_new_schema", "stop_only", "restore")
+    said = [f"{key}=True" for key in options if begun.get(key)]
     return " ".join(["salt-run mitx.rollback", *said])
 
 
@@ -269,7 +232,7 @@ def mark(run, phase, status, **fields):
     Journal that a phase ``started``, ``finished`` or ``failed``, and fire the event
     ``mitx/<environment>/<run>/<phase>/<status>``.
     """
-    line = journal.write(run, "phase", phase=phase, status=status, **fields)
+    line = events.write(run, "phase", phase=phase, status=status, **fields)
     progress.say(run, _progress(run, phase, status, fields))
     if not run.test:
         run_id = re.sub(r".*/", "", folders.folder(run))

@@ -30,7 +30,7 @@ import socket
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import folders, journal
+from mitx_run import events, folders, journal
 
 
 def identify(run):
@@ -125,7 +125,7 @@ def pin(run, name, value, again=False):
             )
     record["facts"][name] = value
     _replace(pathlib.Path(folders.folder(run)) / "run.json", record)
-    journal.write(run, "pin", name=name, value=value)
+    events.write(run, "pin", name=name, value=value)
     return value
 
 
@@ -156,14 +156,14 @@ def approve(run, gate="verify", note="", **what):
     Record that a human has looked and said yes, and to ``what`` (``digest`` or ``facts``).
     """
     journal.refuse_under_test(run, f"approve {gate}")
-    return journal.write(run, "approved", gate=gate, note=note, by=folders.operator(), **what)
+    return events.write(run, "approved", gate=gate, note=note, by=folders.operator(), **what)
 
 
 def approvals(run, gate="verify"):
     """
     Return the lines of the journal about approvals of ``gate``, oldest first.
     """
-    return [line for line in journal.entries(run, event="approved") if line["gate"] == gate]
+    return events.read(run, "approved", gate=gate)
 
 
 def _replace(path, record):

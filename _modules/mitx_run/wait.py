@@ -7,7 +7,7 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import errors, journal, progress
+from mitx_run import errors, events, progress
 
 
 def until(run, check, timeout, interval, what, waits_for=None):
@@ -29,7 +29,7 @@ def until(run, check, timeout, interval, what, waits_for=None):
     finally:
         if waits_for:
             seconds = round(time.monotonic() - began, 3)
-            journal.write(run, "wait", waits_for=waits_for, what=what, seconds=seconds)
+            events.write(run, "wait", waits_for=waits_for, what=what, seconds=seconds)
 
 
 def _until(check, timeout, interval, what, tell):

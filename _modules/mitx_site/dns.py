@@ -16,7 +16,7 @@ import re
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import aws, errors, journal, wait
+from mitx_run import aws, errors, events, wait
 from mitx_run.dunders import __context__
 from mitx_site import checks
 
@@ -97,7 +97,7 @@ def send(run, planned):
     tried again until ``dns.timeout``: the same batch twice is the same as once.
     """
     note = {"to": planned["to"], "ttl": planned["ttl"], "changes": planned["changes"]}
-    journal.write(run, "dns", stage="sending", **note)
+    events.write(run, "dns", stage="sending", **note)
     sent = {}
 
     def change():
@@ -115,9 +115,9 @@ def send(run, planned):
     except errors.AWSError as err:
         if not isinstance(err, errors.Transient):
             # A clear no. Of a deadline it is not known whether the last try arrived.
-            journal.write(run, "dns", stage="refused", **note)
+            events.write(run, "dns", stage="refused", **note)
         raise
-    journal.write(run, "dns", stage="sent", id=sent["id"], **note)
+    events.write(run, "dns", stage="sent", id=sent["id"], **note)
     return sent["id"]
 
 
@@ -143,7 +143,7 @@ def wait_insync(run, change_id):
             f"{err}. The change was accepted and is on its way: nothing is to be undone. The same"
             " command goes on waiting for it; until then visitors may see the old or the new."
         ) from err
-    journal.write(run, "dns", stage="insync", id=change_id)
+    events.write(run, "dns", stage="insync", id=change_id)
     return seen
 
 
@@ -175,16 +175,17 @@ def status(run):
     run.settings = _settings(run)
     found = records(run)
     seen, silence = _seen(run, list(found))
-    return {
-        name: {
+    shown = {}
+    for name, record in found.items():
+        answers = seen.get(name, {})
+        shown[name] = {
             **{key: record[key] for key in ("kind", "purpose", "elb", "ttl", "shows")},
             "problem": record["problem"] or record["high_ttl"],
             "record": _spoken(record) if record["type"] else None,
-            "resolvers": seen.get(name, {}).get("resolvers", silence),
-            "visitor": seen.get(name, {}).get("visitor", silence),
+            "resolvers": answers.get("resolvers", silence),
+            "visitor": answers.get("visitor", silence),
         }
-        for name, record in found.items()
-    }
+    return shown
 
 
 def _seen(run, names):

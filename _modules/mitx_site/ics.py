@@ -10,7 +10,7 @@ took it over.
 
 import datetime
 
-from mitx_run import journal, record, window
+from mitx_run import events, record, window
 
 try:
     import icalendar
@@ -31,7 +31,7 @@ def entry(run, text, until=None):
     event = icalendar.Event()
     event.add("uid", f"{record.identify(run)}@{run.settings['dns']['zone'].rstrip('.')}")
     # A calendar takes the entry with the higher number for the newer one.
-    event.add("sequence", len(journal.entries(run, event="announced")))
+    event.add("sequence", len(events.read(run, "announced")))
     event.add("dtstamp", datetime.datetime.now(datetime.timezone.utc))
     event.add("dtstart", _moment(times["start_utc"]))
     event.add("dtend", _moment(end))

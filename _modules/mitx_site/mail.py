@@ -28,7 +28,7 @@ import ssl
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import journal, window
+from mitx_run import events, journal, window
 from mitx_site import ics
 
 
@@ -140,7 +140,7 @@ def announce(run, until=None):
     subject, text = _letter(run.settings, until)
     entry = ics.entry(run, text, until)
     sent = send(run, run.settings["announce"], subject, text, to, entry)
-    journal.write(run, "announced", digest=_digest(text), subject=subject, **sent)
+    events.write(run, "announced", digest=_digest(text), subject=subject, **sent)
     if sent["refused"]:
         raise CommandExecutionError(
             f"Mailed to {', '.join(sent['to'])}, but these were refused: {sent['refused']}. Correct"
@@ -157,13 +157,9 @@ def unmailed(run, until=None):
     if not run.settings["announce"]["smtp"]:
         return []
     digest = _digest(_letter(run.settings, until)[1])
-    lines = journal.entries(run, event="announced")
-    had = {
-        address
-        for line in lines
-        if line.get("digest") == digest
-        for address in line.get("to") or ()
-    }
+    had = set()
+    for line in events.read(run, "announced", digest=digest):
+        had |= set(line.get("to") or ())
     return [address for address in run.settings["announce"]["to"] if address not in had]
 
 

@@ -11,7 +11,7 @@ import datetime
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import elb
-from mitx_run import journal, window
+from mitx_run import events, window
 from mitx_site import checks, distribution, dns, page
 
 
@@ -74,7 +74,7 @@ def finish(run, to):
     left = _seconds_left(last) if last else 0
     found = checks.public(run, expect=to, not_before=left)
     if last:
-        journal.write(run, "dns", stage="shown", to=to)
+        events.write(run, "dns", stage="shown", to=to)
     return found
 
 
@@ -83,7 +83,7 @@ def _unfinished(run, to):
     Return the journal's last line about these names if it says that they were moved to ``to`` and
     not yet that the public has seen it, else ``{}``.
     """
-    lines = journal.entries(run, event="dns")
+    lines = events.read(run, "dns")
     begun = [line for line in lines if line.get("stage") == "sending"]
     after = [line for line in lines if begun and line["time"] >= begun[-1]["time"]]
     if not begun or begun[-1]["to"] != to or after[-1]["stage"] in ("shown", "refused"):

@@ -18,7 +18,7 @@ import jinja2
 import jinja2.sandbox
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import aws, errors, journal, record, wait, window
+from mitx_run import aws, errors, events, record, wait, window
 from mitx_run.dunders import __salt__
 
 # What IAM must allow (mitx_upgrade.permissions).
@@ -153,7 +153,7 @@ def publish(run, planned):
     previous = _keep(run) if put and planned["before"] else None
     digest = planned["after"]["sha256"]
     for call in put:
-        journal.write(run, "page", stage="putting", sha256=digest)
+        events.write(run, "page", stage="putting", sha256=digest)
         call.make(run)
     return {"previous": previous, **_forget(run, forget, digest)}
 
@@ -310,7 +310,7 @@ def _forget(run, call, digest):
             ) from err
         note = f"The page is published; visitors may see the old one for some minutes: {err}"
         return {"invalidation": None, "notes": [note]}
-    journal.write(run, "page", stage="invalidated", sha256=digest)
+    events.write(run, "page", stage="invalidated", sha256=digest)
     distribution = run.settings["maintenance"]["distribution"]["id"]
     invalidation = {"id": answer["Id"], "status": answer["Status"]}
     return _await_invalidation(run, distribution, invalidation)
@@ -322,9 +322,7 @@ def _invalidation_missing(run, digest):
     old one forgotten.
     """
     everywhere = [".", *(one["id"] for one in record.runs(run))]
-    lines = [
-        line for where in everywhere for line in journal.entries(run, run_id=where, event="page")
-    ]
+    lines = [line for where in everywhere for line in events.read(run, "page", run_id=where)]
     last = max(lines, key=lambda line: line["time"], default={})
     return (last.get("stage"), last.get("sha256")) == ("putting", digest)
 

@@ -11,7 +11,7 @@ import json
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import journal, phases, progress, record, wait
+from mitx_run import events, phases, progress, record, wait
 from mitx_site import checks
 
 # Phases after which the site behind the page is another one.
@@ -28,12 +28,12 @@ def facts(run):
     acts}``. ``acts`` counts what was begun that changes what there is to see, of this run and
     outside of it.
     """
-    migrations = journal.entries(run, event="migrations")
+    migrations = events.last(run, "migrations")
     return {
         "release_sha": record.pinned(run, "release_sha"),
         "images": record.pinned(run, "images"),
         "instances": sorted(one["id"] for one in record.pinned(run, "new_fleet") or ()),
-        "migrations": migrations[-1]["unapplied"] if migrations else None,
+        "migrations": migrations["unapplied"] if migrations else None,
         "acts": len(_acts(run)),
     }
 
@@ -55,7 +55,7 @@ def require_checked(run, gate="verify"):
     Raise ``CommandExecutionError`` unless the ``gate`` waits, or has waited, for this very site.
     """
     checked = False
-    for line in journal.entries(run, event="phase"):
+    for line in events.read(run, "phase"):
         if (line["phase"], line["status"]) == (gate, "waiting"):
             checked = True
         elif line["phase"] in _ACTS and line["status"] == "started":
@@ -131,17 +131,9 @@ def look(run):
 
 
 def _acts(run):
-    mine = [
-        line
-        for line in journal.entries(run, event="phase")
-        if line["phase"] in _ACTS and line["status"] == "started"
-    ]
+    mine = events.read(run, "phase", phase=tuple(_ACTS), status="started")
     # A redeploy or a restart by itself is no part of the run.
-    outside = [
-        line
-        for line in journal.entries(run, run_id=".", event="minions")
-        if line.get("stage") == "before"
-    ]
+    outside = events.read(run, "minions", run_id=".", stage="before")
     return [*mine, *outside]
 
 

@@ -17,7 +17,7 @@ import json
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import journal, phases, record
+from mitx_run import events, phases, record
 
 GATE = "close"
 
@@ -38,11 +38,7 @@ def facts(run):
     Return what a human approves before the window: ``{release_sha, release_number, images, window,
     old_fleet, new_fleet: [name (id)], records: {name: load balancer}, settings, rollbacks}``.
     """
-    rollbacks = [
-        line
-        for line in journal.entries(run, event="phase")
-        if (line["phase"], line["status"]) == ("rollback", "started")
-    ]
+    rollbacks = events.read(run, "phase", phase="rollback", status="started")
     found = {
         **{key: record.pinned(run, key) for key in ("release_sha", "release_number", "images")},
         "window": {key: run.settings["window"].get(key) for key in ("start_utc", "hours")},

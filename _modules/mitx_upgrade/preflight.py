@@ -76,8 +76,9 @@ def _no_reactor(run):
     if not fence.configured(run) or fence.by_reactor():
         return ""
     return (
-        "new workers are fenced by this command and what it starts; against a reboot of the master"
-        " in the middle of deploy let its reactor do it: pillar_examples/reactor.conf"
+        "new workers are fenced by a process that this command starts: were that killed in the"
+        " middle of deploy, or the master rebooted, new workers would work live jobs. Let the"
+        " master's reactor do it: pillar_examples/reactor.conf"
     )
 
 
@@ -123,11 +124,8 @@ def _modules(run):
         called = {one or other for one, other in _CALLED.findall(source)}
         missing = sorted(name for name in called if name not in __salt__)
         missing += sorted(name for name in set(_STATES.findall(source)) if name not in states)
-        missing += sorted(
-            name
-            for name in {one or other for one, other in _RUNNERS.findall(source)}
-            if name not in runners
-        )
+        wanted = {one or other for one, other in _RUNNERS.findall(source)}
+        missing += sorted(name for name in wanted if name not in runners)
         found += [f"this master does not load {name}, which {sls} uses" for name in missing]
     return found
 

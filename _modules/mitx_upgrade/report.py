@@ -8,7 +8,7 @@ From the journal and from the world as they are; what ``salt-run mitx.status``, 
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import folders, journal, lock, phases, progress, record
+from mitx_run import events, folders, lock, phases, progress, record
 from mitx_upgrade import approval, drift, go_ahead, report_page, situation
 
 
@@ -40,7 +40,7 @@ def follow(run, lines=0):
     """
     begun = current_run(run)
     holder = lock.locked_by(run)
-    found = journal.entries(run, event="phase") if begun else []
+    found = events.read(run, "phase") if begun else []
     usual = phases.expected(run) if found[lines:] else {}
     return {
         "run": begun["id"] if begun else None,
@@ -123,7 +123,7 @@ def times(run, begun):
          changes: {what: count}}
     """
     changes = {}
-    for line in journal.entries(run):
+    for line in events.read(run):
         if line.get("stage") == "after":
             what = (
                 f"{line['event']}"

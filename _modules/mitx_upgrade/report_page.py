@@ -13,7 +13,7 @@ import re
 import jinja2
 import markupsafe
 
-from mitx_run import journal, record
+from mitx_run import events, journal, record
 
 FILE = "report.html"
 
@@ -105,7 +105,7 @@ def data(run, begun, found):
     Return what the report tells: ``{run, state, why, next, attempts: [{phase, began, ended,
     seconds, status, error}], chain: {what: [texts]}, sections: {title: [sentences]}}``.
     """
-    lines = journal.entries(run)
+    lines = events.read(run)
     return {
         "run": {key: begun[key] for key in ("id", "environment", "by", "host", "began")},
         **{key: found[key] for key in ("state", "why", "next")},
@@ -199,12 +199,11 @@ def _attempt(line, began):
 def _chain(run):
     fleet = record.pinned(run, "new_fleet") or []
     images = record.pinned(run, "images") or {}
-    balancers = {
-        elb["name"]: [
-            one["name"] for one in fleet if (one["role"], one["purpose"]) == ("edx", elb["purpose"])
-        ]
-        for elb in run.settings["elbs"]
-    }
+    balancers = {}
+    for elb in run.settings["elbs"]:
+        wanted = ("edx", elb["purpose"])
+        names = [one["name"] for one in fleet if (one["role"], one["purpose"]) == wanted]
+        balancers[elb["name"]] = names
     return {
         "release branch": [run.settings["release"]["branch"]],
         "commit": [record.pinned(run, "release_sha") or ""],

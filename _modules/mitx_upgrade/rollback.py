@@ -35,12 +35,11 @@ def old_serves(run):
     }
     new = {one["id"] for one in record.pinned(run, "new_fleet") or ()}
     old = fleets.recorded(run, "old")
-    return all(
-        ids
-        and not ids & new
-        and ids >= {one["id"] for one in old if balancer in (one["elbs"] or ())}
-        for balancer, ids in held.items()
-    )
+    for balancer, ids in held.items():
+        wanted = {one["id"] for one in old if balancer in (one["elbs"] or ())}
+        if not ids or ids & new or not ids >= wanted:
+            return False
+    return True
 
 
 def refusals(run, database_restored=False, accept_new_schema=False, stop_only=False, restore=False):
@@ -100,6 +99,7 @@ def _gone(run):
     step on it.
     """
     serving = [one for one in fleets.recorded(run, "old") if one.get("serves", True)]
-    there = {one["id"] for one in instances.find(run, ids=[one["id"] for one in serving])}
+    found = instances.find(run, ids=[one["id"] for one in serving])
+    there = {instance["id"] for instance in found}
     gone = [instances.label(one) for one in serving if one["id"] not in there]
     return [f"these of the old fleet were terminated: {', '.join(gone)}"] if gone else []

@@ -16,7 +16,7 @@ from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import discard, elb, fleets, images, instances
 from mitx_hosts import jobs
-from mitx_run import journal, phases, record, settings
+from mitx_run import events, journal, phases, record, settings
 from mitx_run.dunders import __salt__
 
 
@@ -79,7 +79,7 @@ def save_output(run, sls, answer):
     Keep the whole output of an orchestration in the run's folder. Returns its path.
     """
     text = json.dumps(journal.redact(answer["data"], whole=True), indent=1, default=str)
-    count = len(journal.entries(run, event="existing"))
+    count = len(events.read(run, "existing"))
     return record.capture(run, f"{count:03d}-{sls}.json", text)
 
 
@@ -177,7 +177,7 @@ def pending_deploy(run):
     """
     number = images.release_number(run)
     missing = [f"there is no instance {name}" for name in fleets.new(run, number)["missing"]]
-    lines = journal.entries(run)
+    lines = events.read(run)
     ended = [
         line["time"]
         for line in lines

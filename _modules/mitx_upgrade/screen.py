@@ -8,7 +8,7 @@ The night on one screen, redrawn: ``salt-run mitx.watch`` on a terminal
 import datetime
 import io
 
-from mitx_run import journal, phases, progress
+from mitx_run import events, phases, progress
 from mitx_upgrade import situation, timetable
 
 try:
@@ -119,8 +119,8 @@ def _table(rows):
 
 def _began(run):
     """When each phase was last begun."""
-    lines = journal.entries(run, event="phase")
-    return {line["phase"]: line["time"] for line in lines if line["status"] == "started"}
+    lines = events.read(run, "phase", status="started")
+    return {line["phase"]: line["time"] for line in lines}
 
 
 def _seconds(value):

@@ -7,7 +7,7 @@ One answer for every state a run can be in; whatever tells an operator what is n
 
 import datetime
 
-from mitx_run import journal, lock, phases, window
+from mitx_run import events, lock, phases, window
 
 NOTHING = "nothing"
 
@@ -51,8 +51,7 @@ def time_left(run, now=None):
 
 
 def _last(run):
-    lines = journal.entries(run, event="phase")
-    return lines[-1] if lines else None
+    return events.last(run, "phase")
 
 
 def _running(last, holder):

@@ -9,7 +9,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 from mitx_hosts import backups
-from mitx_run import change, folders, journal, lock, nested, phases, record
+from mitx_run import change, events, folders, lock, nested, phases, record
 from mitx_upgrade import drift, preflight, report, rollback
 
 
@@ -49,7 +49,7 @@ def _finished(run, name):
     differences = drift.check(run, name)
     if not differences:
         return f"{name} was done at {entry['time']}"
-    journal.write(run, "drift", phase=name, differences=differences)
+    events.write(run, "drift", phase=name, differences=differences)
     return None
 
 

@@ -5,7 +5,7 @@ The run record: begun, and approved by a human
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import change, folders, journal, lock, phases, record, settings
+from mitx_run import change, events, folders, lock, phases, record, settings
 from mitx_site import dns
 from mitx_upgrade import approval, go_ahead
 
@@ -66,7 +66,7 @@ def locked(run, ret, force=False):
         return
     found = lock.locked_by(run)
     if force and found and not found["mine"]:
-        journal.write(run, "forced", holder=found)
+        events.write(run, "forced", holder=found)
         ret["comment"] = (
             f"Locked by {found['by']}, process {found['pid']}; continuing anyway (force=True)"
         )

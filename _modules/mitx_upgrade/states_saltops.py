@@ -9,7 +9,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 from mitx_hosts import fence, jobs
-from mitx_run import change, journal, nested, progress
+from mitx_run import change, events, nested, progress
 from mitx_upgrade import saltops
 
 # Those that launch or destroy.
@@ -45,7 +45,7 @@ def saltops_ran(run, ret, sls=None):
 
 def _run(run, name, sls, environ):
     started = time.monotonic()
-    journal.write(run, "existing", stage="before", sls=name, environ=environ)
+    events.write(run, "existing", stage="before", sls=name, environ=environ)
     pillar = nested.inherited(run)
     # It starts the new workers, on the live queues and databases.
     fenced = fence.workers(run) if name == "orchestrate.edx.deploy" else contextlib.nullcontext()
@@ -54,7 +54,7 @@ def _run(run, name, sls, environ):
     output = saltops.save_output(run, name, answer)
     seconds = round(time.monotonic() - started, 1)
     stage = "failed" if answer["failures"] else "after"
-    journal.write(run, "existing", stage=stage, sls=name, seconds=seconds, output=output)
+    events.write(run, "existing", stage=stage, sls=name, seconds=seconds, output=output)
     if answer["failures"]:
         raise CommandExecutionError(
             "\n".join([f"{name} failed; its whole output: {output}", *answer["failures"]])

@@ -7,7 +7,7 @@ still turn back
 import datetime
 import zoneinfo
 
-from mitx_run import journal, phases, record, window
+from mitx_run import events, phases, record, window
 
 # Seconds, where this environment has no earlier run to go by.
 _DEFAULTS = {
@@ -106,10 +106,10 @@ def _rollback(run):
     took = {}
     for one in record.runs(run):
         begun = None
-        for line in journal.entries(run, run_id=one["id"], event="phase"):
-            if line["phase"] == "rollback" and line["status"] == "started":
+        for line in events.read(run, "phase", run_id=one["id"], phase="rollback"):
+            if line["status"] == "started":
                 begun = _moment(line["time"])
-            elif line["phase"] == "rollback" and line["status"] == "finished" and begun:
+            elif line["status"] == "finished" and begun:
                 took["rollback"] = (_moment(line["time"]) - begun).total_seconds()
     return took
 

@@ -18,7 +18,7 @@ BOTH = [WEB, WORKER]
 
 
 def minions_lines(loaded):
-    return loaded.modules["mitx_run.journal.entries"](event="minions")
+    return loaded.modules["mitx_run.events.read"]("minions")
 
 
 # ---- the gateway

@@ -42,7 +42,7 @@ def test_a_new_worker_is_fenced_when_its_minion_starts_whatever_became_of_the_co
     mine["mitx"]["environments"]["mitx-qa"]["services"] = services
     lab.own_pillar(mine)
     loaded.modules["mitx_run.record.pin"]("release_number", 1)
-    loaded.modules["mitx_run.journal.write"](
+    loaded.modules["mitx_run.events.write"](
         "existing", stage="before", sls="orchestrate.edx.deploy"
     )
     held = {name: host.home / "held" for name, host in lab.hosts.items()}

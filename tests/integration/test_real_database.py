@@ -14,7 +14,8 @@ from salt.exceptions import CommandExecutionError
 
 from tests.support.lab import PURPOSE, WEB, wait
 
-SERVER, INSTALL = shutil.which("mariadbd"), shutil.which("mariadb-install-db")
+PATH = f"{os.environ['PATH']}:/usr/sbin"
+SERVER, INSTALL = (shutil.which(name, path=PATH) for name in ("mariadbd", "mariadb-install-db"))
 pytestmark = pytest.mark.skipif(not SERVER, reason="no MariaDB here (Debian: mariadb-server)")
 # As in pillar_examples/mitx.sls, with the Python of this test.
 MANAGE = f"{sys.executable} manage.py"
@@ -165,6 +166,8 @@ def test_a_real_django_is_migrated_in_both_databases(django, lab, sql):
     for name in ("edxapp", "edxapp_csmh"):
         assert columns(sql, name) == {"id", "grade", "max_grade", "done"}
     assert migrate(loaded, lab) == {PURPOSE: {"lms": [], "cms": [], "student_module_history": []}}
+    waited = loaded.modules["mitx_run.events.last"]("wait", waits_for="migration")
+    assert waited["what"].startswith("migrate student_module_history of")
 
 
 def test_one_killed_in_the_middle_is_called_half_applied_and_can_be_finished_by_hand(

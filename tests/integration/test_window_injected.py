@@ -306,7 +306,7 @@ def test_a_master_that_is_killed_ends_the_command_which_says_what_is_true(world)
             return [
                 line
                 for line in world.journal()[begun:]
-                if str(line.get("label")).startswith("migration lms of")
+                if str(line.get("label")).startswith("migrate lms of")
             ]
 
         processes.wait_until(asked, SECONDS, "the migration has begun")

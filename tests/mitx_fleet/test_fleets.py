@@ -63,7 +63,7 @@ def aws():
 def _world(aws, monkeypatch):
     stand_in(monkeypatch, "mitx_run.aws.call", aws)
     stand_in(monkeypatch, "mitx_run.record.pinned", lambda name: None)
-    stand_in(monkeypatch, "mitx_run.journal.write", lambda event, **fields: None)
+    stand_in(monkeypatch, "mitx_run.events.write", lambda event, **fields: None)
 
 
 @pytest.fixture

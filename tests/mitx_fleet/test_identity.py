@@ -349,7 +349,7 @@ def _exchange(deployed):
 def test_an_instance_that_is_lost_before_the_window_is_replaced_in_the_record(deployed):
     replacement = _exchange(deployed)
     # A close that was refused has acted on nothing.
-    deployed.modules["mitx_run.journal.write"]("phase", phase="close", status="failed")
+    deployed.modules["mitx_run.events.write"]("phase", phase="close", status="failed")
     ret = _launched(deployed)
     assert ret["result"] is True
     assert ret["changes"]["new_fleet"] == {
@@ -363,7 +363,7 @@ def test_an_instance_that_is_lost_before_the_window_is_replaced_in_the_record(de
 
 def test_in_the_window_nothing_else_than_what_was_recorded_is_ours(deployed):
     _exchange(deployed)
-    deployed.modules["mitx_run.journal.write"]("phase", phase="stop", status="started")
+    deployed.modules["mitx_run.events.write"]("phase", phase="stop", status="started")
     ret = _launched(deployed)
     assert ret["result"] is False
     assert f"{NAME}-v1 ({deployed.new[f'{NAME}-v1']}) was terminated" in ret["comment"]

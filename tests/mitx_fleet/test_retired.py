@@ -26,7 +26,7 @@ def retirement(mitx, aws, tmp_path, monkeypatch):
             mitx, aws, **{"retire": {**QUICK["retire"], "after": after}, **overrides}
         )
         if opened:
-            run.modules["mitx_run.journal.write"](
+            run.modules["mitx_run.events.write"](
                 "phase", phase="open", status="finished", seconds=1
             )
         for elb in run.settings["elbs"]:

@@ -277,7 +277,7 @@ def test_a_clean_recap_does_not_speak_for_a_build_that_came_after_it(cache):
         loaded.states["mitx_hosts.bases_configured"]("base instances are configured")["result"]
         is True
     )
-    loaded.modules["mitx_run.journal.write"](
+    loaded.modules["mitx_run.events.write"](
         "existing", sls="orchestrate.edx.build_ami", stage="after"
     )
     jobs["2"] = dict.fromkeys((WEB, WORKER), highstate(recap(failed=1)))

@@ -214,7 +214,7 @@ def test_without_the_setting_nothing_is_asked(mitx):
     modules["mitx_run.record.pin"]("release_number", 1)
     with modules["mitx_hosts.fence.workers"]():
         pass
-    assert modules["mitx_run.journal.entries"](event="minions") == []
+    assert modules["mitx_run.events.read"]("minions") == []
 
 
 def test_on_without_off_is_refused(mitx):
@@ -257,7 +257,7 @@ def test_one_that_cannot_be_held_keeps_no_other_from_it_and_is_told(held, monkey
 
 
 def deploying(modules):
-    modules["mitx_run.journal.write"](
+    modules["mitx_run.events.write"](
         "existing", stage="before", sls="orchestrate.edx.deploy", environ={}
     )
 
@@ -330,7 +330,7 @@ def test_with_the_reactor_nobody_is_sent_a_second_job(held, monkeypatch):
 def test_what_was_fenced_under_the_words_of_an_earlier_version_counts(held):
     modules = held(dict)
     deploying(modules)
-    modules["mitx_run.journal.write"](
+    modules["mitx_run.events.write"](
         "minions", stage="after", label="hold workers", minions=MINE, seconds=1
     )
     assert modules["mitx_hosts.fence.missed"](MINE) == []

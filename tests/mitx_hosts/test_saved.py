@@ -31,9 +31,7 @@ def retirement(mitx, aws, tmp_path, monkeypatch):
             mitx, aws, retire={**QUICK["retire"], "after": 0, "nothing_to_save": False, **retire}
         )
         for phase in ("stop", "open"):
-            run.modules["mitx_run.journal.write"](
-                "phase", phase=phase, status="finished", seconds=1
-            )
+            run.modules["mitx_run.events.write"]("phase", phase=phase, status="finished", seconds=1)
         for elb in run.settings["elbs"]:
             members = [{"InstanceId": id_} for id_ in run.world.web(run.old, elb)]
             run.world.elb.deregister_instances_from_load_balancer(
@@ -115,7 +113,7 @@ def test_what_was_saved_before_a_rollback_is_not_what_was_written_after_it(retir
     master = retirement(**SAVED)
     assert master.save()["result"] is True
     for phase in ("stop", "open"):
-        master.modules["mitx_run.journal.write"]("phase", phase=phase, status="finished", seconds=1)
+        master.modules["mitx_run.events.write"]("phase", phase=phase, status="finished", seconds=1)
     ret = master.retire()
     assert ret["result"] is False
     assert "are not proven to be saved" in ret["comment"]
@@ -135,8 +133,7 @@ def test_a_waiver_is_recorded(retirement):
     master = retirement(nothing_to_save=True)
     assert master.save()["result"] is True
     assert [
-        line["event"]
-        for line in master.modules["mitx_run.journal.entries"](event="nothing_to_save")
+        line["event"] for line in master.modules["mitx_run.events.read"]("nothing_to_save")
     ] == ["nothing_to_save"]
     assert master.jobs == []
     assert master.retire()["result"] is True

@@ -55,17 +55,16 @@ class World:
                 one: {"supervisor": {"lms_worker": self.worker}} for one in minions
             },
             "mitx_hosts.services.stop": lambda minions, parts=None: {},
-            "mitx_run.journal.entries": lambda event=None: [
+            "mitx_run.journal.entries": lambda run_id=None: [
                 {"time": f"2026-12-20T{number:02d}", "event": name, **fields}
                 for number, (name, fields) in enumerate(self.journal)
-                if event in (None, name)
             ],
             "mitx_run.phases.next_command": lambda: (
                 "salt-run state.orchestrate orchestrate.mitx.window"
             ),
             "mitx_run.record.pinned": lambda name: self.pinned.get(name),
             "mitx_run.record.pin": lambda name, value: self.pinned.update({name: value}),
-            "mitx_run.journal.write": lambda event, **fields: self.journal.append((event, fields)),
+            "mitx_run.events.write": lambda event, **fields: self.journal.append((event, fields)),
             "mitx_run.wait.until": self.wait_until,
             "mitx_hosts.jobs.shell": self.shell,
             "mitx_hosts.services.problems": lambda found, wanted, parts=None: [

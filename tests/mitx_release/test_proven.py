@@ -66,7 +66,7 @@ def test_qas_recorded_commit_and_images_are_proven_and_nothing_is_pushed(world, 
     assert loaded.images["edx"] in ret["comment"]
     assert loaded.modules["mitx_run.record.pinned"]("release_sha") == world.tip()
     assert world.refs(world.origin) == before
-    assert loaded.modules["mitx_run.journal.entries"](event="git") == []
+    assert loaded.modules["mitx_run.events.read"]("git") == []
 
 
 def test_a_commit_of_a_backup_counts_and_says_where(world, production):

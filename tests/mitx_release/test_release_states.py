@@ -29,9 +29,7 @@ def test_the_states_pin_predict_and_repeat(world, mitx):
     assert done["changes"][BRANCH]["new"] == change["new"] == world.tip()
     assert wet.modules["mitx_run.record.pinned"]("release_sha") == world.tip()
     pushes = [
-        line
-        for line in wet.modules["mitx_run.journal.entries"](event="git")
-        if "push" in line["command"]
+        line for line in wet.modules["mitx_run.events.read"]("git") if "push" in line["command"]
     ]
     assert [line["stage"] for line in pushes] == ["before", "after"]
 
@@ -41,7 +39,7 @@ def test_the_states_pin_predict_and_repeat(world, mitx):
         len(
             [
                 line
-                for line in wet.modules["mitx_run.journal.entries"](event="git")
+                for line in wet.modules["mitx_run.events.read"]("git")
                 if "push" in line["command"]
             ]
         )

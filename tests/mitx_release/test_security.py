@@ -386,7 +386,7 @@ def _over_http(forge, **changed):
 
 
 def _seen_by_others(load_result, caplog, argv, modules):
-    journal = json.dumps(modules["mitx_run.journal.entries"]())
+    journal = json.dumps(modules["mitx_run.events.read"]())
     shown = "\n".join((json.dumps(load_result), caplog.text, argv(), journal))
     encoded = base64.b64encode(f"x-access-token:{SECRET}".encode()).decode()
     return [text for text in (SECRET, encoded) if text in shown]

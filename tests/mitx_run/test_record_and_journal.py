@@ -37,12 +37,12 @@ def test_the_same_settings_are_the_same_run_and_a_new_window_is_a_new_one(mitx):
 
 
 def test_a_line_torn_by_a_kill_hides_neither_its_predecessors_nor_its_successors(run):
-    run["mitx_run.journal.write"]("phase", phase="close", status="started")
+    run["mitx_run.events.write"]("phase", phase="close", status="started")
     path = pathlib.Path(run["mitx_run.folders.folder"]()) / "journal.jsonl"
     with path.open("a") as journal:
         journal.write('{"time": "2026-01-01T00:00:00Z", "event": "pha')
-    run["mitx_run.journal.write"]("phase", phase="close", status="finished")
-    assert [line["status"] for line in run["mitx_run.journal.entries"](event="phase")] == [
+    run["mitx_run.events.write"]("phase", phase="close", status="finished")
+    assert [line["status"] for line in run["mitx_run.events.read"]("phase")] == [
         "started",
         "finished",
     ]
@@ -62,7 +62,7 @@ def test_a_pinned_fact_is_pinned_for_good(run):
 def test_a_dry_run_writes_no_byte(mitx, tmp_path):
     run = mitx(test=True).modules
     before = sorted(path for path in (tmp_path / "runs").rglob("*"))
-    run["mitx_run.journal.write"]("phase", phase="close", status="started")
+    run["mitx_run.events.write"]("phase", phase="close", status="started")
     for refused in (
         lambda: run["mitx_run.record.pin"]("x", 1),
         lambda: run["mitx_run.record.begin"]("r"),
@@ -83,9 +83,9 @@ def test_a_gateway_journals_before_and_after_and_tells_what_failed(run):
         run["mitx_run.journal.gateway"]("git", change=True, operation="push"),
     ):
         1 / 0  # noqa: B018
-    stages = [line["stage"] for line in run["mitx_run.journal.entries"](event="git")]
+    stages = [line["stage"] for line in run["mitx_run.events.read"]("git")]
     assert stages == ["before", "after", "before", "failed"]
-    assert run["mitx_run.journal.entries"](event="git")[-1]["error"] == "division by zero"
+    assert run["mitx_run.events.read"]("git")[-1]["error"] == "division by zero"
 
 
 def test_no_secret_reaches_the_journal(run):
@@ -199,7 +199,7 @@ def test_no_separator_of_lines_in_a_note_hides_what_was_noted(run):
     """An approval that was confirmed, and never counted."""
     for note in ("a\u2028b", "a\u2029b", "a\u0085b", "a\x0bb\x1cc"):
         run["mitx_run.journal.write"]("note", text=note)
-        assert run["mitx_run.journal.entries"](event="note")[-1]["text"] == note
+        assert run["mitx_run.events.read"]("note")[-1]["text"] == note
 
 
 def test_a_disk_that_is_full_stops_before_the_change(run, monkeypatch):

@@ -146,7 +146,7 @@ def test_a_403_with_an_empty_code_is_told_as_missing_permission(site, load):
     assert ret["changes"] == {}
     assert site.records() == before
     assert site.writes() == [CHANGE]
-    assert mitx.modules["mitx_run.journal.entries"](event="dns")[-1]["stage"] == "refused"
+    assert mitx.modules["mitx_run.events.read"]("dns")[-1]["stage"] == "refused"
 
 
 def test_a_throttled_list_says_so_and_changes_nothing(site, load):
@@ -191,10 +191,10 @@ def test_an_earlier_swap_in_the_other_direction_is_no_unfinished_one(site, load)
 def test_every_change_is_in_the_journal_before_and_after(site, load):
     mitx = load()
     mitx.pointed("maintenance")
-    lines = mitx.modules["mitx_run.journal.entries"](event="dns")
+    lines = mitx.modules["mitx_run.events.read"]("dns")
     assert [line["stage"] for line in lines] == ["sending", "sent", "insync", "shown"]
     assert lines[0]["changes"][LMS]["new"] == f"CNAME {site.domain_name} TTL 60"
-    gateways = mitx.modules["mitx_run.journal.entries"](event="aws")
+    gateways = mitx.modules["mitx_run.events.read"]("aws")
     assert [(line["operation"], line["stage"]) for line in gateways] == [
         ("change_resource_record_sets", "before"),
         ("change_resource_record_sets", "after"),

@@ -89,7 +89,7 @@ def check(eyes, settings, monkeypatch):
         stand_in(monkeypatch, f"mitx_site.probe.{name}", function)
     described = {name: {"dns_name": f"{name}.elb"} for name in ("edx", "edx-studio")}
     stand_in(monkeypatch, "mitx_fleet.elb.describe", lambda **_: described)
-    stand_in(monkeypatch, "mitx_run.journal.write", lambda event, **fields: None)
+    stand_in(monkeypatch, "mitx_run.events.write", lambda event, **fields: None)
     return Room("mitx_site.checks", a_run(settings))
 
 

@@ -19,7 +19,7 @@ def gate(mitx):
         ("new_fleet", FLEET),
     ):
         modules["mitx_run.record.pin"](fact, value)
-    loaded.phase = lambda phase, status, **more: modules["mitx_run.journal.write"](
+    loaded.phase = lambda phase, status, **more: modules["mitx_run.events.write"](
         "phase", phase=phase, status=status, **more
     )
     loaded.ask = lambda: loaded.states["mitx_upgrade.approved"]("gate")
@@ -87,7 +87,7 @@ def test_a_clock_that_was_set_back_decides_nothing(gate, monkeypatch):
 
 def test_an_approval_of_another_run_does_not_count(gate):
     waits(gate)
-    gate.modules["mitx_run.journal.write"](
+    gate.modules["mitx_run.events.write"](
         "approved", gate="verify", note="", by="ann", digest="0123456789abcdef"
     )
     assert gate.ask()["result"] is False
@@ -97,7 +97,7 @@ def test_one_that_was_given_before_there_was_a_digest_counts_by_its_time(gate):
     """A run that is under way when the package is updated goes on."""
     waits(gate)
     line = {"gate": "verify", "note": "", "by": "ann"}
-    gate.modules["mitx_run.journal.write"]("approved", **line)
+    gate.modules["mitx_run.events.write"]("approved", **line)
     assert gate.ask()["result"] is True
     gate.phase("start", "started")
     assert gate.ask()["result"] is False

@@ -22,7 +22,7 @@ FLEET = [
 def told(mitx):
     """A run that broke off once and failed once, and what its page says."""
     loaded = mitx()
-    write = loaded.modules["mitx_run.journal.write"]
+    write = loaded.modules["mitx_run.events.write"]
     loaded.modules["mitx_run.record.pin"]("release_sha", "a" * 40)
     loaded.modules["mitx_run.record.pin"]("images", {"edx": "ami-1"})
     loaded.modules["mitx_run.record.pin"]("new_fleet", FLEET)

@@ -64,7 +64,7 @@ def test_deploy_takes_no_other_images_than_this_runs(built):
 
 def test_a_deploy_after_which_ansible_had_failed_is_run_again(built, mitx):
     write, missing = (
-        built().modules["mitx_run.journal.write"],
+        built().modules["mitx_run.events.write"],
         mitx(test=True, **QUICK).modules["mitx_upgrade.saltops.pending_deploy"],
     )
     write("existing", sls="orchestrate.edx.deploy", stage="after")
@@ -96,7 +96,7 @@ def test_an_image_that_failed_is_not_taken_for_built_and_the_way_on_is_told(buil
 
 def test_images_that_were_thrown_away_are_built_again_under_the_same_number(built):
     loaded = built(number="0", amis=False)
-    loaded.modules["mitx_run.journal.write"]("phase", phase="build", status="finished", seconds=1)
+    loaded.modules["mitx_run.events.write"]("phase", phase="build", status="finished", seconds=1)
     assert loaded.modules["mitx_upgrade.drift.check"](loaded.settings, "build") == [
         "there is no AMI of edx",
         "there is no AMI of edx-worker",

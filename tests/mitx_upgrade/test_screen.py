@@ -16,7 +16,7 @@ def screen(mitx, monkeypatch):
         loaded = mitx(retire={"after": 48, "nothing_to_save": True})
         modules = loaded.modules
         for phase, status, *seconds in lines:
-            modules["mitx_run.journal.write"](
+            modules["mitx_run.events.write"](
                 "phase", phase=phase, status=status, seconds=(seconds or [None])[0]
             )
         monkeypatch.setattr("mitx_run.lock.locked_by", lambda run: locked)

@@ -25,7 +25,7 @@ def night(mitx, monkeypatch):
     def load(*lines, locked=None):
         loaded = mitx(retire={"after": 48, "nothing_to_save": True})
         for phase, status, *more in lines:
-            loaded.modules["mitx_run.journal.write"](
+            loaded.modules["mitx_run.events.write"](
                 "phase", phase=phase, status=status, seconds=1, **dict(more)
             )
         monkeypatch.setattr("mitx_run.lock.locked_by", lambda run: locked)
