@@ -251,10 +251,13 @@ def _describe(name, required=False):
     settings = _checked(_merged(name), KEYS, f"mitx:environments:{name}", problems)
     if not problems:
         shapes.check(settings, f"mitx:environments:{name}", problems)
-    mine = _environments(problems, required).get(name)
+    for owner, key in ((settings, "purposes"), (settings["maintenance"], "domains")):
+        if owner[key] is not None:
+            owner[key] = [one for one in owner[key] if isinstance(one, str)]
+    mine = _dig(_environments(problems, required), name)
     if not isinstance(mine, dict):
         problems.append(f"environments:{name}: missing; MITx's own settings of this environment")
-    elif isinstance(settings["purposes"], list):
+    elif settings["purposes"] is not None:
         settings |= _identity(name, mine, settings, problems)
         settings |= naming.derived(settings)
     _check_values(name, settings, problems)
@@ -402,7 +405,8 @@ def _checked(given, keys, path, problems):
     result = {}
     for key, rule in keys.items():
         if isinstance(rule, dict):
-            result[key] = _checked(given.get(key) or {}, rule, f"{path}:{key}", problems)
+            inner = {} if given.get(key) is None else given[key]
+            result[key] = _checked(inner, rule, f"{path}:{key}", problems)
             continue
         kind, default = rule
         value = given.get(key)
@@ -415,6 +419,8 @@ def _checked(given, keys, path, problems):
             value = None if default is REQUIRED else copy.deepcopy(default)
         elif not shapes.fits(value, kind):
             problems.append(f"{path}:{key}: must be {shapes.spoken(kind)}, is {value!r}")
+            # What is looked at next can count on the types.
+            value = None if default is REQUIRED else copy.deepcopy(default)
         result[key] = value
     return result
 
@@ -464,11 +470,18 @@ def _chosen(name, path, known, settings, problems):
             continue
         kinds = settings["maintenance"]["domains"]
         hosts[purpose] = _purpose(where, known[purpose], kinds, problems)
-        codename = (known[purpose].get("versions") or {}).get("codename")
+        codename = _dig(known[purpose], "versions", "codename")
         codenames[purpose] = codename
         if not isinstance(codename, str) or not _NAME.match(codename):
             problems.append(f"{where}:versions:codename: missing, or no plain name: {codename!r}")
     return hosts, codenames
+
+
+def _dig(value, *keys):
+    """What lies below these keys, ``None`` where one of them is missing or its place is no map."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _purpose(where, entry, kinds, problems):
@@ -484,7 +497,7 @@ def _purpose(where, entry, kinds, problems):
             problems.append(f"{where}:domains:{kind}: no host name: {hostname!r}")
     instances = {}
     for role in ("edx", "edx-worker"):
-        number = ((entry.get("instances") or {}).get(role) or {}).get("number")
+        number = _dig(entry, "instances", role, "number")
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             problems.append(
                 f"{where}:instances:{role}:number: must be a whole number from 1 on, is {number!r}"
