@@ -78,10 +78,13 @@ def _failure(text):
 
 
 @_spoken
-def prepare(environment=None, test=False):
+def prepare(environment=None, test=False, until=None):
     """
     Run the phases of the days before, without downtime: the same as the orchestration
     ``orchestrate.mitx.prepare``, its end told shortly.
+
+    until
+        The last phase to run, such as ``deploy``; the same command without it goes on.
 
     CLI Example:
 
@@ -89,14 +92,17 @@ def prepare(environment=None, test=False):
 
         salt-run mitx.prepare
     """
-    return _phases("prepare", environment, test)
+    return _phases("prepare", environment, test, until=until)
 
 
 @_spoken
-def window(environment=None, test=False):
+def window(environment=None, test=False, until=None):
     """
     Run the phases of the night: the same as the orchestration ``orchestrate.mitx.window``, its end
     told shortly.
+
+    until
+        The last phase to run, such as ``stop``; the same command without it goes on.
 
     CLI Example:
 
@@ -104,14 +110,17 @@ def window(environment=None, test=False):
 
         salt-run mitx.window
     """
-    return _phases("window", environment, test)
+    return _phases("window", environment, test, until=until)
 
 
 @_spoken
-def upgrade(environment=None, test=False):
+def upgrade(environment=None, test=False, until=None):
     """
     Run all phases, or go on wherever it stopped: the same as the orchestration
     ``orchestrate.mitx.upgrade``, its end told shortly.
+
+    until
+        The last phase to run; the same command without it goes on.
 
     CLI Example:
 
@@ -119,7 +128,7 @@ def upgrade(environment=None, test=False):
 
         salt-run mitx.upgrade
     """
-    return _phases("upgrade", environment, test)
+    return _phases("upgrade", environment, test, until=until)
 
 
 @_spoken
