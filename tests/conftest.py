@@ -27,6 +27,7 @@ for _name in ("boto3", "botocore", "urllib3", "werkzeug", "asyncio"):
     logging.getLogger(_name).setLevel(logging.INFO)
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+pytest_plugins = ["tests.support.browser"]
 
 
 def pytest_collection_modifyitems(items):

@@ -56,8 +56,8 @@ def write(run, event, **fields):
 
 def entries(run, run_id=None):
     """
-    Return the lines of the journal as a list of dicts, oldest first. A line torn by a kill is left
-    out.
+    Return the lines of the journal as a list of dicts, oldest first. What is no line of a journal,
+    one torn by a kill say, is left out.
     """
     try:
         text = (_folder(run, run_id) / "journal.jsonl").read_text(
@@ -70,7 +70,7 @@ def entries(run, run_id=None):
     for raw in text.split("\n"):
         with contextlib.suppress(ValueError):
             line = json.loads(raw)
-            if isinstance(line, dict):
+            if isinstance(line, dict) and {"time", "event"} <= set(line):
                 lines.append(line)
     return lines
 

@@ -29,16 +29,20 @@ _PAGE = """<!doctype html>
 <title>Upgrade {{ run.id }}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 1rem }
-body { color: #1d1d1f; background: #fff }
+body { color: #1d1d1f; background: #fff; overflow-wrap: anywhere }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100%; font-size: .9rem }
 th, td { text-align: left; vertical-align: top; padding: .3rem .5rem }
-th, td { border-bottom: 1px solid #d2d2d7 }
+th, td { border-bottom: 1px solid #d2d2d7; overflow-wrap: normal }
+td:last-child { overflow-wrap: anywhere; min-width: 12rem }
 code { font-size: .9em; overflow-wrap: anywhere }
 .wide { overflow-x: auto } svg { max-width: 100%; height: auto; min-width: 40rem }
 .time { white-space: nowrap }
 .failed { color: #b3261e; font-weight: 600 }
-@media print { body { max-width: none; padding: 0; font-size: 11pt } svg { min-width: 0 } }
+@media print {
+body { max-width: none; padding: 0; font-size: 11pt }
+svg { min-width: 0 } .wide { overflow: visible } .time { white-space: normal }
+}
 </style>
 </head>
 <body>

@@ -226,6 +226,54 @@ def test_status_tells_the_truth_and_the_next_command(world, upgraded):
     assert re.search(r"^state\s+done", output, re.MULTILINE)
 
 
+LOOKS = [
+    ("mitx.plan",),
+    ("mitx.status",),
+    ("mitx.watch", "seconds=1"),
+    ("mitx.report",),
+    ("mitx.backstage",),
+    ("mitx.maintenance", "status"),
+    ("mitx.patches",),
+    ("mitx.release_backups",),
+    ("mitx.iam_policy",),
+    ("mitx.page_preview",),
+]
+DRY = [
+    ("mitx.upgrade",),
+    ("mitx.announce", "until=+1h"),
+    ("mitx.maintenance", "on"),
+    ("mitx.swap_elb",),
+    ("mitx.rebase",),
+    ("mitx.restore_release",),
+    ("mitx.create_release",),
+    ("mitx.copy_release",),
+    ("mitx.configure",),
+    ("mitx.redeploy",),
+    ("mitx.rollback", "restore=True"),
+    ("mitx.retire", "force=True"),
+]
+
+
+def everything(world):
+    """What a command could have changed: in AWS, on hosts, at origin, in the record of the run."""
+    origin = ["git", "ls-remote", str(world.folder / "git" / "origin.git")]
+    return {
+        "AWS": len(world.writes()),
+        "programs": len(world.log("processes")),
+        "branches": subprocess.run(origin, check=True, capture_output=True, text=True).stdout,
+        "journal": len(world.journal()),
+        "databases": len(world.log("migrations")),
+    }
+
+
+@pytest.mark.parametrize("words", [*LOOKS, *((*words, "test=True") for words in DRY)], ids=" ".join)
+def test_what_only_looks_and_every_dry_run_changes_nothing(world, upgraded, words):
+    before = everything(world)
+    _, output = world.salt_run(*words)
+    assert "Traceback" not in output
+    assert everything(world) == before
+
+
 def test_the_maintenance_page_by_itself_goes_on_and_off(world, upgraded):
     status, output = world.salt_run("mitx.maintenance", "on")
     assert status == 0, output

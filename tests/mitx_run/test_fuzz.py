@@ -107,6 +107,9 @@ def test_what_is_written_is_read_again_and_a_torn_line_hides_no_other(package, f
     whole = path.read_bytes()
     path.write_bytes(whole[: max(kept, len(whole) - cut)])
     assert read()[: len(before)] == before
+    with path.open("ab") as journal_file:
+        journal_file.write(f"\n{json.dumps(fields)}\n".encode())
+    assert read()[: len(before)] == before
     again = write("fenced", minions=["x"])
     assert read()[-1] == again
 

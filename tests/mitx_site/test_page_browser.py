@@ -5,23 +5,17 @@ back.
 
 import contextlib
 import http.server
-import os
 import pathlib
-import shutil
 import threading
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import TimeoutError, sync_playwright
+from playwright.sync_api import TimeoutError
 
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="no Chromium: apt-get install chromium-headless-shell"
-)
+from tests.support import browser
+from tests.support.browser import SIZES
 
+pytestmark = browser.needed
 FUNCTION = pathlib.Path(__file__).resolve().parents[2] / "docs" / "maintenance_function.js"
-SIZES = {"phone": (320, 568), "tablet": (768, 1024), "desktop": (1440, 900)}
 HOSTILE = {
     "script": "<script>window.pwned = 1</script>",
     "attribute": "\"><img src=x onerror='window.pwned = 1'>",
@@ -33,14 +27,6 @@ HOSTILE = {
 }
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def render(mitx):
     """``render(until=None, unannounced=False, **settings)``: the page as HTML."""
@@ -50,27 +36,6 @@ def render(mitx):
         return loaded.modules["mitx_site.page.render"](loaded.settings, until, unannounced)
 
     return html
-
-
-@pytest.fixture
-def show(chromium):
-    """``show(html, size="desktop", scheme="light", …)``: a browser's page with it."""
-    contexts = []
-
-    def load(html, size="desktop", scheme="light", **options):
-        width, height = SIZES[size]
-        context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, **options
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.set_content(html)
-        return page
-
-    yield load
-    for context in contexts:
-        context.close()
 
 
 class Web(threading.Thread):
@@ -135,12 +100,8 @@ def test_axe_finds_no_violation_at_any_size(render, show, scheme):
                 "() => { const late = document.getElementById('late'); if (late) late.hidden ="
                 " false; }"
             )
-            result = Axe().run(page)
-            assert len(result.response["passes"]) > 10
-            if result.violations_count:
-                found[variant, size] = [
-                    f"{one['id']}: {one['help']}" for one in result.response["violations"]
-                ]
+            if wrong := browser.violations(page):
+                found[variant, size] = wrong
     assert found == {}
 
 
@@ -148,10 +109,7 @@ def test_axe_finds_no_violation_at_any_size(render, show, scheme):
 def test_nothing_is_cut_off_or_needs_sideways_scrolling(render, show, size):
     for variant, html in variants(render).items():
         page = show(html, size)
-        wide = page.evaluate(
-            "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        assert wide == 0, variant
+        assert browser.overflow(page) == 0, variant
         left = page.locator("main").bounding_box()
         assert left["x"] >= 0, variant
         assert left["y"] >= 0, variant
@@ -161,12 +119,7 @@ def test_nothing_is_cut_off_or_needs_sideways_scrolling(render, show, size):
 def test_text_can_be_twice_as_large_on_a_phone(render, show):
     page = show(render(), "phone")
     page.add_style_tag(content="html { font-size: 200% }")
-    assert (
-        page.evaluate(
-            "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        == 0
-    )
+    assert browser.overflow(page) == 0
 
 
 def test_dark_mode_is_dark(render, show):
