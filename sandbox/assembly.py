@@ -9,12 +9,14 @@ import fcntl
 import json
 import pathlib
 import shutil
+import subprocess
 import time
 import urllib.error
 import urllib.request
 
 from sandbox import config as settings
 from sandbox import git_history, master, processes, world
+from sandbox.aws import AWS
 from sandbox.hosts import databases, proc, shims, watcher
 from sandbox.public import tls
 
@@ -219,6 +221,17 @@ def _remember_qa(config):
         "facts": facts,
     }
     settings.write_json(run / "run.json", {**record, "host": "sandbox", "why": "seeded"})
+
+
+def enforce_policy(config):
+    """From here on AWS allows the package what ``mitx.iam_policy`` says that it needs, no more."""
+    words = ["salt-run", "mitx.iam_policy", "--out=json"]
+    printed = master.run(config, words, stdout=subprocess.PIPE, text=True)
+    if printed.returncode:
+        raise settings.SandboxError(f"{' '.join(words)} ended with {printed.returncode}")
+    AWS(f"http://{config['addresses']['aws']}:{config['ports']['aws']}").enforce(
+        json.loads(printed.stdout)
+    )
 
 
 def daemon(config, name, module, *arguments):

@@ -6,7 +6,7 @@ real phases.
 import json
 import pathlib
 
-from sandbox import master, report
+from sandbox import assembly, master, report
 from sandbox.config import SandboxError
 
 # The last phase of each point.
@@ -40,6 +40,7 @@ def go(config, point, say=print):
         )
     if last is None or last in done:
         return
+    assembly.enforce_policy(config)
     say(f"Running the phases up to {last}.")
     _run(config, last)
 

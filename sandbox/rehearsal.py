@@ -29,6 +29,7 @@ def run(directory, size=None, gate=False):
     saw a violation. With ``gate`` it waits at ``verify`` for ``mitx.approve``.
     """
     config = assembly.up(directory, size)
+    assembly.enforce_policy(config)
     command = [*COMMAND, GATE] if gate else COMMAND
     if gate:
         _invite(directory)

@@ -104,6 +104,9 @@ class Application:
 
     def _perform(self, call):
         service = self.services.get(call.service)
+        refusal = self.services["iam"].refusal(call)
+        if refusal:
+            return answer.error(call, "AccessDenied", refusal, 403)
 
         def forward():
             return boto2.readable(call, Response.from_app(MOTO, call.environ, buffered=True))

@@ -102,6 +102,12 @@ class AWS:
         """Fix a distribution's status: InProgress, Deployed, or None for what it really is."""
         self._ask("POST", f"distributions/{distribution}", {"status": status})
 
+    def enforce(self, policy):
+        """
+        Refuse, from now on, what this IAM policy does not allow to the package; None: nothing.
+        """
+        return self._ask("POST", "policy", {"policy": policy})
+
     def reset(self):
         """Start over with an empty AWS, no faults and an empty log; settings and health stay."""
         self._ask("POST", "reset", {})

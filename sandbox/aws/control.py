@@ -15,7 +15,7 @@ class Control:
     GET / · reset: POST · settings: GET, POST {name: value} · health: GET, POST {instance id or *:
     true, false, null} · faults: GET, POST {…}, DELETE [?id=] · calls: GET
     [?agent=&service=&operation=&write=], DELETE · distributions/<id>: POST {status: InProgress,
-    Deployed or null}
+    Deployed or null} · policy: POST {policy: an IAM policy that is enforced from now on, or null}
     """
 
     def __init__(self, application):
@@ -28,6 +28,7 @@ class Control:
                 Rule("/_sandbox/health", methods=["GET", "POST"], endpoint=self._health),
                 Rule("/_sandbox/faults", methods=["GET", "POST", "DELETE"], endpoint=self._faults),
                 Rule("/_sandbox/calls", methods=["GET", "DELETE"], endpoint=self._calls),
+                Rule("/_sandbox/policy", methods=["POST"], endpoint=self._policy),
                 Rule(
                     "/_sandbox/distributions/<name>", methods=["POST"], endpoint=self._distribution
                 ),
@@ -81,6 +82,11 @@ class Control:
         return self.application.log.read(
             **{name: TRUTH.get(value, value) for name, value in request.args.items()}
         )
+
+    def _policy(self, request):
+        policy = _body(request)["policy"]
+        self.application.services["iam"].policy = policy
+        return {"enforced": policy is not None}
 
     def _distribution(self, request, name):
         status = _body(request).get("status")
