@@ -249,8 +249,7 @@ def save_current(run):
 def _describe(name, required=False):
     problems = _master_options() + _unknown_words()
     settings = _checked(_merged(name), KEYS, f"mitx:environments:{name}", problems)
-    if not problems:
-        shapes.check(settings, f"mitx:environments:{name}", problems)
+    shapes.check(settings, f"mitx:environments:{name}", problems)
     for owner, key in ((settings, "purposes"), (settings["maintenance"], "domains")):
         if owner[key] is not None:
             owner[key] = [one for one in owner[key] if isinstance(one, str)]

@@ -88,8 +88,8 @@ class Campaign:
             status, output, kill = self._once(command)
             if status == 0:
                 return True
+            failed = failed + 1 if kill is None else 0
             if kill is None:
-                failed += 1
                 self.failures.append(output[-3000:])
                 say(f"FAILED, and no kill explains it:\n{output[-3000:]}")
         return False
@@ -238,18 +238,19 @@ def soak(campaign):
     campaign.up("prepared")
     campaign.watch(rollback=True)
     for number in range(campaign.options.rounds):
-        since, leaks = now(), _resources(campaign.world)
+        since = now()
         campaign.seed(f"{campaign.options.seed}.{number}")
         campaign.through("state.orchestrate", "orchestrate.mitx.window")
         wrong = _moved(campaign, since) or _taken_back(campaign)
-        say(f"round {number + 1} of {campaign.options.rounds}: {wrong or 'nothing wrong'}; {leaks}")
+        left = _resources(campaign.world)
+        say(f"round {number + 1} of {campaign.options.rounds}: {wrong or 'nothing wrong'}; {left}")
         if wrong:
             return wrong
     return []
 
 
 def _resources(world):
-    """What could leak: processes, open files and memory of the sandbox, size of the run folders."""
+    """What could leak, to be looked at round by round: processes, size of the run folders."""
     size = sum(path.stat().st_size for path in (world.folder / "run").rglob("*"))
     return {"processes": len(os.listdir("/proc")), "bytes of runs": size}
 
@@ -311,6 +312,7 @@ def main():
     finally:
         if not options.keep:
             campaign.world.down()
+            shutil.rmtree(campaign.out)
     print(json.dumps(result, indent=1))
     if options.table:
         with open(options.table, "a", encoding="utf-8") as table:

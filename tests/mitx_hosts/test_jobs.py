@@ -94,6 +94,11 @@ def test_keyword_arguments_travel_marked_for_one_function_and_for_several(mitx, 
             r"exit status 137 \(it was killed\): gone",
         ),
         (
+            # The shell itself, and all that it ran.
+            {"ret": {"pid": 1, "retcode": -9, "stdout": "", "stderr": ""}, "retcode": -9},
+            r"exit status -9 \(it was killed\)",
+        ),
+        (
             {
                 "ret": {
                     "file_|-a_|-a_|-managed": {

@@ -364,6 +364,19 @@ def test_a_wrong_solution_is_told_each_time_and_can_be_forgotten(world, load):
     assert world.show("lms/a.py") == lines("a", l5="right", l15="mit", l25="rc3")
 
 
+def test_attributes_hide_no_line_from_the_comparison(world, load):
+    """To git such a file is binary: every new patch of it would look like the old one."""
+    ours(world, ({"lms/a.py": lines("a", l5="mit")}, "ours"))
+    theirs(
+        world,
+        ({".gitattributes": "*.py -diff\n"}, "no diffs"),
+        ({"lms/a.py": lines("a", l7="edX", l25="rc3")}, "beside it"),
+    )
+    answer = load()["mitx_release.release.sync"]()
+    assert answer["counts"]["changed"] == 1
+    assert "edX" in pathlib.Path(answer["report"]).read_text()
+
+
 def test_a_report_that_cannot_be_made_bars_nothing(world, load, monkeypatch):
     modules = load()
 

@@ -252,3 +252,10 @@ def test_a_pillar_of_another_shape_is_told(pillar, mitx):
 
 def test_a_command_in_a_block_of_yaml_ends_with_the_end_of_a_line(get):
     assert get(drain={"command": "one |\n  two\n"})["drain"]["command"].endswith("two\n")
+
+
+def test_a_wrong_type_hides_no_mistake_further_inside(get):
+    with pytest.raises(CommandExecutionError) as told:
+        get(dns={"ttl": "soon"}, checks={"paths": ["/login"]}, elb={"polls": -1})
+    for path in ("dns:ttl", "checks:paths", "elb:polls"):
+        assert f"mitx:environments:mitx-qa:{path}" in str(told.value)
