@@ -593,13 +593,17 @@ def resume_build(environment=None, test=False):
 
 
 @_spoken
-def fence(minion):
+def fence(minion, started=None):
     """
     Cut a new worker off from the queues, if a run deploys it now: for the master's reactor, when
     the worker's minion starts. Any other minion is left alone.
 
     minion
         Its id, which tells the environment.
+    started
+        When its minion started (UTC, ISO 8601), as Salt's event says. The command that deploys has
+        a process that fences sooner; as long as that lives it is given 20 seconds. Without this the
+        worker is fenced at once.
 
     CLI Example:
 
@@ -611,7 +615,7 @@ def fence(minion):
     mine = [name for name in known if str(minion).startswith(f"edx-worker-{name}-")]
     if not mine:
         return f"{minion} is left alone: it is no worker of {', '.join(known) or 'any environment'}"
-    return _functions(max(mine, key=len))["mitx_hosts.fence_worker"](str(minion))
+    return _functions(max(mine, key=len))["mitx_hosts.fence_worker"](str(minion), started)
 
 
 @_spoken

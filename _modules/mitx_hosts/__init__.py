@@ -30,9 +30,13 @@ def ensure(state, name, **arguments):
     return change.ensure(_STATES, state, name, arguments)
 
 
-def fence_worker(minion):
+def fence_worker(minion, started=None):
     """
     Fence a worker whose minion has just started, if a run deploys it now. Returns a sentence.
+
+    started
+        When (UTC, ISO 8601): what the process that the command started fences by itself is not
+        fenced a second time. Without it, it is fenced at once.
 
     CLI Example:
 
@@ -40,4 +44,4 @@ def fence_worker(minion):
 
         salt-run salt.cmd mitx_hosts.fence_worker edx-worker-mitx-qa-sandbox-0-v1 with_pillar=True
     """
-    return fence.at_start(context.current(), minion)
+    return fence.at_start(context.current(), minion, started)

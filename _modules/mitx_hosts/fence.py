@@ -47,6 +47,9 @@ _DEPLOY = "orchestrate.edx.deploy"
 # Tenths of a second in which an earlier watcher has to end.
 _TRIES = 100
 
+# Seconds that a living watcher has to fence a worker, before the reactor does it.
+_PATIENCE = 20
+
 
 def configured(run):
     """
@@ -71,7 +74,7 @@ def workers(run):
     mine = lock.locked_by(run)
     # Whoever enters it: Salt's dunders are those of this moment.
     fence_all = functools.partial(contextvars.copy_context().run, _fence_all, run, names)
-    path = pathlib.Path(folders.folder(run)) / "fence.pid"
+    path = _pid_file(run)
     limit = run.settings["timeouts"]["existing"]
     return _watcher(path, fence_all, limit, mine["fd"] if mine and mine["mine"] else None)
 
@@ -120,10 +123,14 @@ def _begin(run, minions):
         return [minion for minion in minions if len(minions) > 1 and _begin(run, [minion])]
 
 
-def at_start(run, minion):
+def at_start(run, minion, started=None):
     """
     Fence a worker whose minion has just started, if it is of the fleet that the environment's last
     run deploys and has not unfenced yet. Returns a sentence. For the master's reactor.
+
+    started
+        When it started (UTC, ISO 8601): the process that the command has started may have fenced it
+        since, or be about to. Without it nobody is waited for.
     """
     begun = record.runs(run)
     if not begun or not configured(run):
@@ -131,6 +138,8 @@ def at_start(run, minion):
     folders.use(run, begun[-1]["id"])
     if not _deploying(run):
         return f"{minion} is left alone: the run {begun[-1]['id']} deploys no workers now"
+    if minion in _names(run) and started and _watcher_does(run, minion, started):
+        return f"{minion} is fenced"
     ours = _is_ours(run, minion) if minion in _names(run) else False
     if ours is False:
         return f"{minion} is left alone: it is no new worker of the run {begun[-1]['id']}"
@@ -139,6 +148,31 @@ def at_start(run, minion):
             f"{minion} could not be fenced: it may work live jobs. Look: salt-run mitx.status"
         )
     return f"{minion} is fenced"
+
+
+def _watcher_does(run, minion, started):
+    """Whether the command's own process fences it in time; ``False`` when it is gone, too."""
+    latest = time.monotonic() + _PATIENCE
+    while True:
+        # First: it may end as soon as it has written down the last one.
+        waits = _is_watched(run) and time.monotonic() < latest
+        if any(minion in one["minions"] for one in events.read(run, "fenced", since=started)):
+            return True
+        if not waits:
+            return False
+        time.sleep(0.1)
+
+
+def _is_watched(run):
+    path = _pid_file(run)
+    if not path.exists():
+        return False
+    with open(_lock_file(path), "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def missed(run, minions):
@@ -264,6 +298,10 @@ def _end_earlier(path):
     )
 
 
+def _pid_file(run):
+    return pathlib.Path(folders.folder(run)) / "fence.pid"
+
+
 def _lock_file(path):
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o640)
 
@@ -284,9 +322,6 @@ def _fence_all(run, names, ended):
         with contextlib.suppress(Exception):
             fenced = fence(run, names)
             waiting = [name for name in names if name not in fenced]
-        if by_reactor():
-            # Then one job for each of the others is sent already.
-            return
         while waiting and not ended():
             name = started()
             if name in waiting and _is_ours(run, name):

@@ -3,8 +3,11 @@ The hold of new workers: what would work the live queues if it broke, and whom i
 """
 
 import contextlib
+import datetime
+import fcntl
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -91,7 +94,14 @@ def held(mitx, monkeypatch, tmp_path):
         if Client.log.exists()
         else []
     )
-    return load
+    yield load
+    # A watcher outlives a command that failed, and would outlive a test that does.
+    for path in tmp_path.rglob("fence.pid"):
+        with path.open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.kill(int(file.read().split()[0]), signal.SIGKILL)
 
 
 def test_only_workers_of_the_codename_that_is_deployed_are_held(held):
@@ -319,12 +329,49 @@ def test_the_reactor_leaves_alone_what_no_run_deploys(held, minion, codename):
     assert held.by() == []
 
 
-def test_with_the_reactor_nobody_is_sent_a_second_job(held, monkeypatch):
-    modules = held(dict)
-    monkeypatch.setattr("mitx_hosts.fence.by_reactor", lambda: True)
+def now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")
+
+
+def test_the_reactor_leaves_a_worker_to_the_process_that_hears_of_it_sooner(held, tmp_path):
+    up = tmp_path / "up"
+    modules = held(lambda: {MINE[0]: "koa"} if up.exists() else {})
+    deploying(modules)
+    began = now()
     with modules["mitx_hosts.fence.workers"]():
-        monkeypatch.setattr(Client, "codenames", staticmethod(lambda: {MINE[0]: "koa"}))
-    assert held.by() == []
+        up.touch()
+        assert modules["mitx_hosts.fence_worker"](MINE[0], started=began) == f"{MINE[0]} is fenced"
+    assert held.by() == [MINE[0]]
+
+
+def test_the_reactor_fences_what_a_killed_process_cannot_any_more(held, tmp_path):
+    """Killed after the minion had started, and before it was fenced."""
+    modules = held(dict)
+    deploying(modules)
+    killed_command(modules)
+    watcher = int(next((tmp_path / "runs").rglob("fence.pid")).read_text().split()[0])
+    modules = held(lambda: {MINE[0]: "koa"})
+    threading.Timer(0.5, os.kill, (watcher, signal.SIGKILL)).start()
+    assert modules["mitx_hosts.fence_worker"](MINE[0], started=now()) == f"{MINE[0]} is fenced"
+    assert held.by() == [MINE[0]]
+
+
+def test_the_reactor_does_not_wait_for_ever_for_a_process_that_hangs(held, monkeypatch):
+    modules = held(dict)
+    deploying(modules)
+    monkeypatch.setattr("mitx_hosts.fence._PATIENCE", 0.5)
+    with modules["mitx_hosts.fence.workers"]():
+        modules = held(lambda: {MINE[0]: "koa"})
+        assert modules["mitx_hosts.fence_worker"](MINE[0], started=now()) == f"{MINE[0]} is fenced"
+
+
+def test_a_worker_that_starts_again_is_fenced_again(held):
+    """A reboot takes a firewall's rule with it."""
+    modules = held(lambda: {MINE[0]: "koa"})
+    deploying(modules)
+    for _ in range(2):
+        assert modules["mitx_hosts.fence_worker"](MINE[0], started=now()) == f"{MINE[0]} is fenced"
+    assert held.by() == [MINE[0]] * 2
 
 
 def test_what_was_fenced_under_the_words_of_an_earlier_version_counts(held):

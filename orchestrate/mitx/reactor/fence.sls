@@ -3,3 +3,4 @@ fence:
   runner.mitx.fence:
     - args:
       - minion: {{ data['id'] | json }}
+      - started: {{ data['_stamp'] | string | json }}
