@@ -10,7 +10,7 @@ TESTS ?= tests
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 CHOSEN = $(if $(SALT),salt~=$(SALT).0,$(shell $(PYTHON) -c 'import sys; print("salt~=3006.0" if sys.version_info < (3, 13) else "salt")'))
 
-.PHONY: upgrade rehearsal test check down lint measure bench clean
+.PHONY: upgrade rehearsal test check down lint docs measure bench clean
 
 upgrade: $(VENV)/ready
 	$(PY) -m sandbox upgrade --size $(SIZE)
@@ -33,6 +33,11 @@ lint: $(VENV)/ready
 	PYTHONPATH=_modules $(VENV)/bin/lint-imports --no-cache
 	$(PY) docs/architecture.py --check
 
+docs: $(VENV)/ready
+	$(PY) -m pip install --quiet -e '.[docs]'
+	$(PY) -m sphinx -W --keep-going -q -b html docs docs/_build
+	@echo docs/_build/index.html
+
 measure: $(VENV)/ready
 	$(PY) docs/measure.py
 
@@ -40,7 +45,7 @@ bench: $(VENV)/ready
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
 
 clean: down
-	rm -rf .venv .venv-* .sandbox
+	rm -rf .venv .venv-* .sandbox docs/_build docs/reference
 
 $(VENV)/ready: setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "Python 3.10 or later is needed")'

@@ -42,6 +42,8 @@ TESTS = [
     "setuptools>=64",
     "wheel",
 ]
+# `make docs`
+DOCS = ["furo", "myst-parser", "sphinx"]
 
 
 def orchestrations():
@@ -91,7 +93,7 @@ def main():
         package_dir=packages,
         package_data={name: ["*.sls", "*.jinja"] for name in packages},
         install_requires=REQUIRES,
-        extras_require={"sandbox": SANDBOX, "tests": TESTS},
+        extras_require={"sandbox": SANDBOX, "tests": TESTS, "docs": DOCS},
         entry_points={"salt.loader": ["saltext.mitx = saltext.mitx.runners:loader_dirs"]},
         zip_safe=False,
     )

@@ -178,7 +178,8 @@ def spoken(kind):
     """
     Return a type, or several, in words.
     """
-    return " or ".join(_KINDS[one] for one in (kind if isinstance(kind, tuple) else (kind,)))
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return " or ".join(_KINDS[one] for one in kinds if not (one is int and float in kinds))
 
 
 def _texts(value, path, problems):
