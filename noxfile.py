@@ -39,3 +39,10 @@ def build(session):
     session.run("python", "-m", "build", "--outdir", folder)
     built = sorted(pathlib.Path(folder).glob("saltext_mitx-*"))
     session.run("twine", "check", "--strict", *map(str, built))
+
+
+@nox.session
+def changelog(session):
+    """Show what changelog.d/ will make of the next version."""
+    session.install("towncrier")
+    session.run("towncrier", "build", "--draft", "--version", "next")

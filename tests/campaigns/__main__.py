@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import subprocess
@@ -28,8 +29,21 @@ PATIENCE = {
     "drain": {"timeout": 150},
     "services": {"timeout": 150},
 }
-# Three failures in a row that no kill explains: it does not go on by itself.
+# Three failures in a row that neither kill nor fault explains: it does not go on by itself.
 MOST_FAILURES = 3
+FAULT = "a fault of AWS"
+# What AWS answers to calls of ours, a round for each: fields of sandbox.aws.faults.Fault. botocore
+# tries a call eight times.
+ANSWERS = {
+    "throttled": {"error": "Throttling", "status": 400, "times": 9},
+    "failed": {"error": "InternalFailure", "status": 500, "times": 9},
+    "denied": {"error": "AccessDenied", "status": 403},
+    "expired": {"error": "ExpiredToken", "status": 403},
+    "garbled": {"rewrite": {"</": "<"}},
+    "lost before": {"reset": "before"},
+    "lost after": {"reset": "after"},
+    "late": {"delay": 5},
+}
 
 
 class Campaign:
@@ -40,6 +54,7 @@ class Campaign:
         self.world = World()
         self.out = pathlib.Path(tempfile.mkdtemp(prefix="mitx-campaign-"))
         self.runs, self.failures, self.started = 0, [], time.monotonic()
+        self.spoiled = 0
         self.seed(options.seed)
 
     def seed(self, seed):
@@ -89,15 +104,17 @@ class Campaign:
             if status == 0:
                 return True
             failed = failed + 1 if kill is None else 0
-            if kill is None:
+            if kill == FAULT:
+                self.failures += _untold(output)
+            elif kill is None:
                 self.failures.append(output[-3000:])
-                say(f"FAILED, and no kill explains it:\n{output[-3000:]}")
+                say(f"FAILED, and nothing explains it:\n{output[-3000:]}")
         return False
 
     def _once(self, words):
-        """``(exit status, output, the kill or None)`` of one run."""
+        """``(exit status, output, the kill, FAULT or None)`` of one run."""
         self.runs += 1
-        before, began = len(self.kills()), time.monotonic()
+        faults, before, began = self._hits(), len(self.kills()), time.monotonic()
         environment = master.environment(self.world.config)
         path = [str(HERE / "failpoint"), environment.get("PYTHONPATH")]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
@@ -120,8 +137,33 @@ class Campaign:
             output = log.read()
         kill = (self.kills()[before:] or [None])[-1]
         shown = f", killed at {kill['stage']} of {kill['point']}" if kill else ""
+        hits = self._hits() - faults
+        self.spoiled += hits
+        shown += f", {hits} calls spoiled" if hits else ""
         say(f"run {self.runs}: {time.monotonic() - began:.0f} s, exit {status}{shown}")
-        return status, output, kill if status == -signal.SIGKILL else None
+        if status == -signal.SIGKILL:
+            return status, output, kill
+        return status, output, FAULT if hits else None
+
+    def _hits(self):
+        return sum(fault["hit"] for fault in self.world.aws.faults())
+
+    def spoil(self, answer, number):
+        """
+        Let AWS answer so once to each call of this package, at its first or, by the seed, a later
+        time.
+        """
+        chance = random.Random(f"{self.options.seed}.{number}")
+        operations = sorted({(call["service"], call["operation"]) for call in self._all_of_ours()})
+        say(f"AWS: {answer}, {len(operations)} operations")
+        for service, operation in operations:
+            self.world.aws.fault(
+                agent=invariants.OURS,
+                service=service,
+                operation=operation,
+                after=chance.choice((0, 0, 1, 3)),
+                **ANSWERS[answer],
+            )
 
     def kills(self):
         """What was killed, and where."""
@@ -147,14 +189,17 @@ class Campaign:
         return wrong + ([f"one more run made {more} changes"] if more else [])
 
     def _ours(self):
-        return [call for call in self.world.writes() if call["agent"] == invariants.OURS]
+        return [call for call in self._all_of_ours() if call["write"]]
+
+    def _all_of_ours(self):
+        return self.world.aws.calls(agent=invariants.OURS)
 
     def result(self, wrong):
         """Stop the visitors, and make the row of the table."""
         processes.stop(self.world.folder, "visitor")
         seen = self.world.summary()
-        if self.options.stage and not self.kills():
-            wrong = [*wrong, "nothing was killed: this campaign proves nothing"]
+        if not (self.kills() or self.spoiled) and self.options.stage:
+            wrong = [*wrong, "nothing was killed or spoiled: this campaign proves nothing"]
         points = {(one["point"], one["stage"]) for one in _lines(self.out / "points.jsonl")}
         return {
             "campaign": self.options.campaign,
@@ -163,6 +208,7 @@ class Campaign:
             "share": self.options.share,
             "seed": self.options.seed,
             "kills": len(self.kills()),
+            "spoiled": self.spoiled,
             "points": len({point for point, _ in points}),
             "runs": self.runs,
             "minutes": round((time.monotonic() - self.started) / 60),
@@ -249,13 +295,52 @@ def soak(campaign):
     return []
 
 
+def aws(campaign):
+    """Window and rollback, once for each answer of AWS, which comes to every call once."""
+    campaign.options.stage = list(ANSWERS)
+    campaign.seed(campaign.options.seed)
+    campaign.up("prepared")
+    campaign.watch(rollback=True)
+    # First without any: then it is known what is asked.
+    for number, answer in enumerate([None, *ANSWERS]):
+        since = now()
+        wrong = []
+        for way in (_forth, _back):
+            if answer:
+                campaign.spoil(answer, number)
+            wrong += way(campaign, since)
+            campaign.world.aws.clear_faults()
+        say(f"{answer or 'undisturbed'}: {wrong or 'nothing wrong'}")
+        if wrong:
+            return wrong
+    return []
+
+
+def _forth(campaign, since):
+    campaign.through("state.orchestrate", "orchestrate.mitx.window")
+    return _moved(campaign, since)
+
+
+def _back(campaign, _since):
+    return _taken_back(campaign)
+
+
+def _untold(output):
+    """What is wrong with what a failure says."""
+    wrong = [] if "Next:" in output or "Again:" in output else ["says no next command"]
+    wrong += ["shows a traceback"] if "Traceback (most recent call last)" in output else []
+    for one in wrong:
+        say(f"FAILED, and {one}:\n{output[-3000:]}")
+    return [f"{one}: {output[-3000:]}" for one in wrong]
+
+
 def _resources(world):
     """What could leak, to be looked at round by round: processes, size of the run folders."""
     size = sum(path.stat().st_size for path in (world.folder / "run").rglob("*"))
     return {"processes": len(os.listdir("/proc")), "bytes of runs": size}
 
 
-CAMPAIGNS = {"prepare": prepare, "window": window, "rollback": rollback, "soak": soak}
+CAMPAIGNS = {"prepare": prepare, "window": window, "rollback": rollback, "soak": soak, "aws": aws}
 
 
 def table_row(result):
@@ -265,7 +350,9 @@ def table_row(result):
         datetime.date.today().isoformat(),
         f"{result['campaign']}, {result['mode']}, {result['stages']}",
         f"{result['share']:g} / {result['seed']}",
-        f"{result['kills']} at {result['points']} points",
+        f"{result['spoiled']} calls spoiled"
+        if result["spoiled"]
+        else f"{result['kills']} at {result['points']} points",
         f"{result['runs']} in {result['minutes']} min",
         result["asked"],
         result["violations"],

@@ -18,7 +18,7 @@ def once(world, since=""):
     swaps = collections.Counter(
         (call["operation"], call["parameters"]["LoadBalancerName"], _ids(call))
         for call in calls
-        if call["agent"] == OURS and "_instances_" in call["operation"]
+        if call["agent"] == OURS and "_instances_" in call["operation"] and "fault" not in call
     )
     wrong += [f"{' '.join(key)}: {n} times" for key, n in swaps.items() if n > 1]
     made = collections.Counter(
@@ -98,6 +98,7 @@ def dns(world, changes, since=""):
         for call in world.writes()
         if call["operation"] == "change_resource_record_sets"
         and (call["agent"], call["status"]) == (OURS, 200)
+        and "fault" not in call
         and call["time"] >= since
     ]
     return [] if len(found) == changes else [f"batches of DNS: {len(found)}, not {changes}"]
