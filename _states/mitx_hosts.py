@@ -112,7 +112,7 @@ def bases_configured(name):
     return __salt__["mitx_hosts.ensure"]("bases_configured", name)
 
 
-def stopped(name, fleet="old", parts=None):
+def stopped(name, fleet="old", parts=None, serving=None):
     """
     Ensure that the services of a fleet are stopped, its Salt schedules held, and nothing is under
     way that would start them.
@@ -120,8 +120,10 @@ def stopped(name, fleet="old", parts=None):
     parts
         Of ``web``, ``workers``, ``systemd``; default all three. With the first two goes the
         schedule of their hosts.
+    serving
+        True: only where a load balancer holds an instance of it; False: only where none does.
     """
-    return __salt__["mitx_hosts.ensure"]("stopped", name, fleet=fleet, parts=parts)
+    return __salt__["mitx_hosts.ensure"]("stopped", name, fleet=fleet, parts=parts, serving=serving)
 
 
 def still_stopped(name, fleet="old"):

@@ -6,7 +6,7 @@ Which instances are the current fleet and which the new one, their images, their
 swap, and the end of the old fleet.
 """
 
-from mitx_fleet import fleets, instances, states_elb, states_fleets, swap
+from mitx_fleet import fleets, instances, states_elb, states_fleets
 from mitx_run import change, context
 
 _STATES = (
@@ -56,17 +56,3 @@ def list_current():
         salt-run salt.cmd mitx_fleet.list_current with_pillar=True
     """
     return fleets.current(context.current())
-
-
-def serves(which):
-    """
-    Return whether every load balancer of the run holds web instances of the recorded fleet
-    ``which`` (``old`` or ``new``) alone.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run salt.cmd mitx_fleet.serves old with_pillar=True
-    """
-    return swap.serves(context.current(), which)

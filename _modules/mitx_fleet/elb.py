@@ -46,6 +46,15 @@ def describe(run, required=False):
     return found
 
 
+def holding(run):
+    """
+    Return which instances are registered with the run's load balancers, as far as these exist:
+    ``{load balancer: sorted ids}``. One call.
+    """
+    found = _describe(run, [elb["name"] for elb in run.settings["elbs"]])
+    return {name: elb["members"] for name, elb in found.items() if elb}
+
+
 def members(run, names):
     """
     Return which instances are registered: ``{load balancer: sorted ids}``. One call for all

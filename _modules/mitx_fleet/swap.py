@@ -68,9 +68,7 @@ def serves(run, which):
     or ``new``.
     """
     ids = {one["id"] for one in record.pinned(run, f"{which}_fleet") or ()}
-    return any(
-        ids & set(balancer["members"]) for balancer in elb.describe(run).values() if balancer
-    )
+    return any(ids & set(held) for held in elb.holding(run).values())
 
 
 def attach(run, plan):

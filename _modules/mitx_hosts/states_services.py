@@ -18,7 +18,7 @@ What must be true of the services of a fleet, its queues and its databases
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_fleet import fleets
+from mitx_fleet import fleets, swap
 from mitx_hosts import backups, migrations, queues, saving, services
 from mitx_run import change, phases
 
@@ -28,7 +28,11 @@ _HALT = (
 
 
 @change.state
-def stopped(run, ret, fleet="old", parts=None):
+def stopped(run, ret, fleet="old", parts=None, serving=None):
+    if serving is not None and swap.serves(run, fleet) is not serving:
+        holds = "A load balancer holds" if serving is False else "No load balancer holds"
+        ret["comment"] = f"{holds} an instance of the {fleet} fleet: it is left as it is, here"
+        return
     with change.advice(_HALT):
         alive, halted = fleets.alive(run, fleet)
         if alive:

@@ -30,6 +30,9 @@ VARIABLES = (
 )
 
 
+_IN_JINJA = "Problem running salt function in Jinja template"
+
+
 def orchestrate(run, sls, environ=None, pillar=None):
     """
     Run ``sls`` as an orchestration, ``test`` passed down. With ``environ`` (dict) the process
@@ -82,14 +85,19 @@ def inherited(run):
 
 @contextlib.contextmanager
 def _told_once():
-    """Salt logs each state that fails; the caller tells it, with what is true now and next."""
-    log = logging.getLogger("salt.state")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    """
+    Salt logs each state that fails, and of an SLS that does not render the traceback and a part of
+    it; the caller tells it, with what is true now and next.
+    """
+    logs = [logging.getLogger(name) for name in ("salt.state", "salt.utils.templates")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 @contextlib.contextmanager
@@ -145,6 +153,9 @@ def _cause(text):
     """
     Of an SLS that does not render Salt tells the whole traceback; the reason stands at its end.
     """
+    if _IN_JINJA in text:
+        # The part of the SLS that follows says nothing more.
+        return text.partition("\n\n---\n")[0][:2000]
     what, found, trace = text.partition("Traceback (most recent call last)")
     return (
         f"{what}{trace.rpartition('CommandExecutionError: ')[2][-2000:].strip()}"

@@ -82,3 +82,13 @@ def test_each_has_an_example_that_salt_would_take(name):
 def test_nothing_else_says_that_it_can_be_called(path):
     if path.name != "__init__.py":
         assert "CLI Example" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("orchestrate/**/*.sls")), ids=lambda p: p.stem)
+def test_an_sls_is_rendered_without_asking_anybody(path):
+    """
+    What fails in Jinja is told by Salt as a traceback, and as a part of the SLS: at night nobody
+    finds the reason in it. States ask.
+    """
+    called = set(re.findall(r"salt\.(mitx_\w+\.\w+)", path.read_text()))
+    assert called <= {"mitx_run.get_settings", "mitx_run.get_phases"}

@@ -32,11 +32,12 @@ PATIENCE = {
 # Three failures in a row that neither kill nor fault explains: it does not go on by itself.
 MOST_FAILURES = 3
 FAULT = "a fault of AWS"
-# What AWS answers to calls of ours, a round for each: fields of sandbox.aws.faults.Fault. botocore
-# tries a call eight times.
+# What AWS answers to calls of ours, a round for each: fields of sandbox.aws.faults.Fault. The tries
+# of a call are few, so that all of them can be in vain.
+ATTEMPTS = 2
 ANSWERS = {
-    "throttled": {"error": "Throttling", "status": 400, "times": 9},
-    "failed": {"error": "InternalFailure", "status": 500, "times": 9},
+    "throttled": {"error": "Throttling", "status": 400, "times": ATTEMPTS},
+    "failed": {"error": "InternalFailure", "status": 500, "times": ATTEMPTS},
     "denied": {"error": "AccessDenied", "status": 403},
     "expired": {"error": "ExpiredToken", "status": 403},
     "garbled": {"rewrite": {"</": "<"}},
@@ -317,7 +318,8 @@ def aws(campaign):
 
 
 def _forth(campaign, since):
-    campaign.through("state.orchestrate", "orchestrate.mitx.window")
+    few = {"aws": {"attempts": ATTEMPTS}}
+    campaign.through("state.orchestrate", "orchestrate.mitx.window", **few)
     return _moved(campaign, since)
 
 
@@ -327,11 +329,11 @@ def _back(campaign, _since):
 
 def _untold(output):
     """What is wrong with what a failure says."""
-    wrong = [] if "Next:" in output or "Again:" in output else ["says no next command"]
+    wrong = [] if "\nNext" in output else ["says no next command"]
     wrong += ["shows a traceback"] if "Traceback (most recent call last)" in output else []
     for one in wrong:
-        say(f"FAILED, and {one}:\n{output[-3000:]}")
-    return [f"{one}: {output[-3000:]}" for one in wrong]
+        say(f"FAILED, and {one}:\n{output[:6000]}")
+    return [f"{one}: {output[:3000]}" for one in wrong]
 
 
 def _resources(world):

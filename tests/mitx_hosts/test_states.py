@@ -175,6 +175,20 @@ def test_a_dry_run_reads_and_tells_the_calls_of_the_plan(world, states):
     assert world.asked("mitx_hosts.services.apply") == []
 
 
+@pytest.mark.parametrize(("held", "serving"), [(["i-1"], True), (["i-9"], False), ([], False)])
+def test_a_fleet_is_stopped_before_or_after_visitors_are_on_the_page(world, states, held, serving):
+    """``close`` says both: where the fleet serves, visitors get the page first."""
+    world.says("mitx_fleet.elb.holding", {"edx-next": held})
+    planned(world, {WEB: ["lms is RUNNING"]})
+    for asked in (False, True):
+        ret = states().stopped("s", fleet="new", serving=asked)
+        assert ret["result"] is True
+        assert bool(ret["changes"]) is (asked is serving)
+        if asked is not serving:
+            assert "it is left as it is" in ret["comment"]
+    assert len(world.asked("mitx_hosts.services.apply")) == 1
+
+
 def test_what_ec2_has_stopped_counts_as_stopped_and_is_named(world, states):
     world.ec2 = {"i-1": "running", "i-2": "stopped"}
     planned(world)

@@ -1,7 +1,5 @@
 # Once `start` has begun the new fleet is to run: then the page is only put up again.
 {% set quiet = 'start' not in salt.mitx_run.get_phases() %}
-# Where visitors are on it, after a rollback that broke off say, they get the page before it is stopped.
-{% set serves = salt.mitx_fleet.serves('new') %}
 # pillar rehearsal:required and gate:before_window
 window may begin:
   mitx_upgrade.allowed: []
@@ -24,10 +22,12 @@ current fleet can be stopped:
     - require:
       - mitx_fleet: fleets are the recorded ones
 
-{% if quiet and not serves %}
+{% if quiet %}
+# Where visitors are on it, after a rollback that broke off say, they get the page before it is stopped.
 new fleet is quiet:
   mitx_hosts.stopped:
     - fleet: new
+    - serving: False
     - require:
       - mitx_hosts: current fleet can be stopped
 {% endif %}
@@ -35,7 +35,7 @@ new fleet is quiet:
 page:
   mitx_site.page_published:
     - require:
-      - {{ 'mitx_hosts: new fleet is quiet' if quiet and not serves else 'mitx_hosts: current fleet can be stopped' }}
+      - {{ 'mitx_hosts: new fleet is quiet' if quiet else 'mitx_hosts: current fleet can be stopped' }}
 
 visitors to the page:
   mitx_site.dns_pointed:
@@ -43,10 +43,11 @@ visitors to the page:
     - require:
       - mitx_site: page
 
-{% if quiet and serves %}
+{% if quiet %}
 new fleet is stopped:
   mitx_hosts.stopped:
     - fleet: new
+    - serving: True
     - require:
       - mitx_site: visitors to the page
 {% endif %}
