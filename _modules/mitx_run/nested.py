@@ -151,17 +151,16 @@ def _failures(sls, result, test):
 
 def _cause(text):
     """
-    Of an SLS that does not render Salt tells the whole traceback; the reason stands at its end.
+    Of an SLS that does not render Salt tells the whole traceback, and a part of the SLS: the reason
+    stands before them, or at the end of the traceback.
     """
     if _IN_JINJA in text:
-        # The part of the SLS that follows says nothing more.
         return text.partition("\n\n---\n")[0][:2000]
-    what, found, trace = text.partition("Traceback (most recent call last)")
-    return (
-        f"{what}{trace.rpartition('CommandExecutionError: ')[2][-2000:].strip()}"
-        if found
-        else text[:2000]
-    )
+    what, _, trace = text.partition("Traceback (most recent call last)")
+    ours = trace.rpartition("CommandExecutionError: ")
+    if ours[1]:
+        return f"{what}{ours[2][-2000:].strip()}"
+    return what.strip()[:2000] or trace.strip().rpartition("\n")[2][:2000]
 
 
 def _told(key, state):

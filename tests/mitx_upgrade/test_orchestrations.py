@@ -149,6 +149,7 @@ def test_phases_run_once_and_are_skipped_when_the_same_command_runs_again(master
     [
         ("bad:\n  test.fail_without_changes: []\n", "test.fail_without_changes (bad): Failure!"),
         ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ salt.test.exception('nobody answers') }}", "nobody answers"),
         ("include:\n  - nowhere.to.be.found\n", "nowhere.to.be.found"),
         ("{}", ""),
         ("bad:\n  mitx_site.there_is_no_such_state: []\n", "there_is_no_such_state"),
@@ -159,6 +160,7 @@ def test_a_phase_that_failed_in_whatever_way_stops_everything_after_it(master, s
     status, output = master.orchestrate("top1")
     assert status != 0
     assert said in output
+    assert "Traceback" not in output
     assert (
         "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.prepare"
         in output
