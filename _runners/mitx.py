@@ -16,6 +16,7 @@ import datetime
 import functools
 import json
 import pathlib
+import shlex
 import shutil
 import sys
 import threading
@@ -34,6 +35,9 @@ _SCREEN, _HOME, _LEFT = "\x1b[?1049h", "\x1b[H", "\x1b[?1049l"
 
 # Seconds between two looks at what visitors get.
 _VISITORS = 5
+
+# A failure that says what to type.
+_ADVICE = "salt-run "
 
 _ON, _OFF = ("on", "true", "yes"), ("off", "false", "no")
 
@@ -725,7 +729,13 @@ def _orchestrate(name, environment, test, **said):
     Run ``orchestrate.mitx.<name>``; a dry run is told as lines.
     """
     answer = _start(name, environment, test, **said)
-    return _narrated(answer) if test else answer
+    if test:
+        return _narrated(answer)
+    failed = [state for state in _in_order(answer) if state.get("result") is False]
+    if failed and not any(_ADVICE in str(state.get("comment")) for state in failed):
+        # The last thing that is read.
+        failed[-1]["comment"] = f"{failed[-1].get('comment')}\n{_again()}"
+    return answer
 
 
 def _start(name, environment, test, **said):
@@ -756,12 +766,20 @@ def _phases(name, environment, test, **said):
     told = [state for state in wrong if not _silent(state)]
     if wrong or not states:
         lines = [str(state.get("comment")) for state in told or wrong] or [str(answer["data"])]
-        return _failure("\n".join(lines))
+        text = "\n".join(lines)
+        return _failure(text if _ADVICE in text else f"{text}\n{_again()}")
     done = [str(state.get("comment")) for state in states]
     now = _functions(environment)["mitx_upgrade.get_status"]()
     return _screen(
         {"done": done, **{key: now[key] for key in ("state", "why", "true_now", "next")}}
     )
+
+
+def _again():
+    """What to type next where nothing else was advised: the same command."""
+    typed = [__opts__.get("fun"), *(__opts__.get("arg") or ())]
+    command = shlex.join(["salt-run", *map(str, typed)]) if typed[0] else "the same command"
+    return f"Next, when that is put right: {command}"
 
 
 def _patch(patch):

@@ -30,6 +30,8 @@ VARIABLES = (
 )
 
 
+_LOGS = ("salt.state", "salt.utils.templates")
+
 _IN_JINJA = "Problem running salt function in Jinja template"
 
 
@@ -83,21 +85,25 @@ def inherited(run):
     return {"mitx": mine}
 
 
+def tell_once():
+    """
+    From now on, let this process log no state that fails: Salt logs of one that had changed
+    something the changes as a dict, of an SLS that does not render a traceback and a part of it.
+    Whoever ran it tells what failed, what is true now, and what is next, at the end.
+    """
+    for name in _LOGS:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 @contextlib.contextmanager
 def _told_once():
-    """
-    Salt logs each state that fails, and of an SLS that does not render the traceback and a part of
-    it; the caller tells it, with what is true now and next.
-    """
-    logs = [logging.getLogger(name) for name in ("salt.state", "salt.utils.templates")]
-    levels = [log.level for log in logs]
-    for log in logs:
-        log.setLevel(logging.CRITICAL + 1)
+    levels = {name: logging.getLogger(name).level for name in _LOGS}
+    tell_once()
     try:
         yield
     finally:
-        for log, level in zip(logs, levels, strict=True):
-            log.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 @contextlib.contextmanager

@@ -178,9 +178,16 @@ def _rollback_again(run, run_id, back):
     if back["status"] == "halted":
         return "salt-run mitx.rollback database_restored=True"
     begun = events.last(run, "phase", run_id=run_id, phase="rollback", status="started") or {}
+    return rollback_command(begun)
+
+
+def rollback_command(said):
+    """
+    Return the rollback to which this was said (``{option: bool}``), as one types it.
+    """
     options = ("database_restored", "accept_new_schema", "stop_only", "restore")
-    said = [f"{key}=True" for key in options if begun.get(key)]
-    return " ".join(["salt-run mitx.rollback", *said])
+    words = [f"{key}=True" for key in options if said.get(key)]
+    return " ".join(["salt-run mitx.rollback", *words])
 
 
 def postponed(phase):

@@ -172,9 +172,6 @@ def rolled_back(
     ret["comment"] = "Nothing of the window has begun, nothing is to be taken back"
     if not rollback.needed(run):
         return
-    found = rollback.refusals(run, database_restored, accept_new_schema, stop_only, restore)
-    if found:
-        raise CommandExecutionError("\n".join(["Not rolled back, nothing was changed:", *found]))
     said = {
         "database_restored": database_restored,
         "accept_new_schema": accept_new_schema,
@@ -182,7 +179,13 @@ def rolled_back(
         "restore": restore,
     }
     # Looked at before it counts as begun: AWS may not answer.
-    _run_rollback(run, ret, {**said, "old_serves": rollback.old_serves(run)})
+    again = f"Nothing was changed. Next, when that is put right: {phases.rollback_command(said)}"
+    with change.advice(again):
+        found = rollback.refusals(run, **said)
+        said["old_serves"] = not found and rollback.old_serves(run)
+    if found:
+        raise CommandExecutionError("\n".join(["Not rolled back, nothing was changed:", *found]))
+    _run_rollback(run, ret, said)
 
 
 def _run_rollback(run, ret, said):

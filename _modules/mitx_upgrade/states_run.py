@@ -5,12 +5,13 @@ The run record: begun, and approved by a human
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import change, events, folders, lock, phases, record, settings
+from mitx_run import change, events, folders, lock, nested, phases, record, settings
 from mitx_site import dns
 from mitx_upgrade import approval, go_ahead
 
 
 def started(run, name, begin=True, exclusive=True):
+    nested.tell_once()
     ret = _started(run, name, begin=begin, exclusive=exclusive)
     if ret["result"] is False:
         phases.block(run, "the beginning of the run")
@@ -62,6 +63,7 @@ def _started(run, ret, begin, exclusive):
 
 @change.state
 def locked(run, ret, force=False):
+    nested.tell_once()
     if run.test:
         return
     found = lock.locked_by(run)

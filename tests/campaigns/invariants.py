@@ -15,12 +15,7 @@ def once(world, since=""):
     """Nothing was done twice, by ours or by the existing orchestrations, since a time (ISO)."""
     wrong = []
     calls = [call for call in world.writes() if call["time"] >= since and call["status"] == 200]
-    swaps = collections.Counter(
-        (call["operation"], call["parameters"]["LoadBalancerName"], _ids(call))
-        for call in calls
-        if call["agent"] == OURS and "_instances_" in call["operation"] and "fault" not in call
-    )
-    wrong += [f"{' '.join(key)}: {n} times" for key, n in swaps.items() if n > 1]
+    wrong += _swapped_twice(calls)
     made = collections.Counter(
         line["migration"] + " of " + line["database"] + ", " + line["purpose"]
         for line in world.log("migrations")
@@ -31,6 +26,18 @@ def once(world, since=""):
         (line["purpose"], line["job"]) for line in world.log("jobs") if line["time"] >= since
     )
     wrong += [f"job {job} of {purpose}: {n} times" for (purpose, job), n in jobs.items() if n > 1]
+    return wrong
+
+
+def _swapped_twice(calls):
+    """Registered, or taken out, while the same was true already."""
+    wrong, last = [], {}
+    for call in calls:
+        if call["agent"] == OURS and "_instances_" in call["operation"] and "fault" not in call:
+            key = (call["parameters"]["LoadBalancerName"], _ids(call))
+            if last.get(key) == call["operation"]:
+                wrong.append(f"{call['operation']} {' '.join(key)}: twice")
+            last[key] = call["operation"]
     return wrong
 
 

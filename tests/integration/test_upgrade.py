@@ -282,6 +282,22 @@ def test_swapping_and_rebasing_alone_find_nothing_to_do(world, upgraded):
     assert len(world.writes()) == before
 
 
+@pytest.mark.parametrize("words", ["mitx.swap_elb", "mitx.maintenance on", "mitx.rollback"])
+def test_a_look_that_aws_refuses_is_told_with_what_to_type(world, upgraded, words):
+    before = len(world.writes())
+    fault = {"error": "AccessDenied", "status": 403, "times": None}
+    world.aws.fault(agent="saltext-mitx", write=False, **fault)
+    status, output = world.salt_run(*words.split())
+    world.aws.clear_faults()
+    assert status != 0
+    assert "AccessDenied" in output
+    assert f"Next, when that is put right: salt-run {words}" in output
+    # Nobody finds the reason between these.
+    assert "Traceback" not in output
+    assert "[ERROR" not in output
+    assert len(world.writes()) == before
+
+
 def test_configuring_restarts_the_fleet_that_serves_and_no_other(world, fleets):
     began = world.log("processes")[-1]["time"]
     status, output = world.salt_run("mitx.configure")

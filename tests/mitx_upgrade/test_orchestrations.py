@@ -148,6 +148,7 @@ def test_phases_run_once_and_are_skipped_when_the_same_command_runs_again(master
     ("sls", "said"),
     [
         ("bad:\n  test.fail_without_changes: []\n", "test.fail_without_changes (bad): Failure!"),
+        ("ok:\n  test.succeed_with_changes: []\nbad:\n  test.fail_with_changes: []\n", "Failure!"),
         ("{{ 1 / 0 }}", "division by zero"),
         ("{{ salt.test.exception('nobody answers') }}", "nobody answers"),
         ("include:\n  - nowhere.to.be.found\n", "nowhere.to.be.found"),
@@ -160,7 +161,9 @@ def test_a_phase_that_failed_in_whatever_way_stops_everything_after_it(master, s
     status, output = master.orchestrate("top1")
     assert status != 0
     assert said in output
+    # Told once, at the end, and in words.
     assert "Traceback" not in output
+    assert "[ERROR" not in output
     assert (
         "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.prepare"
         in output
