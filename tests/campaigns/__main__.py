@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -329,7 +330,7 @@ def _back(campaign, _since):
 
 def _untold(output):
     """What is wrong with what a failure says."""
-    wrong = [] if "\nNext" in output else ["says no next command"]
+    wrong = [] if re.search(r"^ *Next", output, re.MULTILINE) else ["says no next command"]
     wrong += ["shows a traceback"] if "Traceback (most recent call last)" in output else []
     for one in wrong:
         say(f"FAILED, and {one}:\n{output[:6000]}")
