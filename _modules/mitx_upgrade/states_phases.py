@@ -179,7 +179,7 @@ def rolled_back(
         "restore": restore,
     }
     # Looked at before it counts as begun: AWS may not answer.
-    again = f"Nothing was changed. Next, when that is put right: {phases.rollback_command(said)}"
+    again = f"Nothing was changed.\nNext, when that is put right: {phases.rollback_command(said)}"
     with change.advice(again):
         found = rollback.refusals(run, **said)
         said["old_serves"] = not found and rollback.old_serves(run)
