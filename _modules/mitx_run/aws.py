@@ -202,10 +202,13 @@ def _translate_silence(what, parameters, err):
             botocore.parsers.ResponseParserError,
         ),
     )
-    text = f"{what}{_object(parameters)}: {err}."
+    # What cannot be read is quoted whole on the lines after the first.
+    text = f"{what}{_object(parameters)}: {str(err).partition(chr(10))[0].rstrip('.:')}."
     if not transient:
         return errors.AWSError(journal.without_passwords(text))
-    text += " It is not known whether the change was made; the same command finds out and goes on."
+    if not what.partition(".")[2].startswith(_READS):
+        text += " It is not known whether the change was made; the same command finds out and goes"
+        text += " on."
     return errors.AWSTransient(journal.without_passwords(text))
 
 

@@ -14,8 +14,8 @@ OURS = "saltext-mitx"
 def once(world, since=""):
     """Nothing was done twice, by ours or by the existing orchestrations, since a time (ISO)."""
     wrong = []
-    calls = [call for call in world.writes() if call["time"] >= since and call["status"] == 200]
-    wrong += _swapped_twice(calls)
+    calls = [call for call in world.writes() if call["time"] >= since]
+    wrong += _swapped_twice(call for call in calls if call["status"] == 200 or "fault" in call)
     made = collections.Counter(
         line["migration"] + " of " + line["database"] + ", " + line["purpose"]
         for line in world.log("migrations")
@@ -33,11 +33,14 @@ def _swapped_twice(calls):
     """Registered, or taken out, while the same was true already."""
     wrong, last = [], {}
     for call in calls:
-        if call["agent"] == OURS and "_instances_" in call["operation"] and "fault" not in call:
-            key = (call["parameters"]["LoadBalancerName"], _ids(call))
-            if last.get(key) == call["operation"]:
-                wrong.append(f"{call['operation']} {' '.join(key)}: twice")
-            last[key] = call["operation"]
+        if call["agent"] != OURS or "_instances_" not in call["operation"]:
+            continue
+        key = (call["parameters"]["LoadBalancerName"], _ids(call))
+        # Whether a spoiled one was carried out nobody was told.
+        known = "fault" not in call
+        if known and last.get(key) == call["operation"]:
+            wrong.append(f"{call['operation']} {' '.join(key)}: twice")
+        last[key] = call["operation"] if known else None
     return wrong
 
 

@@ -101,6 +101,26 @@ def test_after_a_connection_dropped_for_good_the_same_command_converges(site, lo
     assert 50 < not_before < 60
 
 
+@pytest.mark.parametrize(
+    ("operation", "unknown"),
+    [("list_resource_record_sets", False), ("change_resource_record_sets", True)],
+)
+def test_an_answer_that_cannot_be_read_is_told_in_a_line(site, load, operation, unknown):
+    """What a proxy sends in AWS's place: botocore quotes all of it."""
+    site.aws.fault(service="route53", operation=operation, rewrite={"</": "<"}, times=None)
+    ret = load().pointed("maintenance")
+    assert ret["result"] is False
+    assert f"route53.{operation}" in ret["comment"]
+    assert "Unable to parse response" in ret["comment"]
+    assert "<?xml" not in ret["comment"]
+    assert ("not known whether the change was made" in ret["comment"]) is unknown
+    site.aws.clear_faults()
+    site.aws.clear_calls()
+    assert load().pointed("maintenance")["result"] is True
+    # It had been made.
+    assert len(site.writes()) == (0 if unknown else 1)
+
+
 def test_pending_for_ever_ends_at_the_deadline_with_the_state_last_seen(site, impatient):
     site.aws.fault(service="route53", operation="change_resource_record_sets", outcome="pending")
 
