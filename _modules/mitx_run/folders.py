@@ -6,14 +6,18 @@ Where the record of an environment and of a run lies
 what concerns one run: the files are listed in ``record.py``.
 """
 
+import contextlib
 import getpass
 import os
 import pathlib
 import re
+import shlex
 
 from salt.exceptions import CommandExecutionError
 
 from mitx_run.dunders import __opts__, __pillar__
+
+_RUN_DIR = "/var/lib/mitx"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
@@ -96,7 +100,31 @@ def environment_path(name=None):
     """
     Return the path of the folder that holds the environment's runs. It may not exist yet.
     """
-    return pathlib.Path(pillar().get("run_dir") or "/var/lib/mitx") / environment(name)
+    return pathlib.Path(pillar().get("run_dir") or _RUN_DIR) / environment(name)
+
+
+def problem(path, err):
+    """
+    Return what is wrong with a file of the record, given the ``OSError``; where the master's user
+    has been changed, whose it is and the command that gives it to the user of now.
+    """
+    said = f"{path}: {err.strerror}"
+    if not isinstance(err, PermissionError):
+        return said
+    run_dir, user = shlex.quote(str(pillar().get("run_dir") or _RUN_DIR)), getpass.getuser()
+    return f"{said}. Salt runs as {user} here: chown -R {user}: {run_dir}"
+
+
+@contextlib.contextmanager
+def allowed(path):
+    """
+    Tell whoever may not open a file of the record what to do, in place of a traceback.
+    """
+    try:
+        yield
+    except PermissionError as err:
+        what = problem(path, err)
+        raise CommandExecutionError(f"The record of the run cannot be opened: {what}") from err
 
 
 def make(path):

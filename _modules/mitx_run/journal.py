@@ -59,10 +59,10 @@ def entries(run, run_id=None):
     Return the lines of the journal as a list of dicts, oldest first. What is no line of a journal,
     one torn by a kill say, is left out.
     """
+    path = _folder(run, run_id) / "journal.jsonl"
     try:
-        text = (_folder(run, run_id) / "journal.jsonl").read_text(
-            encoding="utf-8", errors="replace"
-        )
+        with folders.allowed(path):
+            text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
     lines = []
@@ -189,7 +189,7 @@ def _append(where, line):
     except OSError as err:
         done = _UNWRITTEN.get(line.get("stage"), "")
         raise CommandExecutionError(
-            f"The record of the run cannot be written: {path}: {err.strerror}. {done}Put that"
+            f"The record of the run cannot be written: {folders.problem(path, err)}. {done}Put that"
             " right, then run the same command again"
         ) from err
 

@@ -38,7 +38,8 @@ def acquire(run, why="", phase=""):
         return locked_by(run)
     # The descriptor is left open on purpose: its lock lives as long as the process. Python makes it
     # close-on-exec, so no daemon or git that is started meanwhile inherits the lock.
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with folders.allowed(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _lock(descriptor)
     except OSError as err:
@@ -68,7 +69,8 @@ def locked_by(run):
     """
     path = _path(run)
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        with folders.allowed(path):
+            descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return None
     try:

@@ -83,7 +83,8 @@ def read(run, run_id=None):
     """
     path = pathlib.Path(folders.folder(run, run_id)) / "run.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with folders.allowed(path):
+            return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as err:

@@ -232,6 +232,24 @@ def test_a_disk_that_is_full_stops_before_the_change(run, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "function", ["mitx_run.record.read", "mitx_run.events.read", "mitx_run.lock.acquire"]
+)
+def test_whoever_may_not_open_the_record_is_told_whose_it_must_be(run, monkeypatch, function):
+    """The master's ``user`` was changed: what root has written salt cannot read."""
+    run["mitx_run.events.write"]("wait", waits_for="x", what="x", seconds=0)
+
+    def refused(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.read_text", refused)
+    monkeypatch.setattr("mitx_run.lock.os.open", refused)
+    with pytest.raises(
+        CommandExecutionError, match=r"Permission denied\. Salt runs as .*: chown -R"
+    ):
+        run[function]()
+
+
+@pytest.mark.parametrize(
     ("key", "value"), [("run", "../x"), ("run", "/etc"), ("environment", "../evil")]
 )
 def test_names_that_would_lead_out_of_the_record_are_refused(pillar, mitx, key, value):
