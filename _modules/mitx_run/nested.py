@@ -32,6 +32,13 @@ VARIABLES = (
 
 _LOGS = ("salt.state", "salt.utils.templates")
 
+# The existing orchestrations find minions by their grains, and these a master learns as it runs.
+_NOBODY = "No minions responded"
+_NO_GRAINS = (
+    "A master that was replaced does not know the grains of its minions yet, and finds none by"
+    " them. It learns them by: salt '*' saltutil.refresh_pillar"
+)
+
 _IN_JINJA = "Problem running salt function in Jinja template"
 
 
@@ -151,8 +158,8 @@ def _failures(sls, result, test):
     if not failures and result.get("retcode"):
         failures.append(f"{sls}: exit status {result['retcode']}")
     # What was skipped because of another's failure says nothing of its own.
-    causes = [line for line in failures if "One or more requisite failed" not in line]
-    return causes or failures
+    causes = [line for line in failures if "One or more requisite failed" not in line] or failures
+    return [*causes, _NO_GRAINS] if any(_NOBODY in line for line in causes) else causes
 
 
 def _cause(text):

@@ -152,6 +152,12 @@ def test_phases_run_once_and_are_skipped_when_the_same_command_runs_again(master
         ("{{ 1 / 0 }}", "division by zero"),
         ("{{ salt.test.exception('nobody answers') }}", "nobody answers"),
         ("include:\n  - nowhere.to.be.found\n", "nowhere.to.be.found"),
+        (
+            # What salt.function says of a target that nobody is.
+            "bad:\n  test.configurable_test_state:\n    - result: False\n"
+            "    - comment: No minions responded\n",
+            "It learns them by: salt '*' saltutil.refresh_pillar",
+        ),
         ("{}", ""),
         ("bad:\n  mitx_site.there_is_no_such_state: []\n", "there_is_no_such_state"),
     ],
