@@ -69,7 +69,7 @@ _OBJECT_KEYS = (
 def call(run, service, operation, absent=(), **parameters):
     """
     Call one operation of AWS and return its answer without ``ResponseMetadata``; all pages of it if
-    it has pages.
+    it has pages, the content of an object (``Body``) as ``bytes``.
 
     service
         As boto3 names it: ``route53``, ``elb``, ``ec2``, ``cloudfront``, ``s3``, ``acm``, ``sts``.
@@ -135,6 +135,9 @@ def _send(client, operation, parameters):
         ) from err
     answer = method(**parameters)
     answer.pop("ResponseMetadata", None)
+    if hasattr(answer.get("Body"), "read"):
+        # Read here, where what goes wrong with it is told as AWS's.
+        answer["Body"] = answer["Body"].read()
     return answer
 
 
@@ -200,6 +203,8 @@ def _translate_silence(what, parameters, err):
             botocore.exceptions.HTTPClientError,
             # What moto and proxies send for a server error is no XML.
             botocore.parsers.ResponseParserError,
+            botocore.exceptions.FlexibleChecksumError,
+            botocore.exceptions.IncompleteReadError,
         ),
     )
     # What cannot be read is quoted whole on the lines after the first.

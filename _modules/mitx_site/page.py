@@ -271,7 +271,7 @@ def _keep(run):
     if answer is None:
         return None
     stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
-    return record.capture(run, f"page/{stamp}.html", answer["Body"].read().decode(errors="replace"))
+    return record.capture(run, f"page/{stamp}.html", answer["Body"].decode(errors="replace"))
 
 
 def _put(settings, html, after):

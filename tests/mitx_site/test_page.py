@@ -94,6 +94,21 @@ def test_a_page_that_somebody_else_put_there_is_replaced_and_kept(site, load):
     assert kept.read_text() == "<h1>Gone fishing</h1>"
 
 
+def test_a_page_that_comes_damaged_is_not_replaced_before_it_is_kept(site, load):
+    """What S3 sends does not have the checksum that it says it has."""
+    site.aws.client("s3").put_object(
+        Bucket="upgrading.mitx.mit.edu", Key="index.html", Body=b"<h1>Gone fishing</h1>"
+    )
+    fault = site.aws.fault(operation="get_object", rewrite={"Gone": "Come"}, times=None)
+    ret = published(load())
+    assert ret["result"] is False
+    assert ret["comment"].startswith("s3.get_object of upgrading.mitx.mit.edu: Expected checksum")
+    site.aws.clear_faults(fault["id"])
+    assert body(site) == "<h1>Gone fishing</h1>"
+    assert published(load())["result"] is True
+    assert "Gone fishing" not in body(site)
+
+
 def test_an_overrun_is_published_in_the_middle_of_the_window(site, load):
     published(load())
     ret = published(load(), until="02:30")
