@@ -10,7 +10,7 @@ import functools
 
 from salt.exceptions import CommandExecutionError
 
-from mitx_run import calls, context, errors
+from mitx_run import calls, context, errors, nested
 
 
 def ensure(modules, state, name, arguments):
@@ -28,7 +28,10 @@ def ensure(modules, state, name, arguments):
         run = context.current()
     except CommandExecutionError as err:
         return {**result(name), "result": False, "comment": str(err)}
-    return function(run, name, **arguments)
+    answer = function(run, name, **arguments)
+    if answer["result"] is False:
+        nested.tell_without_master(answer["comment"])
+    return answer
 
 
 def state(function):

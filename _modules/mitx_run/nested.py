@@ -10,6 +10,7 @@ calls a ``str`` answer a success, and after Ctrl-C goes on with the step after i
 import contextlib
 import logging
 import os
+import socket
 
 from mitx_run import journal
 from mitx_run.dunders import __opts__, __pillar__, __salt__
@@ -29,6 +30,8 @@ VARIABLES = (
     "RESTORE",
 )
 
+
+log = logging.getLogger(__name__)
 
 _LOGS = ("salt.state", "salt.utils.templates")
 
@@ -100,6 +103,24 @@ def tell_once():
     """
     for name in _LOGS:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def tell_without_master(comment):
+    """
+    Log why a state failed where :py:func:`tell_once` keeps Salt from it and the master's event bus
+    is gone: then Salt ends with a traceback, and shows nothing of what a state returns.
+    """
+    if logging.getLogger("salt.state").level > logging.CRITICAL and not _has_master():
+        log.error(comment)
+
+
+def _has_master():
+    path = os.path.join(str(__opts__.get("sock_dir")), "master_event_pull.ipc")
+    with socket.socket(socket.AF_UNIX) as bus, contextlib.suppress(OSError):
+        bus.settimeout(1)
+        bus.connect(path)
+        return True
+    return False
 
 
 @contextlib.contextmanager
