@@ -180,7 +180,10 @@ def _failures(sls, result, test):
         failures.append(f"{sls}: exit status {result['retcode']}")
     # What was skipped because of another's failure says nothing of its own.
     causes = [line for line in failures if "One or more requisite failed" not in line] or failures
-    return [*causes, _NO_GRAINS] if any(_NOBODY in line for line in causes) else causes
+    # Where something else failed first, it may be why nobody was there; and an outer orchestration
+    # tells what an inner one has told.
+    unknown = causes and _NOBODY in causes[0] and not any(_NO_GRAINS in line for line in causes)
+    return [*causes, _NO_GRAINS] if unknown else causes
 
 
 def _cause(text):
@@ -203,7 +206,16 @@ def _told(key, state):
     if "_|-" not in key:
         return f"{key}: {state.get('comment')}"
     module, identifier, _, function = key.split("_|-", 3)
-    return f"{module}.{function} ({identifier}): {state.get('comment')}"
+    return f"{module}.{function} ({identifier}): {state.get('comment')}{_raised(state)}"
+
+
+def _raised(state):
+    """What a runner function raised: Salt's comment says only that it failed."""
+    changes = state.get("changes")
+    said = changes.get("return") if isinstance(changes, dict) else None
+    if isinstance(said, str) and "Traceback (most recent call last)" in said:
+        return f" {said.strip().rpartition(chr(10))[2][:2000]}"
+    return ""
 
 
 def _presentable(value, redacted):

@@ -7,6 +7,7 @@ line is kept in the run's folder too, for who looks from another terminal.
 """
 
 import contextlib
+import contextvars
 import datetime
 import os
 import pathlib
@@ -87,8 +88,9 @@ def orchestration(run, sls):
         yield
         return
     ended = threading.Event()
-    sock_dir, opts = __opts__["sock_dir"], dict(__opts__)
-    teller = threading.Thread(target=_tell, args=(run, sls, opts, sock_dir, ended), daemon=True)
+    # What Salt's loader gives to modules is known in this thread alone, unless it is handed on.
+    context = contextvars.copy_context()
+    teller = threading.Thread(target=context.run, args=(_tell, run, sls, ended), daemon=True)
     teller.start()
     try:
         yield
@@ -97,9 +99,10 @@ def orchestration(run, sls):
         teller.join(5)
 
 
-def _tell(run, sls, opts, sock_dir, ended):
+def _tell(run, sls, ended):
     began, due = time.monotonic(), time.monotonic() + _PERIOD
     created, jobs = [], {}
+    opts, sock_dir = dict(__opts__), __opts__["sock_dir"]
     # A line that cannot be printed must not end what it tells of.
     with (
         contextlib.suppress(Exception),

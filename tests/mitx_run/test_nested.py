@@ -1,0 +1,52 @@
+"""What a nested orchestration came to, of the data that Salt returns."""
+
+import pytest
+
+RAISED = (
+    "Exception occurred in runner cloud.profile: Traceback (most recent call last):\n"
+    '  File "cloud.py", line 110, in profile\n    info = client.profile(prof)\n'
+    "salt.exceptions.SaltCloudConfigError: The provider 'mitx' is not configured\n"
+)
+NOBODY = {"result": False, "changes": {}, "comment": "No minions responded"}
+HINT = "salt '*' saltutil.refresh_pillar"
+
+
+@pytest.fixture
+def failures(mitx):
+    """``failures(**states)``: what is told of such states, lines."""
+
+    def come_to(**states):
+        loaded = mitx()
+        data = {f"salt_|-{name}_|-{name}_|-function": state for name, state in states.items()}
+        loaded.modules["saltutil.runner"] = lambda *_, **__: {
+            "return": {"data": {"master": data}, "retcode": 1}
+        }
+        return loaded.modules["mitx_run.nested.orchestrate"]("orchestrate.edx.build_ami")[
+            "failures"
+        ]
+
+    return come_to
+
+
+def test_what_a_runner_raised_is_told_and_not_only_that_it_failed(failures):
+    comment = "Runner function 'cloud.profile' failed."
+    (line,) = failures(launch={"result": False, "comment": comment, "changes": {"return": RAISED}})
+    assert line.startswith(f"salt.function (launch): {comment}")
+    assert line.endswith("SaltCloudConfigError: The provider 'mitx' is not configured")
+    assert "\n" not in line
+
+
+def test_nobody_found_by_grains_is_told_with_how_a_new_master_learns_them(failures):
+    lines = failures(sync=NOBODY, restart=NOBODY)
+    assert [HINT in line for line in lines] == [False, False, True]
+
+
+def test_nobody_is_no_wonder_where_nothing_was_launched(failures):
+    lines = failures(launch={"result": False, "comment": "refused", "changes": {}}, sync=NOBODY)
+    assert not any(HINT in line for line in lines)
+
+
+def test_what_an_inner_orchestration_has_told_is_not_told_again(failures):
+    inner = "\n".join(failures(sync=NOBODY))
+    lines = failures(build={"result": False, "comment": inner, "changes": {}})
+    assert sum(line.count(HINT) for line in lines) == 1
