@@ -5,6 +5,10 @@ SALT ?=
 VENV ?= .venv$(if $(SALT),-$(SALT))
 PY := $(VENV)/bin/python
 SIZE ?= qa
+# Checkouts of MITx's salt-ops and salt-extensions: their orchestrations in place of the sandbox's stand-ins. Salt 3006, root.
+SALT_OPS ?=
+SALT_EXTENSIONS ?=
+EXISTING = $(if $(SALT_OPS),--salt-ops $(SALT_OPS)) $(if $(SALT_EXTENSIONS),--salt-extensions $(SALT_EXTENSIONS))
 TESTS ?= tests
 # Two files at a time; the long ones begin first (tests/conftest.py).
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
@@ -13,10 +17,10 @@ CHOSEN = $(if $(SALT),salt~=$(SALT).0,$(shell $(PYTHON) -c 'import sys; print("s
 .PHONY: upgrade rehearsal test check down lint docs measure bench clean
 
 upgrade: $(VENV)/ready
-	$(PY) -m sandbox upgrade --size $(SIZE)
+	$(PY) -m sandbox upgrade --size $(SIZE) $(EXISTING)
 
 rehearsal: $(VENV)/ready
-	$(PY) -m sandbox rehearsal --size $(SIZE)
+	$(PY) -m sandbox rehearsal --size $(SIZE) $(EXISTING)
 
 test: $(VENV)/ready
 	$(PY) -m pytest $(PARALLEL) $(TESTS)

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 
 from sandbox import config as settings
-from sandbox import git_history, master, processes, world
+from sandbox import git_history, master, processes, salt_ops, world
 from sandbox.aws import AWS
 from sandbox.hosts import databases, proc, shims, watcher
 from sandbox.public import tls
@@ -25,10 +25,12 @@ DAEMONS = ("aws", "dns", "edge", "salt-master", "salt-minion", "supervisorctl", 
 HOSTS_SECONDS = {"qa": 300, "production": 900}
 
 
-def up(directory, size=None, say=print, anew=False):
+def up(directory, size=None, say=print, anew=False, given=None):
     """Make sure that the sandbox stands; returns its config. What runs already is left alone.
 
     size: None takes what is there, or else qa. anew: take down and remove what is there first.
+    given: MITx's own orchestrations (:func:`sandbox.salt_ops.read`); None takes what is there, or
+    else the stand-ins.
     """
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -37,7 +39,7 @@ def up(directory, size=None, say=print, anew=False):
         if anew:
             down(directory, say)
             _empty(directory)
-        config = _config(directory, size, say)
+        config = _config(directory, size, say, given)
         if stands(config):
             say(f"The sandbox stands in {directory}.")
             return config
@@ -120,31 +122,33 @@ def hosts(config):
     ]
 
 
-def _config(directory, size, say):
+def _config(directory, size, say, given):
     """
     The config of what stands here, or a new one where nothing does or what did cannot be taken up
     again.
     """
     config = settings.read(directory)
     if config is None:
-        return settings.create(directory, size or "qa")
-    size = size or config["size"]
+        return settings.create(directory, size or "qa", given)
+    size, given = size or config["size"], given or config["salt_ops"]
+    wanted = size == config["size"] and given == config["salt_ops"]
     alive = processes.alive(directory, "aws")
-    if config["size"] != size and alive:
+    if not wanted and alive:
+        own = " with MITx's own orchestrations" if config["salt_ops"] else ""
         raise settings.SandboxError(
-            f"A sandbox of size {config['size']} runs in {directory}. To replace it: python -m"
-            f" sandbox up --anew --size {size}"
+            f"A sandbox of size {config['size']}{own} runs in {directory}. To replace it: python -m"
+            f" sandbox up --anew --size {size}{salt_ops.words(given)}"
         )
     if alive and world.read(config) is not None:
         return config
-    if world.read(config) is not None and config["size"] == size:
+    if world.read(config) is not None and wanted:
         say(
             "The sandbox's AWS is gone, and with it everything it held in memory: building from"
             " nothing."
         )
     down(directory, say=lambda _: None)
     _empty(directory)
-    return settings.create(directory, size)
+    return settings.create(directory, size, given)
 
 
 def _empty(directory):
@@ -161,9 +165,14 @@ def _empty(directory):
 def _assemble(config, say):
     directory = config["directory"]
     settings.link(config)
+    if config.get("salt_ops"):
+        pathlib.Path(config["paths"]["root"]).mkdir(exist_ok=True)
     tls.make(directory, config["zone"])
     git_history.build(config["paths"]["git"], rebased=config["size"] == "production")
-    daemon(config, "aws", "sandbox.aws", "--dir", directory, "--port", config["ports"]["aws"])
+    ports = ["--port", config["ports"]["aws"]]
+    if config.get("salt_ops"):
+        ports += ["--tls-port", config["ports"]["aws_tls"]]
+    daemon(config, "aws", "sandbox.aws", "--dir", directory, *ports)
     processes.wait_until(
         lambda: _listens(config),
         30,

@@ -55,6 +55,13 @@ def parser():
             choices=sorted(settings.ENVIRONMENTS),
             help="qa unless a sandbox is there already",
         )
+        command.add_argument(
+            "--salt-ops", help="a checkout of salt-ops: its orchestrations in place of stand-ins"
+        )
+        command.add_argument(
+            "--salt-extensions",
+            help="a checkout of salt-extensions (the folder of that name beside salt-ops)",
+        )
     breaking = _command(commands, "break", _break, "let something go wrong; without a name: what")
     breaking.add_argument("fault", nargs="?")
     _command(commands, "mend", _mend, "take every fault away")
@@ -87,10 +94,24 @@ def _config(options):
     return config
 
 
+def _given(options):
+    from sandbox import salt_ops
+
+    if not options.salt_ops and options.salt_extensions:
+        raise settings.SandboxError("SALT_EXTENSIONS is said, and SALT_OPS is not: it needs both")
+    if not options.salt_ops:
+        return None
+    beside = pathlib.Path(options.salt_ops).expanduser().resolve().parent / "salt-extensions"
+    try:
+        return salt_ops.read(options.salt_ops, options.salt_extensions or beside)
+    except salt_ops.Unfit as err:
+        raise settings.SandboxError(str(err)) from err
+
+
 def _up(options, _):
     from sandbox import assembly, points
 
-    config = assembly.up(options.dir, options.size, anew=options.anew)
+    config = assembly.up(options.dir, options.size, anew=options.anew, given=_given(options))
     if options.at:
         points.go(config, options.at)
 
@@ -98,13 +119,13 @@ def _up(options, _):
 def _upgrade(options, _):
     from sandbox import rehearsal
 
-    return rehearsal.run(options.dir, options.size)
+    return rehearsal.run(options.dir, options.size, given=_given(options))
 
 
 def _rehearsal(options, _):
     from sandbox import rehearsal
 
-    return rehearsal.run(options.dir, options.size, gate=True)
+    return rehearsal.run(options.dir, options.size, gate=True, given=_given(options))
 
 
 def _break(options, _):

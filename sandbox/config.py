@@ -15,6 +15,8 @@ import socket
 import sys
 import tempfile
 
+from sandbox import salt_ops
+
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 ACCOUNT = "123456789012"
@@ -32,6 +34,7 @@ TIMES = {
 }
 # Sixty hosts that are probed each second keep a tenth of a small machine busy.
 SLOWER = {"health_interval": 3}
+PORTS = ("aws", "aws_tls", "dns", "edge", "edge_http", "master_publish", "master_return")
 WINDOW_HOURS = 4
 ENVIRONMENTS = {"qa": "mitx-qa", "production": "mitx-production"}
 
@@ -45,8 +48,11 @@ def default_directory():
     return pathlib.Path(os.environ.get("SANDBOX") or REPOSITORY / ".sandbox").resolve()
 
 
-def create(directory, size):
-    """Write a new ``config.json`` and return it as a dict."""
+def create(directory, size, given=None):
+    """
+    Write a new ``config.json`` and return it as a dict. given: MITx's own orchestrations, as
+    :func:`sandbox.salt_ops.read` returns them; None for the stand-ins.
+    """
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     config = {
@@ -56,10 +62,11 @@ def create(directory, size):
         "repository": str(REPOSITORY),
         "python": sys.executable,
         "region": REGION,
-        "account": ACCOUNT,
+        "account": salt_ops.account(given) if given else ACCOUNT,
+        "salt_ops": given,
         "zone": ZONE,
         "addresses": dict.fromkeys(("aws", "dns", "edge", "master"), LOOPBACK),
-        "ports": free_ports("aws", "dns", "edge", "edge_http", "master_publish", "master_return"),
+        "ports": free_ports(*PORTS),
         "times": {**TIMES, **(SLOWER if size == "production" else {})},
         "paths": _paths(directory),
         "window": window(),
@@ -122,6 +129,16 @@ def environment(config):
     nothing else.
     """
     directory = pathlib.Path(config["directory"])
+    python_path = [config["repository"]]
+    with_salt_ops = {}
+    if config.get("salt_ops"):
+        python_path.append(str(salt_ops.HERE / "shim"))
+        # Where boto 2 and Salt Cloud's driver of EC2 find the fake AWS.
+        with_salt_ops = {
+            "BOTO_CONFIG": str(directory / "boto.cfg"),
+            "REQUESTS_CA_BUNDLE": config["paths"]["ca"],
+            "MOTO_ACCOUNT_ID": config["account"],
+        }
     return {
         "SANDBOX": str(directory),
         "AWS_ENDPOINT_URL": f"http://{config['addresses']['aws']}:{config['ports']['aws']}",
@@ -133,9 +150,10 @@ def environment(config):
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
-        "PYTHONPATH": config["repository"],
+        "PYTHONPATH": os.pathsep.join(python_path),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONWARNINGS": "ignore",
+        **with_salt_ops,
     }
 
 
@@ -153,6 +171,7 @@ def _paths(directory):
         "git",
         "master",
         "run",
+        "root",
     )
     paths = {name: str(directory / name) for name in names}
     return {

@@ -11,8 +11,10 @@ import subprocess
 import yaml
 
 from sandbox import config as settings
-from sandbox import pillar, processes, world
+from sandbox import pillar, processes, salt_ops, stand_ins, world
+from sandbox.salt_ops import master as salt_ops_master
 
+FOLDERS = ("cloud.providers.d", "cloud.profiles.d", "cloud.maps.d", "cache/proc", "roots", "edx")
 READY_SECONDS = 180
 # How long a busy minion may take to say that it is still at it. MITx's master allows 60 s; a dead
 # one costs that long.
@@ -24,16 +26,16 @@ def configure(config):
     Write the configuration of master, its minion and Salt Cloud below ``master/``, and the pillar.
     """
     folder = pathlib.Path(config["paths"]["master"])
-    for name in ("cloud.providers.d", "cloud.profiles.d", "cloud.maps.d", "cache/proc", "roots"):
+    for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
     _link(folder / "roots" / "orchestrate", pathlib.Path(config["repository"]) / "orchestrate")
     _write(folder / "master", master_options(config))
     _write(folder / "minion", minion_options(config))
-    _write(folder / "cloud", {"pool_size": 8, "log_level": "warning"})
-    _write(
-        folder / "cloud.providers.d" / "sandbox.conf",
-        {"sandbox": {"driver": "sandbox", "deploy": False}},
-    )
+    existing = _existing(config)
+    cloud = {"pool_size": 8, "log_level": "warning", **existing.dirs(config)}
+    _write(folder / "cloud", {**cloud, "sandbox": _about(config)})
+    _write(folder / "cloud.providers.d" / "sandbox.conf", existing.provider(config))
+    existing.write(config)
     pillar.write(config)
 
 
@@ -64,21 +66,22 @@ def master_options(config):
         "timeout": 15 if config["size"] == "qa" else 60,
         "zmq_filtering": True,
         "ping_on_rotate": False,
-        "file_roots": {"base": [str(folder / "roots"), str(_here(config) / "salt")]},
-        "pillar_roots": {"base": [str(pathlib.Path(config["directory"]) / "pillar")]},
+        "file_roots": {"base": [str(folder / "roots"), *_existing(config).file_roots(config)]},
+        "pillar_roots": {
+            "base": [
+                str(pathlib.Path(config["directory"]) / "pillar"),
+                *_existing(config).pillar_roots(config),
+            ]
+        },
         "runner_dirs": [f"{config['repository']}/_runners"],
         # As in pillar_examples/reactor.conf, without what tells a chat.
         "reactor": [
             {"salt/minion/edx-worker-*/start": ["salt://orchestrate/mitx/reactor/fence.sls"]}
         ],
-        "cloud_dirs": [str(_here(config) / "cloud")],
         "fileserver_list_cache_time": 1,
         "log_file": str(root / "logs" / "salt-master"),
         "sandbox": {
-            "environment_settings": str(
-                pathlib.Path(config["directory"]) / "environment_settings.yml"
-            ),
-            "directory": str(config["directory"]),
+            **_about(config),
             "cloud": str(folder),
             "ttl": config["times"]["dns_ttl"],
             "drain": config["times"]["drain"],
@@ -115,6 +118,7 @@ def minion_options(config):
         "acceptance_wait_time": 1,
         "random_reauth_delay": 1,
         "mine_enabled": False,
+        "sandbox": _about(config),
     }
 
 
@@ -122,15 +126,9 @@ def start(config):
     """Start master and its minion, and wait until the minion answers."""
     arguments = ["-c", config["paths"]["master"], "-l", "warning"]
     env = settings.environment(config)
-    processes.start(
-        config["directory"], "salt-master", [tool(config, "salt-master"), *arguments], env
-    )
-    processes.start(
-        config["directory"],
-        "salt-minion",
-        [tool(config, "salt-minion"), *arguments, "--disable-keepalive"],
-        env,
-    )
+    for name, more in (("salt-master", []), ("salt-minion", ["--disable-keepalive"])):
+        words = _inside(config, [tool(config, name), *arguments, *more])
+        processes.start(config["directory"], name, words, env)
 
 
 def ready(config):
@@ -165,7 +163,7 @@ def tool(config, name):
 
 def command(config, words):
     """A Salt command line with the sandbox's configuration: ``["salt-run", …]`` -> argv."""
-    return [tool(config, words[0]), "-c", config["paths"]["master"], *words[1:]]
+    return _inside(config, [tool(config, words[0]), "-c", config["paths"]["master"], *words[1:]])
 
 
 def run(config, words, **kwargs):
@@ -182,20 +180,48 @@ def environment(config):
 
 
 def _common(config):
-    repository, here = config["repository"], _here(config)
+    here = _here(config)
     return {
         "user": getpass.getuser(),
         # Salt puts root_dir before any path of its own that does not begin with it, absolute or
         # not; and a Unix socket's path has no more than 107 bytes. So all of them go through the
         # short name of the sandbox's folder.
         "root_dir": config["paths"]["short"],
-        "module_dirs": [f"{repository}/_modules", str(here / "salt" / "_modules")],
-        "states_dirs": [f"{repository}/_states", str(here / "salt" / "_states")],
+        **_module_dirs(config),
         "sdb_dirs": [str(here / "salt" / "_sdb")],
         "consul": {"driver": "sandbox_sdb", "file": config["paths"]["sdb"]},
         "log_level_logfile": "warning",
         "loop_interval": 5,
         "state_output": "mixed",
+    }
+
+
+def _inside(config, words):
+    """argv of a process of the master's machine."""
+    if not config.get("salt_ops"):
+        return words
+    folder = pathlib.Path(config["paths"]["master"])
+    return salt_ops.inside(config, words, folder, folder / "edx")
+
+
+def _existing(config):
+    """Where the four orchestrations come from: MITx's checkout, or the stand-ins."""
+    return salt_ops_master if config.get("salt_ops") else stand_ins
+
+
+def _module_dirs(config):
+    """Where Salt finds modules and states: ours, then those that the four orchestrations need."""
+    repository, dirs = config["repository"], _existing(config).dirs(config)
+    dirs["module_dirs"] = [f"{repository}/_modules", *dirs["module_dirs"]]
+    dirs["states_dirs"] = [f"{repository}/_states", *dirs["states_dirs"]]
+    return dirs
+
+
+def _about(config):
+    """What the stand-ins read in Salt's options."""
+    return {
+        "directory": str(config["directory"]),
+        "environment_settings": _existing(config).settings_file(config),
     }
 
 
@@ -208,5 +234,6 @@ def _write(path, data):
 
 
 def _link(path, target):
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.symlink_to(target)

@@ -23,12 +23,13 @@ VISITOR_SECONDS = 30
 GATE = 'pillar={"mitx": {"gate": {"required": true, "timeout": 3600}}}'
 
 
-def run(directory, size=None, gate=False):
+def run(directory, size=None, gate=False, given=None):
     """
     Bring the sandbox up, upgrade it, sum up; returns the exit status: salt-run's, or 1 if visitors
     saw a violation. With ``gate`` it waits at ``verify`` for ``mitx.approve``.
+    given: as for :func:`sandbox.assembly.up`.
     """
-    config = assembly.up(directory, size)
+    config = assembly.up(directory, size, given=given)
     assembly.enforce_policy(config)
     command = [*COMMAND, GATE] if gate else COMMAND
     if gate:

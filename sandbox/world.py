@@ -15,6 +15,7 @@ import botocore.config
 
 from sandbox import config as settings
 from sandbox import git_history
+from sandbox.hosts import files
 from sandbox.pillar import environments
 from sandbox.pillar.mitx import PURPOSES
 from sandbox.public import tls
@@ -28,6 +29,11 @@ CLOSED = b"""function handler(event) {
 """
 OLD = {"codename": "juniper", "release": 3, "launch-date": "2020-08-15"}
 ROLES = ("edx", "edx-worker")
+# What of a VPC MITx's orchestrations name.
+SUBNETS = (1, 2, 3, 4)
+SECURITY_GROUPS = ("edx", "edx-worker", "master-ssh", "consul-agent")
+KEY_PAIR = "salt-master-prod"
+INSTANCE_PROFILE = "edx-instance-role"
 
 
 class World:
@@ -74,15 +80,27 @@ class World:
         return self.made
 
     def network(self):
-        """A VPC and two subnets for the environment."""
+        """A VPC, its subnets and security groups; a key pair and a role for instances."""
         ec2 = self.client("ec2")
         prefix, name = self.settings["network_prefix"], self.settings["vpc_name"]
         vpc = ec2.create_vpc(CidrBlock=f"{prefix}.0.0/16")["Vpc"]["VpcId"]
         ec2.create_tags(Resources=[vpc], Tags=[{"Key": "Name", "Value": name}])
-        self.subnets = [
-            ec2.create_subnet(VpcId=vpc, CidrBlock=f"{prefix}.{number}.0/24")["Subnet"]["SubnetId"]
-            for number in (1, 2)
-        ]
+        self.subnets = [self.subnet(vpc, f"{prefix}.{number}.0/24", number) for number in SUBNETS]
+        for group in SECURITY_GROUPS:
+            group = f"{group}-{self.environment}"
+            ec2.create_security_group(GroupName=group, Description=group, VpcId=vpc)
+        gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+        ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
+        ec2.create_key_pair(KeyName=KEY_PAIR)
+        self.client("iam").create_instance_profile(InstanceProfileName=INSTANCE_PROFILE)
+
+    def subnet(self, vpc, block, number):
+        """Id of a new subnet, named as MITx names them."""
+        ec2 = self.client("ec2")
+        made = ec2.create_subnet(VpcId=vpc, CidrBlock=block)["Subnet"]["SubnetId"]
+        name = {"Key": "Name", "Value": f"{self.environment}-subnet-{number}"}
+        ec2.create_tags(Resources=[made], Tags=[name])
+        return made
 
     def images(self):
         """
@@ -138,12 +156,21 @@ class World:
             SubnetId=self.subnets[number % len(self.subnets)],
             TagSpecifications=[{"ResourceType": "instance", "Tags": aws_tags(tags)}],
         )
-        self.made["instances"][name] = answer["Instances"][0]["InstanceId"]
+        made = answer["Instances"][0]["InstanceId"]
+        self.made["instances"][name] = made
+        if self.config.get("salt_ops"):
+            grains = {"name": name, "grains": files.grains(tags)}
+            settings.write_json(
+                pathlib.Path(self.config["directory"]) / f"boot/{made}.json", grains
+            )
 
     def certificate(self):
         """The sandbox's certificate, in ACM."""
         files = tls.make(self.config["directory"], self.config["zone"])
+        given = self.config.get("salt_ops")
+        named = {"CertificateArn": given["certificate"]} if given else {}
         answer = self.client("acm").import_certificate(
+            **named,
             Certificate=pathlib.Path(files["certificate"]).read_bytes(),
             PrivateKey=pathlib.Path(files["key"]).read_bytes(),
             CertificateChain=pathlib.Path(files["ca"]).read_bytes(),
@@ -167,9 +194,9 @@ class World:
             Tags=aws_tags(
                 {
                     "Name": name,
-                    "environment": self.environment,
-                    "purpose": purpose,
+                    "OU": self.settings["business_unit"],
                     "business_unit": self.settings["business_unit"],
+                    "created_at": OLD["launch-date"],
                 }
             ),
         )
@@ -283,7 +310,9 @@ def sdb(config, made):
     )
     if environment == "mitx-production":
         data |= {"edx_codename": "koa"} | _sdb("mitx-qa", "koa", 1, made["images"])
-    return data
+    # What MITx's own orchestrations start from.
+    plain = ("focal_ami_id", "xenial_ami_id", "edx_ami_id", "edx_worker_ami_id")
+    return data | dict.fromkeys(plain, made["images"]["ubuntu-base"])
 
 
 def _sdb(environment, codename, release, images):

@@ -15,6 +15,9 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m sandbox.aws", description=__doc__)
     parser.add_argument("--dir", required=True, type=pathlib.Path, help="the sandbox's folder")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument(
+        "--tls-port", type=int, help="serve https with the sandbox's certificate too"
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--seed", type=int, help="makes ids repeat from run to run")
     arguments = parser.parse_args()
@@ -26,6 +29,8 @@ def main():
         arguments.port,
         seed=arguments.seed,
     )
+    if arguments.tls_port:
+        server.serve_tls(arguments.tls_port)
     print(f"fake AWS at {server.url}", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

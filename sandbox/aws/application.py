@@ -15,8 +15,9 @@ from moto.moto_api._internal import mock_random
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Request, Response
 
-from sandbox.aws import answer, boto2
+from sandbox.aws import answer, boto2, salt_cloud
 from sandbox.aws import call as calls
+from sandbox.aws.acm import Certificates
 from sandbox.aws.cloudfront import Distributions
 from sandbox.aws.control import Control
 from sandbox.aws.ec2 import Compute
@@ -54,6 +55,7 @@ class Application:
         source = health if callable(health) else HostProbe(folder)
         self.health = Health(settings, source, None if callable(health) else health)
         self.services = {
+            "acm": Certificates(folder, settings),
             "cloudfront": Distributions(folder, settings),
             "ec2": Compute(folder, settings),
             "iam": Permissions(self.faults),
@@ -109,7 +111,8 @@ class Application:
             return answer.error(call, "AccessDenied", refusal, 403)
 
         def forward():
-            return boto2.readable(call, Response.from_app(MOTO, call.environ, buffered=True))
+            response = Response.from_app(MOTO, call.environ, buffered=True)
+            return salt_cloud.readable(call, boto2.readable(call, response))
 
         try:
             return service.handle(call, forward) if service else forward()

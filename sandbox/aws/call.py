@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import os
 import re
 
 from botocore import xform_name
@@ -14,11 +15,14 @@ from moto.core.routing import get_service_router
 from moto.core.utils import get_service_model
 from werkzeug.exceptions import HTTPException
 
-from sandbox.aws import boto2
+from sandbox.aws import boto2, salt_cloud
 
 # The services that belong to the sandbox itself: never logged, and spared by faults that do not
 # name them.
 INTERNAL = ("sandbox-internal", "sandbox-dns")
+
+# The account that moto answers as.
+ACCOUNT = os.environ.get("MOTO_ACCOUNT_ID", DEFAULT_ACCOUNT_ID)
 
 READS = ("describe_", "list_", "get_", "head_", "simulate_")
 SCOPE = re.compile(r"Credential=[^/,\s]+/\d+/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
@@ -40,7 +44,7 @@ class Call:
     parameters: dict = dataclasses.field(default_factory=dict)
     model: object = None
     protocol: str | None = None
-    account: str = DEFAULT_ACCOUNT_ID
+    account: str = ACCOUNT
     fault: object = None
 
     @property
@@ -67,6 +71,7 @@ def read(environ):
     """
     body = _buffered(environ)
     boto2.sign(environ)
+    salt_cloud.number(environ)
     request = Request(environ)
     region, service = _scope(request)
     call = Call(environ, service, region, _agent(request.headers.get("User-Agent", "")))

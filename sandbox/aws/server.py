@@ -19,11 +19,25 @@ class Server:
     """Serves an Application; port 0 takes a free one."""
 
     def __init__(self, folder, settings, host="127.0.0.1", port=0, health=None, seed=None):
+        self.folder = folder
         self.application = Application(folder, settings, health, seed)
         self.http = make_server(
             host, port, self.application, threaded=True, request_handler=Handler
         )
         self.url = f"http://{host}:{self.http.server_port}"
+
+    def serve_tls(self, port):
+        """Answer https too, which is all that Salt Cloud's driver of EC2 speaks."""
+        pki = self.folder / "pki"
+        tls = make_server(
+            "127.0.0.1",
+            port,
+            self.application,
+            threaded=True,
+            request_handler=Handler,
+            ssl_context=(str(pki / "server.crt"), str(pki / "server.key")),
+        )
+        threading.Thread(target=tls.serve_forever, name="fake-aws-tls", daemon=True).start()
 
     def run(self):
         """Serve until interrupted."""

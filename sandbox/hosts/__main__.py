@@ -40,7 +40,8 @@ def _source(file, config):
     from sandbox.hosts import aws  # boto3 is large: only who asks AWS loads it
 
     ec2 = aws.client(config)
-    return lambda: aws.instances(ec2)
+    boot = pathlib.Path(config["directory"]) / "boot" if config.get("salt_ops") else None
+    return lambda: aws.instances(ec2, boot)
 
 
 if __name__ == "__main__":

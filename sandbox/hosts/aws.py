@@ -3,6 +3,8 @@
 import boto3
 import botocore.config
 
+from sandbox.hosts import record
+
 ALIVE = ("running",)
 
 
@@ -28,24 +30,33 @@ def client(config):
     )
 
 
-def instances(ec2):
+def instances(ec2, boot=None):
     """
     Running instances that carry a tag ``role``: ``[{id, image, private_ip, tags: {key: value}}]``.
 
+    boot: the folder where Salt Cloud leaves the grains of what it launched, of a sandbox with
+    MITx's own orchestrations. There grains say the role, and an instance counts once it has them.
     Raises what boto3 raises when AWS does not answer: that is not the same as no instances.
     """
     pages = ec2.get_paginator("describe_instances").paginate(
-        Filters=[
-            {"Name": "instance-state-name", "Values": list(ALIVE)},
-            {"Name": "tag-key", "Values": ["role"]},
-        ]
+        Filters=[{"Name": "instance-state-name", "Values": list(ALIVE)}]
     )
-    return [
+    found = [
         _plain(one)
         for page in pages
         for group in page["Reservations"]
         for one in group["Instances"]
     ]
+    if boot:
+        found = [_with_grains(one, record.read(boot / f"{one['id']}.json")) for one in found]
+    return [one for one in found if "role" in one["tags"]]
+
+
+def _with_grains(instance, said):
+    if said is None:
+        return {**instance, "tags": {}}
+    role = said["grains"]["roles"][0]
+    return {**instance, "tags": {**instance["tags"], "role": role}, "grains": said["grains"]}
 
 
 def _plain(instance):
@@ -53,5 +64,5 @@ def _plain(instance):
         "id": instance["InstanceId"],
         "image": instance["ImageId"],
         "private_ip": instance.get("PrivateIpAddress"),
-        "tags": {tag["Key"]: tag["Value"] for tag in instance["Tags"]},
+        "tags": {tag["Key"]: tag["Value"] for tag in instance.get("Tags", ())},
     }

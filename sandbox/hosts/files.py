@@ -9,23 +9,26 @@ import pwd
 import shlex
 import shutil
 
+from sandbox import salt_ops
 from sandbox.hosts import minion_site, record
 
 MINION_MODULES = pathlib.Path(__file__).resolve().parent / "minion_modules"
+BASE_TAGS_AS_GRAINS = ("environment", "purpose", "edx_codename", "business_unit")
 TAGS_AS_GRAINS = (
-    "environment",
-    "purpose",
-    "edx_codename",
+    *BASE_TAGS_AS_GRAINS,
     "release-version",
     "launch-date",
-    "business_unit",
+    "Department",
+    "Environment",
+    "OU",
 )
+BASE_ROLES = {"edx": "edx-base", "edx-worker": "edx-base-worker"}
 PROGRAMS = {
     "edx": {"lms": "openedx lms", "cms": "openedx cms", "nginx": "front"},
     "edx-worker": {"lms_worker": "worker lms_worker", "cms_worker": "worker cms_worker"},
 }
 # A minion takes five seconds to end, in which it does nothing worth waiting for.
-STOP_SECONDS = {"salt-minion": 0.5, "supervisor": 8, "gitreload": 5}
+STOP_SECONDS = {"salt-minion": 0.5, "supervisor": 8, "gitreload": 5, "consul": 1}
 SUPERVISORD = """[supervisord]
 {user}logfile={folder}/logs/supervisord.log
 loglevel=warn
@@ -62,21 +65,23 @@ def minion(config, host, folder):
     """
     The minion's configuration, as a dict: one process, no threads or timers that it can do without.
     """
-    run = host["run"]
+    run, module_dirs = host["run"], [str(MINION_MODULES)]
+    if config.get("salt_ops"):
+        module_dirs.append(str(salt_ops.HERE / "minion_modules"))
     return {
         "id": host["name"],
         "user": _user(),
         "master": "127.0.0.1",
         "publish_port": config["ports"]["master_publish"],
         "master_port": config["ports"]["master_return"],
-        "pki_dir": str(folder / "minion" / "pki"),
+        "pki_dir": str(folder / "minion" / "pki" / "minion"),
         "cachedir": str(folder / "minion" / "cache"),
         "extension_modules": str(folder / "minion" / "cache" / "extmods"),
         "sock_dir": run,
         "pidfile": f"{run}/minion.pid",
         "log_file": str(folder / "logs" / "minion"),
         "log_level_logfile": "warning",
-        "module_dirs": [str(MINION_MODULES)],
+        "module_dirs": module_dirs,
         "cython_enable": False,
         "multiprocessing": False,
         "zmq_filtering": True,
@@ -99,8 +104,12 @@ def minion(config, host, folder):
 
 
 def grains(tags):
-    """The grains that MITx sets on an instance, from its tags."""
-    return {"roles": [tags["role"]], **{key: tags[key] for key in TAGS_AS_GRAINS if key in tags}}
+    """The grains that MITx sets on an instance, from its tags; a base has a second role."""
+    roles, names = [tags["role"]], TAGS_AS_GRAINS
+    if tags.get("Name", "").endswith("-base"):
+        roles.append(BASE_ROLES[tags["role"]])
+        names = BASE_TAGS_AS_GRAINS
+    return {"roles": roles, **{key: tags[key] for key in names if key in tags}}
 
 
 def supervisord(config, host, folder):
@@ -145,6 +154,10 @@ def units(config, host, folder):
     # would not.
     words = ["-c", str(folder / "minion"), "--disable-keepalive", "-l", "quiet"]
     found["salt-minion"] = ["nice", "-n", "10", python, "-S", salt_minion, *words]
+    if config.get("salt_ops"):
+        inside = (folder / "minion", folder / "root" / "edx")
+        found["salt-minion"] = salt_ops.inside(config, found["salt-minion"], *inside)
+        found["consul"] = ["sleep", "infinity"]  # which MITx's orchestrations restart
     environments = {
         "gitreload": {"SANDBOX_PROCESS": "gitreload"},
         "salt-minion": {"PYTHONPATH": minion_site.path(config)},
@@ -203,7 +216,7 @@ def write(config, host, sandbox, folder):
     (folder / "minion").mkdir(parents=True, exist_ok=True)
     record.write(folder / "minion" / "minion", minion(config, host, folder))
     if not (folder / "minion" / "grains").exists():
-        record.write(folder / "minion" / "grains", grains(host["tags"]))
+        record.write(folder / "minion" / "grains", host["grains"])
     (folder / "supervisord.conf").write_text(supervisord(config, host, folder))
     known = record.read(folder / "units.json") or {}
     said = units(config, host, folder)

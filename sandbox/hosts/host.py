@@ -133,6 +133,7 @@ class Host:
             "private_ip": instance["private_ip"],
             "image": instance["image"],
             "tags": tags,
+            "grains": instance.get("grains") or files.grains(tags),
             "run": self._run(),
         }
 

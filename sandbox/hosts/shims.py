@@ -7,6 +7,8 @@ them on its disk.
     supervisord.
 ``~/edx/bin/ansible-playbook``
     ``bin/ansible-playbook``: :mod:`sandbox.hosts.ansible`.
+``~/edx/bin/edxapp-update-assets``
+    nothing: there are no assets.
 ``~/edx/app/edxapp/venvs/edxapp/bin/python``
     ``bin/edxapp-python``: given ``manage.py``, :mod:`sandbox.hosts.manage`.
 
@@ -21,6 +23,7 @@ import shlex
 LINKS = {
     "edx/bin/supervisorctl": "supervisorctl",
     "edx/bin/ansible-playbook": "ansible-playbook",
+    "edx/bin/edxapp-update-assets": "edxapp-update-assets",
     "edx/app/edxapp/venvs/edxapp/bin/python": "edxapp-python",
 }
 SUPERVISORCTL = """#!/bin/sh
@@ -53,6 +56,7 @@ def install(sandbox, config):
         bin_dir / "supervisorctl",
         SUPERVISORCTL.format(here=here, socket=shlex.quote(ctl_socket(config)), **words),
     )
+    _script(bin_dir / "edxapp-update-assets", "#!/bin/sh\nexit 0\n")
     _script(bin_dir / "ansible-playbook", MODULE.format(module="ansible", **words))
     _script(bin_dir / "manage.py", MODULE.format(module="manage", **words))
     _script(

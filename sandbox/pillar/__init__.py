@@ -20,13 +20,17 @@ def write(config):
     folder.mkdir(parents=True, exist_ok=True)
     settings = environments.settings(config)
     _write(directory / "environment_settings.yml", settings)
-    _write(folder / "environments.sls", settings)
+    named = "environments"
+    if config.get("salt_ops"):
+        named = "environment_settings"  # the checkout's own, which reads the file
+    else:
+        _write(folder / "environments.sls", settings)
     _write(folder / "mitx.sls", mitx.pillar(config))
     worker = {"schedule": restart_schedule(config), "edx": {"playbooks": ["edx-east/edxapp.yml"]}}
     _write(folder / "edx_worker.sls", worker)
     _write(
         folder / "top.sls",
-        {"base": {"*master-operations*": ["environments", "mitx"], "edx-worker-*": ["edx_worker"]}},
+        {"base": {"*master-operations*": [named, "mitx"], "edx-worker-*": ["edx_worker"]}},
     )
 
 

@@ -3,6 +3,8 @@
 shapes included.
 """
 
+from sandbox import salt_ops
+
 REPOSITORY = "https://github.com/mitodl/edx-platform"
 QA_SIZES = {"live": (2, 1), "draft": (1, 1)}
 PRODUCTION_SIZES = {"live": (18, 6), "draft": (3, 3)}
@@ -19,7 +21,9 @@ def settings(config):
 
 
 def settings_map(config):
-    """The environments by name."""
+    """The environments by name; MITx's own where the sandbox has them."""
+    if config.get("salt_ops"):
+        return salt_ops.settings(config["salt_ops"])["environments"]
     origin = f"file://{config['paths']['git']}/origin.git"
     return {"mitx-qa": qa(origin), "mitx-production": production(origin)}
 

@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+from sandbox import salt_ops
 from sandbox.hosts import host, worker
 
 PURPOSES = {
@@ -14,8 +15,10 @@ WEB_SYSTEMD = {"edx": ["gitreload"], "edx-worker": []}
 
 def pillar(config):
     """The pillar as a dict; ids of AWS come from ``world.json`` once there is one."""
+    source = {"environments_source": salt_ops.SETTINGS_URL} if config.get("salt_ops") else {}
     return {
         "mitx": {
+            **source,
             "environment": config["environment"],
             "run_dir": config["paths"]["run"],
             "defaults": defaults(config),

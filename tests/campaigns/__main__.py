@@ -79,6 +79,9 @@ class Campaign:
         """A sandbox at ``point``, and visitors."""
         say(f"bringing up a sandbox at {point}")
         words = ["--at", point] if point != "fresh" else []
+        for name in ("salt_ops", "salt_extensions"):
+            if getattr(self.options, name):
+                words += [f"--{name.replace('_', '-')}", getattr(self.options, name)]
         status, output = self.world.sandbox("up", "--size", self.options.size, *words)
         if status:
             raise SystemExit(output[-4000:])
@@ -328,6 +331,50 @@ def _back(campaign, _since):
     return _taken_back(campaign)
 
 
+def permissions(campaign):
+    """
+    Each action of the policy taken away in turn: preflight names it, and nothing is changed. With
+    all of them a night, its way back, another night and the retirement pass.
+    """
+    campaign.options.stage, world = [], campaign.world
+    campaign.up("fresh")
+    campaign.watch(rollback=True)
+    status, output = world.salt_run("mitx.iam_policy", "--out=json")
+    if status:
+        raise SystemExit(output)
+    policy, wrong = json.loads(output), []
+    for action in sorted({one for said in policy["Statement"] for one in said["Action"]}):
+        wrong += _without(campaign, policy, action)
+    world.aws.enforce(policy)
+    since = now()
+    campaign.through("state.orchestrate", "orchestrate.mitx.prepare")
+    campaign.through("state.orchestrate", "orchestrate.mitx.window", until="start")
+    campaign.through("mitx.rollback", "restore=True")
+    campaign.through("state.orchestrate", "orchestrate.mitx.window")
+    campaign.through("mitx.retire")
+    left = sorted(world.fleet("juniper"))
+    wrong += [f"not retired: {', '.join(left)}"] if left else []
+    return [*wrong, *invariants.once(world, since)]
+
+
+def _without(campaign, policy, action):
+    """What is wrong with what ``prepare`` says where ``action`` is denied."""
+    statements = [
+        {**said, "Action": [one for one in said["Action"] if one != action]}
+        for said in policy["Statement"]
+    ]
+    allowed = [said for said in statements if said["Action"]]
+    campaign.world.aws.enforce({**policy, "Statement": allowed})
+    before = len(campaign._ours())
+    status, output = campaign.world.salt_run("state.orchestrate", "orchestrate.mitx.prepare")
+    campaign.runs += 1
+    wrong = [] if status else ["prepare passed"]
+    wrong += [] if action in output else [f"it is not named: {output[-1000:]}"]
+    wrong += ["something was changed"] if len(campaign._ours()) > before else []
+    say(f"without {action}: {wrong or 'named'}")
+    return [f"without {action}: {one}" for one in wrong]
+
+
 def _untold(output):
     """What is wrong with what a failure says."""
     wrong = [] if re.search(r"^ *Next", output, re.MULTILINE) else ["says no next command"]
@@ -343,7 +390,14 @@ def _resources(world):
     return {"processes": len(os.listdir("/proc")), "bytes of runs": size}
 
 
-CAMPAIGNS = {"prepare": prepare, "window": window, "rollback": rollback, "soak": soak, "aws": aws}
+CAMPAIGNS = {
+    "prepare": prepare,
+    "window": window,
+    "rollback": rollback,
+    "soak": soak,
+    "aws": aws,
+    "permissions": permissions,
+}
 
 
 def table_row(result):
@@ -388,6 +442,8 @@ def main():
     parser.add_argument("--share", type=float, default=1.0, help="of the points, by the seed")
     parser.add_argument("--seed", default="0")
     parser.add_argument("--size", default="qa")
+    parser.add_argument("--salt-ops", help="a checkout: MITx's own four orchestrations")
+    parser.add_argument("--salt-extensions", help="a checkout of that")
     parser.add_argument("--rounds", type=int, default=10, help="of a soak")
     parser.add_argument("--table", type=pathlib.Path, help="add the result to this table")
     parser.add_argument("--keep", action="store_true", help="leave the sandbox standing")

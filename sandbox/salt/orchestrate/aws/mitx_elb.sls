@@ -7,9 +7,10 @@
 {% set env_data = env_settings.environments[ENVIRONMENT] %}
 {% set VPC_NAME = salt.environ.get('VPC_NAME', env_data.vpc_name) %}
 {% set BUSINESS_UNIT = salt.environ.get('BUSINESS_UNIT', env_data.business_unit) %}
+{% set launch_date = salt.status.time('%Y-%m-%d') %}
 {% set subnets = salt.boto_vpc.get_subnet_ids(VPC_NAME) %}
 
-{% macro create_elb(id, name, domains, purpose) %}
+{% macro create_elb(id, name, domains) %}
 {{ id }}:
   boto_elb.present:
     - name: {{ name }}
@@ -37,10 +38,10 @@
         ttl: {{ salt.config.get('sandbox:ttl', 60) }}
 {% endfor %}
     - tags:
+        OU: {{ BUSINESS_UNIT }}
         Name: {{ name }}
-        environment: {{ ENVIRONMENT }}
-        purpose: {{ purpose }}
         business_unit: {{ BUSINESS_UNIT }}
+        created_at: '{{ launch_date }}'
 {% endmacro %}
 
 {% macro register(id, elb_id, name, instances) %}
@@ -66,11 +67,11 @@
 {% set live = purpose.endswith('-live') %}
 {% set names = [] %}
 {% for kind in domains if not (live and kind == 'cms') %}{% do names.append(domains[kind]) %}{% endfor %}
-{{ create_elb('create_elb_for_edx_' ~ purpose, elb_name, names, purpose) }}
+{{ create_elb('create_elb_for_edx_' ~ purpose, elb_name, names) }}
 {{ register('register_edx_' ~ purpose ~ '_nodes_with_elb', 'create_elb_for_edx_' ~ purpose, elb_name, instances) }}
 {% if live %}
 {% set studio = 'edx-{}-studio-live-{}'.format(purpose.replace('-live', ''), ENVIRONMENT)[:32].strip('-') %}
-{{ create_elb('create_elb_for_edx_' ~ purpose ~ '_studio', studio, [domains.cms], purpose) }}
+{{ create_elb('create_elb_for_edx_' ~ purpose ~ '_studio', studio, [domains.cms]) }}
 {{ register('register_edx_' ~ purpose ~ '_studio_nodes_with_elb', 'create_elb_for_edx_' ~ purpose ~ '_studio', studio, instances) }}
 {% endif %}
 {% endfor %}

@@ -8,7 +8,6 @@
 {% set VPC_NAME = salt.environ.get('VPC_NAME', env_data.vpc_name) %}
 {% set BUSINESS_UNIT = salt.environ.get('BUSINESS_UNIT', env_data.business_unit) %}
 {% set codename = env_data.purposes[PURPOSE].versions.codename %}
-{% set launch_date = salt.status.time('%Y-%m-%d') %}
 {% set release_key = 'sdb://consul/edxapp-{}-{}-release-version'.format(ENVIRONMENT, codename) %}
 {% set release_number = salt.sdb.get(release_key)|default(0, True)|int + 1 %}
 {% set bases = {'edx': 'edxapp-{}-{}-base'.format(ENVIRONMENT, codename),
@@ -33,7 +32,8 @@
 {%   set ansible_flags = '' %}
 {% endif %}
 {% set subnets = salt.boto_vpc.get_subnet_ids(VPC_NAME) %}
-{% set names = bases.values()|join(',') %}
+{% set configured = 'P@roles:(edx-base|edx-base-worker) and G@environment:' ~ ENVIRONMENT %}
+{% set named = 'edx*' ~ ENVIRONMENT ~ '*base' %}
 
 update_edx_codename_value:
   salt.function:
@@ -55,7 +55,7 @@ load_{{ role }}_base_cloud_profile:
           size: r5.large
           subnet: {{ subnets[0] }}
           tag: {role: {{ role }}, environment: {{ ENVIRONMENT }}, purpose: {{ PURPOSE }}, edx_codename: {{ codename }},
-                business_unit: {{ BUSINESS_UNIT }}, release-version: '{{ release_number }}', launch-date: '{{ launch_date }}'}
+                business_unit: {{ BUSINESS_UNIT }}, OU: {{ BUSINESS_UNIT }}}
 
 deploy_{{ role }}_base_instance:
   salt.function:
@@ -72,7 +72,7 @@ deploy_{{ role }}_base_instance:
 {# By grains, like the real one: once they are deleted no later build finds these hosts. #}
 build_edx_base_nodes:
   salt.state:
-    - tgt: 'L@{{ names }} and P@roles:(edx|edx-worker) and G@environment:{{ ENVIRONMENT }}'
+    - tgt: '{{ configured }}'
     - tgt_type: compound
     - highstate: True
     - pillar: {{ {'edx': {'ansible_flags': ansible_flags}}|json }}
@@ -81,13 +81,13 @@ build_edx_base_nodes:
       - salt: deploy_{{ role }}_base_instance
 {% endfor %}
 
-{% set stripped = ['business_unit', 'environment', 'purpose', 'roles', 'launch-date'] %}
+{% set stripped = ['business_unit', 'environment', 'purpose', 'roles'] %}
 {% for grain in stripped %}
 strip_{{ grain }}_grain_from_edx_base_nodes:
   salt.function:
     - name: state.single
-    - tgt: {{ names }}
-    - tgt_type: list
+    - tgt: '{{ named }}'
+    - tgt_type: compound
     - arg:
       - grains.absent
     - kwarg:
@@ -103,21 +103,24 @@ strip_{{ grain }}_grain_from_edx_base_nodes:
 disable_minion_service_before_snapshot:
   salt.function:
     - name: service.disable
-    - tgt: {{ names }}
-    - tgt_type: list
+    - tgt: '{{ named }}'
+    - tgt_type: glob
     - arg:
       - salt-minion
     - require:
       - salt: strip_{{ stripped|last }}_grain_from_edx_base_nodes
 
-{% for role, name in bases.items() %}
-remove_{{ role }}_base_key:
-  salt.wheel:
-    - name: key.delete
-    - match: {{ name }}
+remove_master_key_from_minions:
+  salt.function:
+    - name: file.remove
+    - tgt: '{{ named }}'
+    - tgt_type: glob
+    - arg:
+      - ~/../minion/pki/minion/minion_master.pub
     - require:
       - salt: disable_minion_service_before_snapshot
 
+{% for role, name in bases.items() %}
 snapshot_{{ role }}_node:
   boto_ec2.snapshot_created:
     - name: {{ amis[role] }}
@@ -125,7 +128,7 @@ snapshot_{{ role }}_node:
     - instance_name: {{ name }}
     - wait_until_available: False
     - require:
-      - salt: remove_{{ role }}_base_key
+      - salt: remove_master_key_from_minions
 {% endfor %}
 
 update_release_version:

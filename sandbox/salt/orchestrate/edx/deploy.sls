@@ -11,7 +11,10 @@
 {% set subnets = salt.boto_vpc.get_subnet_ids(VPC_NAME) %}
 {% set launch_date = salt.status.time('%Y-%m-%d') %}
 {% set cloud = salt.config.get('sandbox:cloud') %}
-{% set target = 'P@roles:(edx|edx-worker) and G@environment:' ~ ENVIRONMENT ~ ' and G@launch-date:' ~ launch_date %}
+{# All purposes of a run are of one release. #}
+{% set release = salt.sdb.get('sdb://consul/edxapp-{}-{}-release-version'.format(ENVIRONMENT, env_data.purposes[PURPOSES[0]].versions.codename)) %}
+{% set target = 'P@roles:(edx|edx-worker) and G@environment:' ~ ENVIRONMENT ~ ' and G@release-version:' ~ release
+                ~ ' and G@launch-date:' ~ launch_date %}
 
 load_edx_cloud_profile:
   file.managed:
@@ -38,7 +41,8 @@ generate_edx_cloud_map_file:
               size: {{ purpose_data.instances[role].type }}
               subnet: {{ subnets[number % subnets|length] }}
               tag: {role: {{ role }}, environment: {{ ENVIRONMENT }}, purpose: {{ purpose }}, edx_codename: {{ codename }},
-                    business_unit: {{ BUSINESS_UNIT }}, release-version: '{{ release }}', launch-date: '{{ launch_date }}'}
+                    business_unit: {{ BUSINESS_UNIT }}, release-version: '{{ release }}', launch-date: '{{ launch_date }}',
+                    Department: {{ BUSINESS_UNIT }}, OU: {{ BUSINESS_UNIT }}, Environment: {{ ENVIRONMENT }}}
 {%     endfor %}
 {%   endfor %}
 {% endfor %}
