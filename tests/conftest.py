@@ -6,6 +6,7 @@ import copy
 import http.server
 import json
 import logging
+import os
 import pathlib
 import threading
 import types
@@ -18,6 +19,8 @@ import salt.utils.dictupdate
 import salt.utils.yaml
 
 import sandbox.config
+from tests.support.bus import SOCKET, bus
+from tests.support.product import TREE
 from tests.support.rooms import Modules
 
 # Salt keeps early log records for a handler that never comes in a test.
@@ -92,6 +95,13 @@ def post_server():
     found.server_close()
 
 
+@pytest.fixture(scope="session")
+def event_bus():
+    """Where Salt can fire its events."""
+    with bus() as folder:
+        yield folder
+
+
 @pytest.fixture
 def pillar(example_pillar, tmp_path):
     """A copy to change: mitx-qa, its run_dir below tmp_path, a window far in the future."""
@@ -103,7 +113,7 @@ def pillar(example_pillar, tmp_path):
 
 
 @pytest.fixture
-def mitx(pillar, tmp_path, monkeypatch):
+def mitx(pillar, tmp_path, monkeypatch, event_bus):
     """
     ``mitx(test=False, begin=True, **overrides)``: the package in Salt's real loader, with a run
     begun. ``overrides`` go to ``mitx:environments:mitx-qa``, merged. The result has ``modules``,
@@ -118,6 +128,9 @@ def mitx(pillar, tmp_path, monkeypatch):
                 qa, overrides, merge_lists=False
             )
         opts = _opts(tmp_path, mine, test)
+        if not os.path.lexists(opts["sock_dir"]):  # else that of a real master
+            os.mkdir(opts["sock_dir"])
+            os.symlink(event_bus / SOCKET, os.path.join(opts["sock_dir"], SOCKET))
         context = {}
         utils = salt.loader.utils(opts, context=context)
         modules = salt.loader.minion_mods(opts, utils=utils, context=context)
@@ -148,7 +161,7 @@ def _opts(tmp_path, pillar, test):
         "sock_dir": str(tmp_path / "s"),
         "conf_file": str(tmp_path / "master"),
         "file_client": "local",
-        "file_roots": {"base": [str(ROOT)]},
+        "file_roots": {"base": [str(TREE)]},
         "module_dirs": [str(ROOT / "_modules")],
         "states_dirs": [str(ROOT / "_states")],
         "grains": {

@@ -9,22 +9,29 @@ import os
 import pathlib
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 import salt.utils.yaml
+
+from tests.support.bus import bus
+from tests.support.product import TREE
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SALT_RUN = pathlib.Path(sys.executable).with_name("salt-run")
 
 
 class Master:
-    """A configuration for salt-run, its own SLS files, and no daemon."""
+    """A configuration for salt-run, its own SLS files, and no daemon: only an event bus."""
 
     def __init__(self, folder, pillar):
+        self.bus = contextlib.ExitStack()
+        self.bus.enter_context(bus(folder / "s"))
         self.folder, self.tree = folder, folder / "tree"
         self.pillar = pillar
         for name in ("tree", "pillar", "states", "cache/proc", "cache/pillar_cache"):
@@ -32,11 +39,12 @@ class Master:
         self.write("pillar/top.sls", {"base": {"*": ["all"]}})
         config = {
             "root_dir": str(folder),
+            "sock_dir": str(folder / "s"),
             "cachedir": str(folder / "cache"),
             "user": os.environ.get("USER") or "root",
             "id": "test_master",
             "log_file": str(folder / "log"),
-            "file_roots": {"base": [str(self.tree), str(ROOT)]},
+            "file_roots": {"base": [str(self.tree), str(TREE)]},
             "pillar_roots": {"base": [str(folder / "pillar")]},
             "module_dirs": [str(ROOT / "_modules")],
             "states_dirs": [str(ROOT / "_states"), str(folder / "states")],
@@ -99,7 +107,7 @@ class Master:
 
 
 @pytest.fixture
-def master(tmp_path, pillar):
+def master(pillar):
     del pillar["mitx"]["run"]
     # Nobody answers there, and it is told at once.
     pillar["mitx"]["environments"]["mitx-qa"]["aws"] = {
@@ -107,7 +115,12 @@ def master(tmp_path, pillar):
         "attempts": 1,
         "region": "us-east-1",
     }
-    return Master(tmp_path / "m", pillar)
+    # A short path: that of a socket may have 107 characters.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="mitx"))
+    found = Master(folder, pillar)
+    yield found
+    found.bus.close()
+    shutil.rmtree(folder)
 
 
 PHASE = """
@@ -181,6 +194,7 @@ def test_a_phase_that_failed_in_whatever_way_stops_everything_after_it(master, s
 def test_what_failed_is_told_where_salt_shows_nothing_since_its_master_is_gone(master):
     """No master runs here: the log is all that an operator gets then, and it has no traceback."""
     phases(master, "bad:\n  mitx_fleet.swapped: []\n")
+    master.bus.close()
     assert master.orchestrate("top1")[0] != 0
     told = (master.folder / "log").read_text()
     assert "preflight failed:" in told
@@ -242,7 +256,7 @@ def test_an_option_under_which_pillar_is_not_what_was_said_is_refused_by_name(
 
 def test_phases_are_found_in_the_environment_of_the_orchestration(master, tmp_path):
     phases(master, "ok:\n  test.succeed_with_changes: []\n")
-    roots = {"base": [str(tmp_path / "nothing")], "night": [str(master.tree), str(ROOT)]}
+    roots = {"base": [str(tmp_path / "nothing")], "night": [str(master.tree), str(TREE)]}
     master.configure(file_roots=roots)
     status, output = master.orchestrate("top1", "saltenv=night")
     assert status == 0, output

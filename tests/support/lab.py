@@ -15,6 +15,8 @@ import time
 
 import salt.utils.yaml
 
+from tests.support.product import TREE
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WEB = "edx-mitx-qa-next-residential-draft-0-v1"
 WORKER = "edx-worker-mitx-qa-next-residential-draft-0-v1"
@@ -158,7 +160,7 @@ class Lab:
                 "auto_accept": True,
                 "worker_threads": 3,
                 "pillar_roots": {"base": [str(self.pillar_root)]},
-                "file_roots": {"base": [str(states), str(ROOT)]},
+                "file_roots": {"base": [str(states), str(TREE)]},
                 "module_dirs": [str(ROOT / "_modules")],
                 "runner_dirs": [str(ROOT / "_runners")],
                 # As the examples have it, but that nobody has a password.
