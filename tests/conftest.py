@@ -9,6 +9,7 @@ import logging
 import os
 import pathlib
 import threading
+import time
 import types
 
 import pytest
@@ -58,6 +59,9 @@ def _no_leftovers(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    # How long boto3 waits between its tries is its own affair.
+    waits = types.SimpleNamespace(**vars(time) | {"sleep": lambda seconds: None})
+    monkeypatch.setattr("botocore.endpoint.time", waits)
 
 
 @pytest.fixture(scope="session")
