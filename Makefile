@@ -10,8 +10,8 @@ SALT_OPS ?=
 SALT_EXTENSIONS ?=
 EXISTING = $(if $(SALT_OPS),--salt-ops $(SALT_OPS)) $(if $(SALT_EXTENSIONS),--salt-extensions $(SALT_EXTENSIONS))
 TESTS ?= tests
-# Three files at a time, also on two cores: they wait as much as they work. The long ones begin first (tests/conftest.py).
-PARALLEL ?= -n 3 --dist loadfile --no-loadscope-reorder
+# Two files at a time; the long ones begin first (tests/conftest.py).
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 CHOSEN = $(if $(SALT),salt~=$(SALT).0,$(shell $(PYTHON) -c 'import sys; print("salt~=3006.0" if sys.version_info < (3, 13) else "salt")'))
 
 .PHONY: upgrade rehearsal test check down lint docs measure bench clean
