@@ -10,6 +10,7 @@ calls a ``str`` answer a success, and after Ctrl-C goes on with the step after i
 import contextlib
 import logging
 import os
+import re
 import socket
 
 from mitx_run import journal
@@ -41,6 +42,9 @@ _NO_GRAINS = (
     "A master that was replaced does not know the grains of its minions yet, and finds none by"
     " them. It learns them by: salt '*' saltutil.refresh_pillar"
 )
+
+# The lines of a traceback but its last, which says what it was; newlines as they are, or as repr.
+_WHERE = re.compile(r"Traceback \(most recent call last\):((\n|\\n)[ \t]((?!\\n)[^\n])*)+(\n|\\n)")
 
 _IN_JINJA = "Problem running salt function in Jinja template"
 
@@ -206,7 +210,8 @@ def _told(key, state):
     if "_|-" not in key:
         return f"{key}: {state.get('comment')}"
     module, identifier, _, function = key.split("_|-", 3)
-    return f"{module}.{function} ({identifier}): {state.get('comment')}{_raised(state)}"
+    comment = _WHERE.sub("", str(state.get("comment")))
+    return f"{module}.{function} ({identifier}): {comment}{_raised(state)}"
 
 
 def _raised(state):

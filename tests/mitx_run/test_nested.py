@@ -50,3 +50,19 @@ def test_what_an_inner_orchestration_has_told_is_not_told_again(failures):
     inner = "\n".join(failures(sync=NOBODY))
     lines = failures(build={"result": False, "comment": inner, "changes": {}})
     assert sum(line.count(HINT) for line in lines) == 1
+
+
+@pytest.mark.parametrize("newline", ["\n", "\\n"], ids=["as it is", "as repr"])
+def test_of_an_exception_on_a_minion_is_told_what_it_was_and_not_where(failures, newline):
+    trace = newline.join(
+        [
+            "Traceback (most recent call last):",
+            '  File "/x/salt/minion.py", line 1, in _thread_return',
+            "    return_data = minion_instance.executors[fname](",
+            "                  ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^",
+            "KeyError: 'retcode'",
+        ]
+    )
+    comment = f"Run failed on minions: edx-0: The minion function caused an exception: {trace}"
+    (line,) = failures(configure={"result": False, "comment": comment, "changes": {}})
+    assert line.endswith("edx-0: The minion function caused an exception: KeyError: 'retcode'")
