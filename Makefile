@@ -8,7 +8,7 @@ SIZE ?= qa
 # Checkouts of MITx's salt-ops and salt-extensions: their orchestrations in place of the sandbox's stand-ins. Salt 3006, root.
 SALT_OPS ?=
 SALT_EXTENSIONS ?=
-EXISTING = $(if $(SALT_OPS),--salt-ops $(SALT_OPS)) $(if $(SALT_EXTENSIONS),--salt-extensions $(SALT_EXTENSIONS))
+EXISTING = $(if $(SALT_OPS),--salt-ops '$(SALT_OPS)') $(if $(SALT_EXTENSIONS),--salt-extensions '$(SALT_EXTENSIONS)')
 TESTS ?= tests
 # Two files at a time; the long ones begin first (tests/conftest.py).
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder

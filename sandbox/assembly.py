@@ -8,6 +8,7 @@ import datetime
 import fcntl
 import json
 import pathlib
+import shlex
 import shutil
 import subprocess
 import time
@@ -130,14 +131,16 @@ def _config(directory, size, say, given):
     config = settings.read(directory)
     if config is None:
         return settings.create(directory, size or "qa", given)
-    size, given = size or config["size"], given or config["salt_ops"]
-    wanted = size == config["size"] and given == config["salt_ops"]
+    there = config.get("salt_ops")
+    size, given = size or config["size"], given or there
+    wanted = size == config["size"] and given == there
     alive = processes.alive(directory, "aws")
     if not wanted and alive:
-        own = " with MITx's own orchestrations" if config["salt_ops"] else ""
+        own = " with MITx's own orchestrations" if there else ""
+        words = shlex.join(["up", "--anew", "--size", size, *salt_ops.words(given)])
         raise settings.SandboxError(
             f"A sandbox of size {config['size']}{own} runs in {directory}. To replace it: python -m"
-            f" sandbox up --anew --size {size}{salt_ops.words(given)}"
+            f" sandbox {words}"
         )
     if alive and world.read(config) is not None:
         return config

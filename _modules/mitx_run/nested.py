@@ -219,7 +219,7 @@ def _raised(state):
     changes = state.get("changes")
     said = changes.get("return") if isinstance(changes, dict) else None
     if isinstance(said, str) and "Traceback (most recent call last)" in said:
-        return f" {said.strip().rpartition(chr(10))[2][:2000]}"
+        return f" {said.splitlines()[-1][:2000]}"
     return ""
 
 

@@ -14,7 +14,6 @@ import importlib.metadata
 import os
 import pathlib
 import re
-import shlex
 import subprocess
 
 import yaml
@@ -73,12 +72,10 @@ def settings(salt_ops):
 
 
 def words(given):
-    """The arguments of ``python -m sandbox`` that name what :func:`read` returned, or nothing."""
+    """The arguments of ``python -m sandbox`` that name what :func:`read` returned (list)."""
     if not given:
-        return ""
-    return shlex.join(["", "--salt-ops", given["tree"], "--salt-extensions", given["extensions"]])[
-        2:
-    ]
+        return []
+    return ["--salt-ops", given["tree"], "--salt-extensions", given["extensions"]]
 
 
 def inside(config, words, salt, edx):

@@ -49,7 +49,10 @@ LISTED = [
     ("disks", r": \d playbooks$", "configure each host once"),
     (
         "calls",
-        r"^(iam|s3) |^elb |^ec2 (create_tags|modify_network_interface_attribute)$",
+        r"^(iam|s3) |^ec2 (create_tags|modify_network_interface_attribute)$"
+        r"|^elb ((add|remove)_tags|apply_security_groups_to_load_balancer"
+        r"|create_load_balancer_(listeners|policy)|modify_load_balancer_attributes"
+        r"|set_load_balancer_policies_of_listener)$",
         "make no role, no bucket",
     ),
 ]

@@ -213,6 +213,22 @@ class TestCommandLine:
         assert "2031-01-02 03:04 UTC, 2.0 hours" in capsys.readouterr().out
         assert cli.main(["--dir", str(tmp_path), "window", "--start", "tomorrow"]) == 1
 
+    def test_orchestrations_of_ones_own_do_not_replace_a_running_sandbox(self, tmp_path):
+        """One that an earlier version has made: its config says nothing of them."""
+        config = settings.create(tmp_path, "qa")
+        del config["salt_ops"]
+        settings.write(tmp_path, config)
+        processes.start(tmp_path, "aws", SLEEPER)
+        arn = "arn:aws:acm:us-east-1:610119931565:certificate/263b0a3a"
+        given = {"tree": "/a b/salt-ops", "extensions": "/e", "certificate": arn}
+        wanted = "up --anew --size qa --salt-ops '/a b/salt-ops' --salt-extensions /e"
+        try:
+            with pytest.raises(settings.SandboxError, match=wanted):
+                assembly.up(tmp_path, given=given)
+            assert processes.alive(tmp_path, "aws")
+        finally:
+            processes.stop(tmp_path, "aws")
+
     def test_another_size_does_not_replace_a_running_sandbox(self, tmp_path):
         settings.create(tmp_path, "qa")
         processes.start(tmp_path, "aws", SLEEPER)
