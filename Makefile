@@ -14,7 +14,7 @@ TESTS ?= tests
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 CHOSEN = $(if $(SALT),salt~=$(SALT).0,$(shell $(PYTHON) -c 'import sys; print("salt~=3006.0" if sys.version_info < (3, 13) else "salt")'))
 
-.PHONY: upgrade rehearsal test check down lint docs measure bench clean
+.PHONY: upgrade rehearsal test check down lint docs pictures measure bench clean
 
 upgrade: $(VENV)/ready
 	$(PY) -m sandbox upgrade --size $(SIZE) $(EXISTING)
@@ -46,7 +46,11 @@ measure: $(VENV)/ready
 	$(PY) docs/measure.py
 
 bench: $(VENV)/ready
-	@for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script || exit 1; done
+	$(PY) -m pip install --quiet -e '.[bench]'
+	$(PY) benchmarks/page.py
+
+pictures: $(VENV)/ready
+	$(PY) docs/pictures.py
 
 clean: down
 	rm -rf .venv .venv-* .sandbox docs/_build docs/reference

@@ -44,6 +44,8 @@ TESTS = [
 ]
 # `make docs`
 DOCS = ["furo", "myst-parser", "sphinx"]
+# `make bench`: the plot.
+BENCH = ["matplotlib"]
 
 
 def orchestrations():
@@ -93,7 +95,7 @@ def main():
         package_dir=packages,
         package_data={name: ["*.sls", "*.jinja"] for name in packages},
         install_requires=REQUIRES,
-        extras_require={"sandbox": SANDBOX, "tests": TESTS, "docs": DOCS},
+        extras_require={"sandbox": SANDBOX, "tests": TESTS, "docs": DOCS, "bench": BENCH},
         entry_points={"salt.loader": ["saltext.mitx = saltext.mitx.runners:loader_dirs"]},
         zip_safe=False,
     )

@@ -19,6 +19,7 @@ import pathlib
 import shlex
 import shutil
 import sys
+import textwrap
 import threading
 import time
 
@@ -32,6 +33,13 @@ _TERMINAL = (None, "", "nested", "highstate")
 
 # A terminal's other screen, its beginning, and back to what was there before.
 _SCREEN, _HOME, _LEFT = "\x1b[?1049h", "\x1b[H", "\x1b[?1049l"
+
+# What is pasted stays on its line, however narrow the terminal is; words stay whole.
+_PASTED = ("next", "look")
+_AS_IT_IS = {"break_long_words": False, "break_on_hyphens": False}
+
+# A column narrower than this reads worse wrapped.
+_LEAST = 40
 
 # Seconds between two looks at what visitors get.
 _VISITORS = 5
@@ -168,12 +176,15 @@ def plan(environment=None, phase=None):
     ]
     night = {"timetable": found.pop("lines"), "facts": found.pop("facts_lines")}
     shown = {"steps": steps} if phase else night
-    if __opts__.get("output") not in _TERMINAL:
+    terminal = __opts__.get("output") in _TERMINAL
+    if not terminal:
         shown = {**found, "steps": steps}
     if wrong:
         shown = {"stands in the way": obstacles or ["nothing"], **shown}
         return {**_failure(f"In the way of {', '.join(_ids(wrong))}"), **shown}
-    return _screen({"stands_in_the_way": "nothing", **shown})
+    if not terminal:
+        return {"stands_in_the_way": "nothing", **shown}
+    return "\n\n".join(["Nothing stands in the way.", *map("\n".join, shown.values())])
 
 
 def _ids(states):
@@ -266,7 +277,9 @@ def status(environment=None):
 
         salt-run mitx.status
     """
-    return _screen(_functions(environment)["mitx_upgrade.get_status"]())
+    found = _functions(environment)["mitx_upgrade.get_status"]()
+    card = found.pop("card")
+    return _screen(card) if __opts__.get("output") in _TERMINAL else found
 
 
 @_spoken
@@ -825,16 +838,25 @@ def _screen(data):
     """Text for a terminal, in its order; the data itself where ``--out`` asks for another form."""
     if __opts__.get("output") not in _TERMINAL:
         return data
-    width = max(map(len, data)) + 2
+    shown = {key: value for key, value in data.items() if value not in (None, "", [])}
+    width = max(map(len, shown)) + 2
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     lines = []
-    for key, value in data.items():
-        values = value if isinstance(value, list) else [value]
-        shown = [str(one) for one in values if one not in (None, "")]
-        label = key.replace("_", " ")
-        lines += [
-            f"{label if number == 0 else '':<{width}}{text}" for number, text in enumerate(shown)
-        ]
+    for key, value in shown.items():
+        texts = [one for one in (value if isinstance(value, list) else [value]) if one != ""]
+        room = None if key in _PASTED else columns - width
+        told = [line for text in texts for line in _wrapped(str(text), room)]
+        labels = [key.replace("_", " "), *[""] * len(told)]
+        lines += [f"{label:<{width}}{line}" for label, line in zip(labels, told, strict=False)]
     return "\n".join(lines)
+
+
+def _wrapped(text, room):
+    """The lines of a text, no longer than there is room for; nowhere, where nobody looks."""
+    lines = text.splitlines() or [""]
+    if room is None or room < _LEAST:
+        return lines
+    return [part for line in lines for part in textwrap.wrap(line, room, **_AS_IT_IS) or [""]]
 
 
 def _narrated(answer):

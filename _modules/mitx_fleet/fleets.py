@@ -111,11 +111,13 @@ def existing(run, which):
 def recorded(run, which):
     """
     Return the fleet, ``old`` or ``new``, that the run recorded: a list of instances as they were
-    then.
+    then. In a dry run before that, the old one is what would be recorded now.
     """
     if which not in ("old", "new"):
         raise CommandExecutionError(f"There is an old and a new fleet, not {which!r}")
     fleet = record.pinned(run, f"{which}_fleet")
+    if fleet is None and run.test and which == "old":
+        return current(run, record.pinned(run, "release_number"))
     if fleet is None:
         recorded_by = {"old": "record the old fleet", "new": "deploy the new fleet"}[which]
         raise CommandExecutionError(
@@ -287,9 +289,10 @@ def _instances(run, fleet):
                 f"The base instances {', '.join(missing)} do not exist: there is no build to resume"
             )
         return there
-    fact = f"{fleet}_fleet"
-    if run.test and record.pinned(run, fact) is None:
-        raise errors.NotPlannable(f"Not known before {fact} is recorded by an earlier phase")
+    if fleet == "new" and run.test and record.pinned(run, "new_fleet") is None:
+        number = record.pinned(run, "release_number") or "N"
+        names = [one["name"].format(release=number) for one in run.settings["instances"]]
+        raise errors.NotPlannable(f"Not known before deploy has launched {', '.join(names)}")
     return recorded(run, fleet)
 
 

@@ -54,10 +54,17 @@ def clock(run, moment=None):
     """
     Return a moment (aware), by default now, as a time of day in the window's time zone.
     """
+    return local(run, moment).strftime("%H:%M:%S")
+
+
+def local(run, moment=None):
+    """
+    Return a moment (aware), by default now, in the window's time zone; in UTC where there is none.
+    """
     moment = moment or datetime.datetime.now(datetime.timezone.utc)
     with contextlib.suppress(KeyError, TypeError, ValueError):
-        moment = moment.astimezone(zoneinfo.ZoneInfo(run.settings["window"]["timezone"]))
-    return moment.strftime("%H:%M:%S")
+        return moment.astimezone(zoneinfo.ZoneInfo(run.settings["window"]["timezone"]))
+    return moment
 
 
 class Waiting:

@@ -7,6 +7,7 @@ Phases, preflight, drift, report, rollback, and MITx's own four orchestrations (
 
 from mitx_run import change, context
 from mitx_upgrade import (
+    card,
     go_ahead,
     permissions,
     report,
@@ -42,7 +43,8 @@ def ensure(state, name, **arguments):
 def get_status():
     """
     Return what is true now: the run and its phases, who has locked the environment, DNS, load
-    balancers, fleets, the next command.
+    balancers, fleets, the next command; ``card`` is the same for a terminal, ``{label: text or
+    [text]}``.
 
     CLI Example:
 
@@ -51,7 +53,8 @@ def get_status():
         salt-run mitx.status
     """
     run = context.current()
-    return report.status(run, report.current_run(run))
+    told = report.status(run, report.current_run(run))
+    return {**told, "card": card.rows(run, told)}
 
 
 def get_policy():
@@ -69,10 +72,10 @@ def get_policy():
 
 def get_timetable():
     """
-    Return how long each phase usually takes, when it begins, how it is taken back, and until when
-    one can turn back: ``{phases: [{phase, status, seconds, known, begins, way_back}], no_return,
-    turn_back, facts, facts_lines: [str], lines: [str]}``, ``lines`` being the same as a table.
-    ``facts`` is what ``gate.before_window`` is about.
+    Return what each phase has to do, how long it usually takes, when it begins, how it is taken
+    back, and until when one can turn back: ``{phases: [{phase, status, seconds, known, begins,
+    way_back, what, changes}], no_return, turn_back, facts, facts_lines: [str], lines: [str]}``,
+    ``lines`` being the same as a table. ``facts`` is what ``gate.before_window`` is about.
 
     CLI Example:
 
@@ -82,12 +85,10 @@ def get_timetable():
     """
     run = context.current()
     report.current_run(run)
-    planned = timetable.plan(run)
     return {
-        **planned,
+        **timetable.table(run),
         "facts": go_ahead.facts(run),
         "facts_lines": go_ahead.lines(run),
-        "lines": timetable.lines(planned),
     }
 
 

@@ -13,7 +13,7 @@ import re
 import jinja2
 import markupsafe
 
-from mitx_run import events, journal, record
+from mitx_run import events, journal, phases, record
 
 FILE = "report.html"
 
@@ -107,13 +107,15 @@ def write(run, begun, found):
 def data(run, begun, found):
     """
     Return what the report tells: ``{run, state, why, next, attempts: [{phase, began, ended,
-    seconds, status, error}], chain: {what: [texts]}, sections: {title: [sentences]}}``.
+    seconds, status, error}], durations: as of ``phases.durations``, chain: {what: [texts]},
+    sections: {title: [sentences]}}``.
     """
     lines = events.read(run)
     return {
         "run": {key: begun[key] for key in ("id", "environment", "by", "host", "began")},
         **{key: found[key] for key in ("state", "why", "next")},
         "attempts": _attempts(lines),
+        "durations": phases.durations(run),
         "chain": _chain(run),
         "sections": _sections(lines),
     }

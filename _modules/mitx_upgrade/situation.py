@@ -6,6 +6,7 @@ One answer for every state a run can be in; whatever tells an operator what is n
 """
 
 import datetime
+import zoneinfo
 
 from mitx_run import events, lock, phases, window
 
@@ -42,12 +43,19 @@ def time_left(run, now=None):
     times = window.times(run.settings["window"])
     now = now or datetime.datetime.now(datetime.timezone.utc)
     start, end = (datetime.datetime.fromisoformat(times[key]) for key in ("start", "end"))
-    span = f"{times['start_text']} to {times['end_text']}"
+    span = _span(
+        *(moment.astimezone(zoneinfo.ZoneInfo(times["timezone"])) for moment in (start, end))
+    )
     if now < start:
         return f"{span}: begins in {_spoken(start - now)}"
     if now < end:
         return f"{span}: {_spoken(end - now)} left"
     return f"{span}: ended {_spoken(now - end)} ago"
+
+
+def _span(start, end):
+    same_day = start.date() == end.date()
+    return f"{start:%a %d %b %H:%M} to {end:{'' if same_day else '%a %d %b '}%H:%M %Z}"
 
 
 def _last(run):

@@ -8,6 +8,7 @@ import datetime
 import zoneinfo
 
 from mitx_run import events, phases, record, window
+from mitx_upgrade import extent
 
 # Seconds, where this environment has no earlier run to go by.
 _DEFAULTS = {
@@ -35,14 +36,26 @@ _DEFAULTS = {
 # From the first migration on the old release may not run on the databases any more.
 NO_RETURN = "migrate"
 
+_ROLLBACK = "salt-run mitx.rollback"
+
+_NOTHING = "nothing to take back: the current fleet serves"
+
 _BACK = {
-    **dict.fromkeys(phases.PREPARE, "nothing to take back: the current fleet serves"),
-    **dict.fromkeys(phases.WINDOW, "salt-run mitx.rollback"),
+    **dict.fromkeys(phases.PREPARE, _NOTHING),
+    **dict.fromkeys(phases.WINDOW, _ROLLBACK),
     **dict.fromkeys(
         phases.WINDOW[phases.WINDOW.index(NO_RETURN) :],
-        "salt-run mitx.rollback, once the databases are restored",
+        f"{_ROLLBACK}, once the databases are restored",
     ),
     "retire": "none: the old fleet is destroyed",
+}
+
+# The same, told before the first phase of each part.
+_FROM_HERE = {
+    phases.PREPARE[0]: _NOTHING,
+    phases.WINDOW[0]: f"the window; back: {_ROLLBACK}",
+    NO_RETURN: f"point of no return: {NO_RETURN}; back: databases restored, {_ROLLBACK}",
+    phases.LATER[0]: "days later; no way back",
 }
 
 
@@ -77,24 +90,38 @@ def plan(run):
     return {"phases": rows, "no_return": NO_RETURN, "turn_back": _turn_back(run, expected)}
 
 
-def lines(planned):
+def table(run):
     """
-    Return a :py:func:`plan` as lines of at most 100 characters.
+    Return a :py:func:`plan` whose phases have ``what``, what it has to do and how much of it, and
+    ``changes``, how many it made the last time (int or ``None``); and ``lines``, the same as a
+    table of at most 100 characters.
     """
-    found = [f"{'phase':<11}{'begins':<8}{'takes':>9}  {'now':<9} way back"]
+    planned, what, changes = plan(run), extent.each(run), extent.changes(run)
     for row in planned["phases"]:
-        takes = f"{'' if row['known'] else '~'}{_spoken(row['seconds'])}"
-        found.append(
-            f"{row['phase']:<11}{row['begins'] or '':<8}{takes:>9}  {row['status']:<9}"
-            f" {row['way_back']}"
-        )
-        if row["phase"] == "stop":
-            found.append(f"{'-' * 11} point of no return: {planned['no_return']}")
+        row["what"], row["changes"] = what[row["phase"]], changes.get(row["phase"])
+    return {**planned, "lines": _lines(planned)}
+
+
+def _lines(planned):
+    found = [f"{'phase':<10}{'begins':<7}{'takes':>8}  {'now':<8} {'calls':>5}  what"]
+    for row in planned["phases"]:
+        if row["phase"] in _FROM_HERE:
+            found.append(f"-- {_FROM_HERE[row['phase']]}")
+        found.append(_line(row))
     if planned["turn_back"]:
         found.append(f"latest time to turn back: {planned['turn_back']}")
     if not all(row["known"] for row in planned["phases"]):
         found.append("~ a guess: this environment has no earlier run to go by")
     return found
+
+
+def _line(row):
+    takes = f"{'' if row['known'] else '~'}{_spoken(row['seconds'])}"
+    calls = "" if row["changes"] is None else row["changes"]
+    return (
+        f"{row['phase']:<10}{row['begins'] or '':<7}{takes:>8}  {row['status']:<8} {calls:>5} "
+        f" {row['what']}"
+    )
 
 
 def _expected(run):

@@ -1,0 +1,100 @@
+"""The handover card: what somebody who was just woken reads of a run in each state."""
+
+import pytest
+
+
+@pytest.fixture
+def night(mitx, monkeypatch):
+    """``night(*(kind, fields))``: the card of a run whose journal holds these events."""
+
+    def told(*lines, locked=None):
+        modules = mitx(retire={"after": 48, "nothing_to_save": True}).modules
+        for kind, fields in lines:
+            modules["mitx_run.events.write"](kind, **fields)
+        monkeypatch.setattr("mitx_run.lock.locked_by", lambda run: locked)
+        monkeypatch.setattr("mitx_upgrade.drift.summary", lambda run: ["Visitors see the site"])
+        monkeypatch.setattr("mitx_run.record.identify", lambda run: "testrun")
+        return modules["mitx_upgrade.get_status"]()["card"]
+
+    return told
+
+
+def phase(name, status="finished", **fields):
+    return "phase", {"phase": name, "status": status, "seconds": 3, **fields}
+
+
+def upto(*names):
+    return [phase(name) for name in names]
+
+
+HELD = {
+    "by": "ann",
+    "pid": 7,
+    "host": "master",
+    "since": "2099-12-21T02:00:00Z",
+    "why": "upgrade r",
+    "phase": "verify",
+    "mine": False,
+}
+
+
+def test_waiting_for_a_human(night):
+    command = "salt-run mitx.approve"
+    waits = phase("verify", "waiting", command=command)
+    card = night(*upto("preflight", "close", "migrate"), waits, locked=HELD)
+    assert card["state"].startswith("waiting since ")
+    assert card["state"].endswith(": verify waits for a human")
+    assert card["done"] == "preflight close migrate"
+    assert [line.split()[0] for line in card["waits"]] == ["verify"]
+    assert card["to_come"].split()[:2] == ["announce", "rebase"]
+    assert card["to_come"].endswith("open retire")
+    assert card["page"].startswith("up since ")
+    assert card["databases"].startswith("migrated, ")
+    assert "ann, process 7" in card["locked_by"]
+    assert card["next"] == command
+    assert card["look"]
+
+
+def test_failed_says_where_and_its_first_line(night):
+    card = night(*upto("close"), phase("migrate", "failed", error="lms: Duplicate column\nmore"))
+    assert card["failed"][0].startswith("migrate at ")
+    assert card["failed"][0].endswith(": lms: Duplicate column")
+    assert card["databases"].startswith("perhaps half migrated")
+    assert card["page"]
+    assert card["next"].startswith("salt-run ")
+
+
+def test_killed_in_the_middle_of_a_migration(night):
+    card = night(*upto("close"), phase("migrate", "started", seconds=None))
+    assert card["state"].startswith("broke off since ")
+    assert card["databases"].startswith("a migration was begun")
+
+
+def test_taken_back(night):
+    card = night(
+        *upto("close", "migrate"),
+        phase("rollback", "started"),
+        ("restored", {"sls": "orchestrate.edx.restore"}),
+        phase("rollback"),
+    )
+    assert card["databases"].startswith("restored, ")
+    assert card["page"] == ""
+    assert card["done"] == ""
+
+
+def test_open_again_the_page_is_down(night):
+    assert night(*upto("close", "migrate", "open"))["page"] == ""
+
+
+def test_workers_are_where_they_were_last_put_and_what_was_lost_is_told(night):
+    workers = {"minions": ["edx-worker-1"]}
+    assert night()["new_workers"] == []
+    assert "kept from the queues" in night(("fenced", workers))["new_workers"][0]
+    unfenced = night(("fenced", workers), ("not_held", workers), ("unfenced", workers))
+    assert "may have their queues" in unfenced["new_workers"][0]
+    assert "edx-worker-1" in unfenced["new_workers"][1]
+
+
+def test_what_was_another_day_has_its_date_in_the_windows_zone(night):
+    card = night(locked={**HELD, "since": "2020-01-02T01:30:00Z"})
+    assert card["state"].startswith("running since 2020-01-01 20:30:00: ")
