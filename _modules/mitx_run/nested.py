@@ -43,6 +43,15 @@ _NO_GRAINS = (
     " them. It learns them by: salt '*' saltutil.refresh_pillar"
 )
 
+# Salt Cloud's processes read the file in which each of them notes its host before it launches it.
+_HALF_READ = "Unpack failed: incomplete input"
+_SALT_CLOUD = (
+    "Salt Cloud read its own index while it was being written; what was not launched is launched"
+    " when the same command runs again. If that fails with the same words, the index was cut off by"
+    " a kill: remove index.p in Salt Cloud's cachedir (by default /var/cache/salt/cloud) first, it"
+    " is made anew"
+)
+
 # The lines of a traceback but its last, which says what it was; newlines as they are, or as repr.
 _WHERE = re.compile(r"Traceback \(most recent call last\):((\n|\\n)[ \t]((?!\\n)[^\n])*)+(\n|\\n)")
 
@@ -184,10 +193,17 @@ def _failures(sls, result, test):
         failures.append(f"{sls}: exit status {result['retcode']}")
     # What was skipped because of another's failure says nothing of its own.
     causes = [line for line in failures if "One or more requisite failed" not in line] or failures
-    # Where something else failed first, it may be why nobody was there; and an outer orchestration
-    # tells what an inner one has told.
-    unknown = causes and _NOBODY in causes[0] and not any(_NO_GRAINS in line for line in causes)
-    return [*causes, _NO_GRAINS] if unknown else causes
+    # An outer orchestration tells what an inner one has told.
+    return [*causes, *(hint for hint in _hints(causes) if hint not in "".join(causes))]
+
+
+def _hints(causes):
+    """What is known of causes like these, and is no part of them."""
+    if any(_HALF_READ in line for line in causes):
+        yield _SALT_CLOUD
+    # Where something else failed first, it may be why nobody was there.
+    elif causes and _NOBODY in causes[0]:
+        yield _NO_GRAINS
 
 
 def _cause(text):
@@ -215,12 +231,22 @@ def _told(key, state):
 
 
 def _raised(state):
-    """What a runner function raised: Salt's comment says only that it failed."""
-    changes = state.get("changes")
-    said = changes.get("return") if isinstance(changes, dict) else None
-    if isinstance(said, str) and "Traceback (most recent call last)" in said:
-        return f" {said.splitlines()[-1][:2000]}"
+    """
+    What a runner function raised, here or on a minion: Salt's comment says only that it failed.
+    """
+    for said in _texts(state.get("changes")):
+        if "Traceback (most recent call last)" in said:
+            return f" {said.strip().splitlines()[-1][:2000]}"
     return ""
+
+
+def _texts(value):
+    """Every text in an answer of Salt, however deep."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [text for one in value for text in _texts(one)]
+    return [value] if isinstance(value, str) else []
 
 
 def _presentable(value, redacted):

@@ -8,7 +8,7 @@ became of them, and of the databases and the new workers what the record knows. 
 
 import datetime
 
-from mitx_run import events, phases, progress
+from mitx_run import events, lock, phases, progress
 
 # What a phase is on the card, by its status.
 _BECAME = {"failed": "failed", "started": "begun", "waiting": "waits"}
@@ -26,7 +26,7 @@ def rows(run, told):
         "state": _state(run, told),
         "window": told["window"],
         "page": _page(run, entries),
-        "locked_by": told["locked_by"],
+        "locked_by": _holder(run),
         "done": " ".join(_with(entries, "finished")),
         **{word: _lines(run, entries, status) for status, word in _BECAME.items()},
         "to_come": " ".join(phase for phase in phases.names() if phase not in entries),
@@ -36,6 +36,16 @@ def rows(run, told):
         "look": told["look"],
         "next": told["next"],
     }
+
+
+def _holder(run):
+    held = lock.locked_by(run)
+    if not held:
+        return "nobody"
+    # Of a holder who has just come nothing is known yet.
+    since = _clock(run, held["since"]) if held["pid"] else held["since"]
+    doing = f" ({held['phase']})" if held["phase"] else ""
+    return f"{held['by']}, process {held['pid']} on {held['host']}, since {since}{doing}"
 
 
 def _state(run, told):

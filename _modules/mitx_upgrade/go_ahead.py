@@ -59,10 +59,7 @@ def lines(run):
     return [
         f"release {found['release_number'] or '?'} at {found['release_sha'] or '(no commit yet)'}",
         *(f"{role}: {_image(image)}" for role, image in images.items()),
-        *(
-            f"{key.replace('_', ' ')}: {len(found[key] or ())} hosts"
-            for key in ("old_fleet", "new_fleet")
-        ),
+        *(f"{key.replace('_', ' ')}: {_hosts(found[key])}" for key in ("old_fleet", "new_fleet")),
         f"{len(found['records'])} host names, settings {found['settings']}",
     ]
 
@@ -152,6 +149,10 @@ def _opened(environment, sha):
 
 def _named(fleet):
     return sorted(f"{one['name']} ({one['id']})" for one in fleet or ())
+
+
+def _hosts(fleet):
+    return f"{len(fleet)} hosts" if fleet else "not recorded yet"
 
 
 def _image(image):

@@ -6,6 +6,8 @@ From the journal and from the world as they are; what ``salt-run mitx.status``, 
 ``mitx.report`` print.
 """
 
+import re
+
 from salt.exceptions import CommandExecutionError
 
 from mitx_run import events, folders, lock, phases, progress, record
@@ -93,7 +95,9 @@ def status(run, begun=None):
         "environment": run.settings["environment"],
         "purposes": run.settings["purposes"],
         "run": (
-            f"{begun['id']}, begun by {begun['by']} at {begun['began']}" if begun else "not begun"
+            f"{begun['id']}, begun by {begun['by']} at {_second(begun['began'])}"
+            if begun
+            else "not begun"
         ),
         "state": found["state"],
         "since": found["since"],
@@ -111,7 +115,7 @@ def _holder(held):
     if not held:
         return "nobody"
     doing = f"{held['why']} {held['phase']}".strip()
-    return f"{held['by']}, process {held['pid']}, since {held['since']} ({doing})"
+    return f"{held['by']}, process {held['pid']}, since {_second(held['since'])} ({doing})"
 
 
 def times(run, begun):
@@ -176,7 +180,12 @@ def _outcome(entry):
         return "-"
     seconds = f" ({entry['seconds']} s)" if entry.get("seconds") is not None else ""
     why = f": {str(entry['error']).splitlines()[0]}" if entry.get("error") else ""
-    return f"{entry['status']} {entry['time']}{seconds}{why}"
+    return f"{entry['status']} {_second(entry['time'])}{seconds}{why}"
+
+
+def _second(text):
+    """A moment (UTC, ISO 8601) without what is less than a second."""
+    return re.sub(r"\.\d+", "", text)
 
 
 def _waited(duration):

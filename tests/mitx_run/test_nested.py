@@ -36,6 +36,29 @@ def test_what_a_runner_raised_is_told_and_not_only_that_it_failed(failures):
     assert "\n" not in line
 
 
+HALF_READ = (
+    "Exception occurred in runner cloud.map_run: Traceback (most recent call last):\n"
+    '  File "cloud.py", line 161, in enter_mainloop\n    raise SaltCloudSystemExit(msg)\n'
+    "salt.exceptions.SaltCloudSystemExit: Exception caught\n"
+    "Traceback (most recent call last):\n"
+    '  File "salt/utils/cloud.py", line 2727, in cachedir_index_add\n'
+    "ValueError: Unpack failed: incomplete input\n\n\n"
+)
+
+
+def test_what_a_runner_raised_on_a_minion_is_told_and_what_is_known_of_it(failures):
+    comment = "Running function saltutil.runner failed on minions: master-operations-qa"
+    ret = {"master-operations-qa": {"return": HALF_READ, "retcode": 1, "success": False}}
+    lines = failures(map={"result": False, "comment": comment, "changes": {"ret": ret}})
+    assert lines[0].endswith(f"{comment} ValueError: Unpack failed: incomplete input")
+    assert "index.p" in lines[1]
+    inner = "\n".join(lines)
+    assert len(failures(build={"result": False, "comment": inner, "changes": {}})) == 1
+    # That nobody is there has its reason then.
+    map_ = {"result": False, "comment": comment, "changes": {"ret": ret}}
+    assert not any(HINT in line for line in failures(sync=NOBODY, map=map_))
+
+
 def test_nobody_found_by_grains_is_told_with_how_a_new_master_learns_them(failures):
     lines = failures(sync=NOBODY, restart=NOBODY)
     assert [HINT in line for line in lines] == [False, False, True]
