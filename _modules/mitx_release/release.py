@@ -228,15 +228,21 @@ def _job(run, release, onto_sha, said):
         "problems": survey["problems"] + questions,
         "seconds": {"fetch": fetched - started, "survey": time.monotonic() - fetched},
     }
-    if waiting and survey["rebased"]:
+    if waiting:
+        _take_up(run, release, job)
+    return job
+
+
+def _take_up(run, release, job):
+    """What waits for a human since the last rebase: kept, or overtaken."""
+    if job["survey"]["rebased"]:
         job["notes"].append(
             f"what waits in {conflict.folder(release)} is overtaken; salt-run mitx.rebase"
             " abort=True removes it"
         )
-    elif waiting:
-        conflict.remember(run, release)
-        _compare_waiting(release, job)
-    return job
+        return
+    conflict.remember(run, release)
+    _compare_waiting(release, job)
 
 
 def _shas(word, shas):

@@ -35,35 +35,44 @@ def derived(settings):
         for purpose in settings["hosts"]
         for elb in _elbs(environment, purpose, settings["hosts"][purpose]["domains"])
     ]
-    serving = {(elb["purpose"], kind): elb["name"] for elb in elbs for kind in elb["domains"]}
     return {
         **_names(environment, codename),
         "source": _names(release["from"], codename) if release["from"] else None,
         "draft_purpose": settings["build"]["purpose"] or (drafts or purposes or [None])[0],
-        "instances": [
-            {
-                "name": f"{role}-{environment}-{purpose}-{number}-v{{release}}",
-                "role": role,
-                "purpose": purpose,
-                "number": number,
-            }
-            for purpose, host in settings["hosts"].items()
-            for role, count in host["instances"].items()
-            for number in range(count)
-        ],
+        "instances": _instances(environment, settings["hosts"]),
         "elbs": elbs,
-        "records": [
-            {
-                "name": host["domains"][kind],
-                "kind": kind,
-                "purpose": purpose,
-                "elb": serving[purpose, kind],
-            }
-            for purpose, host in settings["hosts"].items()
-            for kind in settings["maintenance"]["domains"]
-            if kind in host["domains"]
-        ],
+        "records": _records(settings["hosts"], settings["maintenance"]["domains"], elbs),
     }
+
+
+def _instances(environment, hosts):
+    return [
+        {
+            "name": f"{role}-{environment}-{purpose}-{number}-v{{release}}",
+            "role": role,
+            "purpose": purpose,
+            "number": number,
+        }
+        for purpose, host in hosts.items()
+        for role, count in host["instances"].items()
+        for number in range(count)
+    ]
+
+
+def _records(hosts, moved, elbs):
+    """The host names that are ``moved`` to the page and back, each with what serves it."""
+    serving = {(elb["purpose"], kind): elb["name"] for elb in elbs for kind in elb["domains"]}
+    return [
+        {
+            "name": host["domains"][kind],
+            "kind": kind,
+            "purpose": purpose,
+            "elb": serving[purpose, kind],
+        }
+        for purpose, host in hosts.items()
+        for kind in moved
+        if kind in host["domains"]
+    ]
 
 
 def _names(environment, codename):

@@ -33,6 +33,15 @@ from salt.exceptions import CommandExecutionError
 from mitx_run import events, folders, journal
 
 
+class Elsewhere:
+    """Another environment, of which only the record is read."""
+
+    id, test = None, True
+
+    def __init__(self, environment):
+        self.environment = environment
+
+
 def identify(run):
     """
     Return the id of the run that these settings name, whether it has begun or not: start of its

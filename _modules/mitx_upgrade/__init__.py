@@ -73,7 +73,7 @@ def get_policy():
 def get_timetable():
     """
     Return what each phase has to do, how long it usually takes, when it begins, how it is taken
-    back, and until when one can turn back: ``{phases: [{phase, status, seconds, known, begins,
+    back, and until when one can turn back: ``{phases: [{phase, status, seconds, as_in, begins,
     way_back, what, changes}], no_return, turn_back, facts, facts_lines: [str], lines: [str]}``,
     ``lines`` being the same as a table. ``facts`` is what ``gate.before_window`` is about.
 

@@ -24,15 +24,6 @@ GATE = "close"
 _COMMAND = f"salt-run mitx.approve gate={GATE}"
 
 
-class _Elsewhere:
-    """Another environment, of which only the record is read."""
-
-    id, test = None, True
-
-    def __init__(self, environment):
-        self.environment = environment
-
-
 def facts(run):
     """
     Return what a human approves before the window: ``{release_sha, release_number, images, window,
@@ -138,7 +129,7 @@ def unrehearsed(run):
 
 def _opened(environment, sha):
     """When ``open`` was last finished there with this commit."""
-    other = _Elsewhere(environment)
+    other = record.Elsewhere(environment)
     ends = [
         phases.statuses(other, one["id"]).get("open", {})
         for one in record.runs(other)

@@ -63,31 +63,34 @@ def plan(run):
     """
     Return the timetable::
 
-        {phases: [{phase, status, seconds, known: bool, begins: text or None, way_back}],
+        {phases: [{phase, status, seconds, as_in: environment or None, begins: text or None,
+                   way_back}],
          no_return: phase, turn_back: text or None}
 
-    ``seconds`` is what the phase took the last time in this environment, or a default (``known:
-    False``). ``begins`` counts from the start of the window, in its time zone. ``turn_back`` is the
-    latest time to begin a rollback so that the site is up again at the announced end.
+    ``seconds`` is what the phase took the last time in this environment, else where it was
+    rehearsed (``rehearsal.environment``), else a default (``as_in`` None). ``begins`` counts from
+    the start of the window, in its time zone. ``turn_back`` is the latest time to begin a rollback
+    so that the site is up again at the announced end.
     """
     statuses, expected = phases.statuses(run), _expected(run)
     clock, rows = _start(run), []
     for phase in phases.names():
-        seconds = expected.get(phase, _DEFAULTS[phase])
+        seconds, as_in = expected.get(phase, (_DEFAULTS[phase], None))
         inside = phase in phases.WINDOW
         rows.append(
             {
                 "phase": phase,
                 "status": statuses.get(phase, {}).get("status", "-"),
                 "seconds": round(seconds),
-                "known": phase in expected,
+                "as_in": as_in,
                 "begins": f"{clock:%H:%M}" if inside and clock else None,
                 "way_back": _BACK[phase],
             }
         )
         if inside and clock:
             clock += datetime.timedelta(seconds=seconds)
-    return {"phases": rows, "no_return": NO_RETURN, "turn_back": _turn_back(run, expected)}
+    needed, _ = expected.get("rollback", (_DEFAULTS["rollback"], None))
+    return {"phases": rows, "no_return": NO_RETURN, "turn_back": _turn_back(run, needed)}
 
 
 def table(run):
@@ -99,24 +102,27 @@ def table(run):
     planned, what, changes = plan(run), extent.each(run), extent.changes(run)
     for row in planned["phases"]:
         row["what"], row["changes"] = what[row["phase"]], changes.get(row["phase"])
-    return {**planned, "lines": _lines(planned)}
+    return {**planned, "lines": _lines(run, planned)}
 
 
-def _lines(planned):
+def _lines(run, planned):
     found = [f"{'phase':<10}{'begins':<7}{'takes':>8}  {'now':<8} {'calls':>5}  what"]
     for row in planned["phases"]:
         if row["phase"] in _FROM_HERE:
             found.append(f"-- {_FROM_HERE[row['phase']]}")
-        found.append(_line(row))
+        found.append(_line(run, row))
     if planned["turn_back"]:
         found.append(f"latest time to turn back: {planned['turn_back']}")
-    if not all(row["known"] for row in planned["phases"]):
-        found.append("~ a guess: this environment has no earlier run to go by")
+    others = {row["as_in"] for row in planned["phases"]} - {run.environment}
+    found += [f"* as in {one}" for one in sorted(filter(None, others))]
+    if None in others:
+        found.append("~ a guess: there is no earlier run to go by")
     return found
 
 
-def _line(row):
-    takes = f"{'' if row['known'] else '~'}{_spoken(row['seconds'])}"
+def _line(run, row):
+    mark = {run.environment: "", None: "~"}.get(row["as_in"], "*")
+    takes = f"{mark}{_spoken(row['seconds'])}"
     calls = "" if row["changes"] is None else row["changes"]
     return (
         f"{row['phase']:<10}{row['begins'] or '':<7}{takes:>8}  {row['status']:<8} {calls:>5} "
@@ -125,11 +131,16 @@ def _line(row):
 
 
 def _expected(run):
-    return {**phases.expected(run), **_rollback(run)}
+    """``{phase: (seconds, environment in which it took them)}``"""
+    found, elsewhere = {}, run.settings["rehearsal"]["environment"]
+    for one in (elsewhere and record.Elsewhere(elsewhere), run):
+        took = {**phases.expected(one), **_rollback(one)} if one else {}
+        found |= {phase: (seconds, one.environment) for phase, seconds in took.items()}
+    return found
 
 
 def _rollback(run):
-    """How long the last rollback took in this environment, if there was one."""
+    """How long the last rollback took there, if there was one."""
     took = {}
     for one in record.runs(run):
         begun = None
@@ -147,12 +158,12 @@ def _start(run):
     return _local(run, "start")
 
 
-def _turn_back(run, expected):
+def _turn_back(run, rollback):
     if not run.settings["window"].get("start_utc"):
         return None
     end = _local(run, "end")
     # The rollback itself, the resolvers' memory, and open requests.
-    needed = expected.get("rollback", _DEFAULTS["rollback"]) + run.settings["dns"]["ttl"] + 300
+    needed = rollback + run.settings["dns"]["ttl"] + 300
     return f"{end - datetime.timedelta(seconds=needed):%H:%M %Z}"
 
 

@@ -1,5 +1,7 @@
 """The night as a table: what each phase has to do, before any of it is there."""
 
+import importlib
+
 import pytest
 from salt.exceptions import CommandExecutionError
 
@@ -81,3 +83,21 @@ def test_it_fits_and_says_where_the_way_back_ends(night):
 
 def marked(firsts):
     return [at for at, word in enumerate(firsts) if word == "--"]
+
+
+def test_what_never_ran_here_takes_as_long_as_where_it_was_rehearsed(mitx):
+    qa = mitx().modules
+    qa["mitx_run.events.write"]("phase", phase="close", status="finished", seconds=7)
+    qa["mitx_run.events.write"]("phase", phase="stop", status="finished", seconds=8)
+    qa["mitx_run.record.pin"]("old_fleet", [old()])
+    found = qa["mitx_upgrade.timetable.table"]()
+    assert (rows(found)["close"]["seconds"], rows(found)["close"]["as_in"]) == (7, "mitx-qa")
+    assert rows(found)["open"]["as_in"] is None
+    assert "~ a guess: there is no earlier run to go by" in found["lines"]
+    # The same record, seen from another environment.
+    timetable = importlib.import_module("mitx_upgrade.timetable")
+    run = qa.run
+    run.settings["rehearsal"]["environment"], run.environment = run.environment, "mitx-production"
+    found = qa.loader.run(timetable.plan, run)
+    assert rows(found)["close"]["seconds"] == 7
+    assert rows(found)["close"]["as_in"] == "mitx-qa"
