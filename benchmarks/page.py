@@ -50,13 +50,13 @@ def against():
     """``(what, alternative, ratio, words)`` of every comparison."""
     for name, row in numbers("git_rebase").items():
         ratios = row["ratios"]
-        yield f"rebase, {name}", "the runbook's commands", ratios["rebase"], "x faster"
-        yield f"rebase and report, {name}", "the runbook's commands", ratios["whole"], "x faster"
+        yield f"rebase, {name}", "the runbook's commands", ratios["rebase"], "x as fast"
+        yield f"rebase and report, {name}", "the runbook's commands", ratios["whole"], "x as fast"
         native = 1 / ratios["of native"]
-        yield f"rebase, {name}", "git rebase, same worktree", native, "x faster"
+        yield f"rebase, {name}", "git rebase, same worktree", native, "x as fast"
     for row in numbers("elb_swap")["rows"]:
         if row["what"] == "swap" and row["salt"]:
-            what = f"ELB swap, {row['instances']} instances"
+            what = f"ELB swap, {row['instances']} for as many"
             yield what, "boto_ec2, boto_elb", row["ratio"], "x fewer calls"
     for row in numbers("dns_swap")["rows"]:
         if row["swap"] == "on" and row["salt"]:
@@ -83,7 +83,7 @@ def plot():
         bars, [f"{ratio:.1f}{words}" for *_, ratio, words in rows], padding=3, fontsize=6
     )
     left.set_xscale("log")
-    left.margins(x=0.25)
+    left.margins(x=0.35)
     left.axvline(1, color="black", linewidth=0.8)
     left.invert_yaxis()
     left.tick_params(labelsize=6)
