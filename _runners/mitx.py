@@ -174,17 +174,30 @@ def plan(environment=None, phase=None):
         for line in str(state.get("comment")).splitlines()
         if state.get("__id__") == (phase or state.get("__id__"))
     ]
-    night = {"timetable": found.pop("lines"), "facts": found.pop("facts_lines")}
+    notes = _notes(states)
+    night = {"notes": notes, "timetable": found.pop("lines"), "facts": found.pop("facts_lines")}
     shown = {"steps": steps} if phase else night
     terminal = __opts__.get("output") in _TERMINAL
     if not terminal:
-        shown = {**found, "steps": steps}
+        shown = {**found, "notes": notes, "steps": steps}
     if wrong:
         shown = {"stands in the way": obstacles or ["nothing"], **shown}
         return {**_failure(f"In the way of {', '.join(_ids(wrong))}"), **shown}
     if not terminal:
         return {"stands_in_the_way": "nothing", **shown}
-    return "\n\n".join(["Nothing stands in the way.", *map("\n".join, shown.values())])
+    parts = ["Nothing stands in the way.", *map("\n".join, shown.values())]
+    return "\n\n".join(filter(None, parts))
+
+
+def _notes(states):
+    """What ``preflight`` tells beside that nothing stands in the way: the lines below it."""
+    lines = [
+        line
+        for state in states
+        for line in str(state.get("comment")).splitlines()
+        if state.get("__id__") == "preflight" and line.startswith("    ")
+    ]
+    return [line.strip() for line in lines]
 
 
 def _ids(states):

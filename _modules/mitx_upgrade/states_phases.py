@@ -9,7 +9,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 from mitx_hosts import backups
-from mitx_run import change, events, folders, lock, nested, phases, record
+from mitx_run import change, events, folders, lock, nested, phases, progress, record
 from mitx_upgrade import drift, preflight, report, rollback
 
 
@@ -159,7 +159,10 @@ def preflight_passed(run, ret):
         raise CommandExecutionError(
             "\n".join(["This stands in the way; nothing was changed:", *lines])
         )
-    ret["comment"] = "\n".join(["Nothing stands in the way.", *preflight.notes(run)])
+    notes = preflight.notes(run)
+    for note in notes:
+        progress.say(run, f"  {note}")
+    ret["comment"] = "\n".join(["Nothing stands in the way.", *notes])
 
 
 _SLS = "orchestrate.mitx.phases.rollback"

@@ -13,15 +13,18 @@ CLOUD = ("sandbox-cloud", "python-requests")
 OURS = "saltext-mitx"
 
 
-def once(world, since=""):
-    """Nothing was done twice, by ours or by the existing orchestrations, since a time (ISO)."""
+def once(world, since="", restored=""):
+    """
+    Nothing was done twice, by ours or by the existing orchestrations, since a time (ISO); of the
+    migrations since the databases were ``restored``, if they were.
+    """
     wrong = []
     calls = [call for call in world.writes() if call["time"] >= since]
     wrong += _swapped_twice(call for call in calls if call["status"] == 200 or "fault" in call)
     made = collections.Counter(
         line["migration"] + " of " + line["database"] + ", " + line["purpose"]
         for line in world.log("migrations")
-        if line["time"] >= since
+        if line["time"] >= max(since, restored)
     )
     wrong += [f"migration {key}: {n} times" for key, n in made.items() if n > 1]
     jobs = collections.Counter(
