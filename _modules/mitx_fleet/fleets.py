@@ -121,7 +121,7 @@ def recorded(run, which):
     if fleet is None:
         recorded_by = {"old": "record the old fleet", "new": "deploy the new fleet"}[which]
         raise CommandExecutionError(
-            f"This run has not recorded a {which} fleet yet. Let it {recorded_by} first: "
+            f"This run has recorded no {which} fleet yet. Let it {recorded_by} first: "
             "salt-run state.orchestrate orchestrate.mitx.prepare"
         )
     return fleet

@@ -187,6 +187,17 @@ def test_there_are_two_fleets(fleet):
         fleet.recorded("newer")
 
 
+def test_before_it_is_recorded_a_dry_run_takes_the_old_fleet_for_what_serves(settings, monkeypatch):
+    serving = [{"id": "i-1"}]
+    stand_in(monkeypatch, "mitx_fleet.fleets.current", lambda release=None: serving)
+    with pytest.raises(CommandExecutionError, match="has recorded no old fleet yet"):
+        Room("mitx_fleet.fleets", a_run(settings)).recorded("old")
+    dry = Room("mitx_fleet.fleets", a_run(settings, test=True))
+    assert dry.recorded("old") == serving
+    with pytest.raises(CommandExecutionError, match="has recorded no new fleet yet"):
+        dry.recorded("new")
+
+
 # ---- load balancers ----
 
 

@@ -38,6 +38,10 @@ class World:
             "business_unit": "residential",
             "purposes": [PURPOSE],
             "rollback": {"restore": "orchestrate.edx.restore", "variables": {"RESTORE": "1"}},
+            "instances": [
+                {"name": f"{role}-mitx-qa-{PURPOSE}-0-v{{release}}"}
+                for role in ("edx", "edx-worker")
+            ],
             "services": {"user": "edxapp"},
             "base_instances": {"edx": "edxapp-base", "edx-worker": "edx-worker-base"},
             "drain": {"command": "depth", "timeout": 0.2, "interval": 0.01, "waive": False},
@@ -235,15 +239,29 @@ def test_an_empty_fleet_is_no_success(world, states, function):
     assert "the fleet is empty" in ret["comment"]
 
 
-@pytest.mark.parametrize(
-    "function",
-    ["stopped", "running", "drained", "migrated", "configured", "at_commit", "answering"],
-)
-def test_a_dry_run_before_anything_is_recorded_is_no_failure(world, states, function):
+@pytest.mark.parametrize("function", ["running", "migrated", "configured", "answering"])
+def test_a_dry_run_before_there_is_a_new_fleet_names_what_it_waits_for(world, states, function):
     world.pinned.clear()
+    world.pinned["release_number"] = 4
     ret = getattr(states(test=True), function)("x")
     assert (ret["result"], ret["changes"]) == (None, {})
+    assert "Not known before deploy has launched edx-mitx-qa-" in ret["comment"]
+    assert "-0-v4" in ret["comment"]
+
+
+def test_a_dry_run_before_the_commit_is_recorded_is_no_failure(world, states):
+    world.pinned.clear()
+    ret = states(test=True).at_commit("x")
+    assert (ret["result"], ret["changes"]) == (None, {})
     assert "recorded by an earlier phase" in ret["comment"]
+
+
+def test_before_it_is_recorded_the_old_fleet_is_what_serves_now(world, states):
+    world.pinned.clear()
+    planned(world, {WORKER: ["lms_worker is RUNNING"]})
+    ret = states(test=True).stopped("x", fleet="old")
+    assert (ret["result"], list(ret["changes"])) == (None, [WORKER])
+    assert states(test=True).drained("x")["result"] is True
 
 
 def test_a_failure_below_fails_the_state_without_changes(world, states):
