@@ -34,7 +34,8 @@ _TERMINAL = (None, "", "nested", "highstate")
 # A terminal's other screen, its beginning, and back to what was there before.
 _SCREEN, _HOME, _LEFT = "\x1b[?1049h", "\x1b[H", "\x1b[?1049l"
 
-# What is pasted stays on its line, however narrow the terminal is; words stay whole.
+# What is pasted stays on its line, however narrow the terminal is; so does a sentence in which a
+# command stands. Words stay whole.
 _PASTED = ("next", "look")
 _AS_IT_IS = {"break_long_words": False, "break_on_hyphens": False}
 
@@ -867,7 +868,7 @@ def _screen(data):
 def _wrapped(text, room):
     """The lines of a text, no longer than there is room for; nowhere, where nobody looks."""
     lines = text.splitlines() or [""]
-    if room is None or room < _LEAST:
+    if room is None or room < _LEAST or _ADVICE in text:
         return lines
     return [part for line in lines for part in textwrap.wrap(line, room, **_AS_IT_IS) or [""]]
 

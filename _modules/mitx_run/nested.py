@@ -43,8 +43,8 @@ _NO_GRAINS = (
     " them. It learns them by: salt '*' saltutil.refresh_pillar"
 )
 
-# Salt Cloud's processes read the file in which each of them notes its host before it launches it.
-_HALF_READ = "Unpack failed: incomplete input"
+# Where each of Salt Cloud's processes notes its host before it launches it, and reads the others'.
+_INDEX = "in cachedir_index_"
 _SALT_CLOUD = (
     "Salt Cloud read its own index while it was being written; what was not launched is launched"
     " when the same command runs again. If that fails with the same words, the index was cut off by"
@@ -193,17 +193,10 @@ def _failures(sls, result, test):
         failures.append(f"{sls}: exit status {result['retcode']}")
     # What was skipped because of another's failure says nothing of its own.
     causes = [line for line in failures if "One or more requisite failed" not in line] or failures
-    # An outer orchestration tells what an inner one has told.
-    return [*causes, *(hint for hint in _hints(causes) if hint not in "".join(causes))]
-
-
-def _hints(causes):
-    """What is known of causes like these, and is no part of them."""
-    if any(_HALF_READ in line for line in causes):
-        yield _SALT_CLOUD
-    # Where something else failed first, it may be why nobody was there.
-    elif causes and _NOBODY in causes[0]:
-        yield _NO_GRAINS
+    # Where something else failed first, it may be why nobody was there, as where nothing was
+    # launched; and an outer orchestration tells what an inner one has told.
+    told = any(hint in line for line in causes for hint in (_NO_GRAINS, _SALT_CLOUD))
+    return [*causes, _NO_GRAINS] if causes and _NOBODY in causes[0] and not told else causes
 
 
 def _cause(text):
@@ -236,7 +229,8 @@ def _raised(state):
     """
     for said in _texts(state.get("changes")):
         if "Traceback (most recent call last)" in said:
-            return f" {said.strip().splitlines()[-1][:2000]}"
+            hint = f". {_SALT_CLOUD}" if _INDEX in said else ""
+            return f" {said.strip().splitlines()[-1][:2000]}{hint}"
     return ""
 
 

@@ -31,7 +31,7 @@ def rows(run, told):
         **{word: _lines(run, entries, status) for status, word in _BECAME.items()},
         "to_come": " ".join(phase for phase in phases.names() if phase not in entries),
         "true_now": told["true_now"],
-        "databases": _databases(run, entries),
+        "databases": _databases(run),
         "new_workers": _workers(run),
         "look": told["look"],
         "next": told["next"],
@@ -72,14 +72,22 @@ def _page(run, entries):
     return f"up since {_clock(run, entries['close']['time'])}"
 
 
-def _databases(run, entries):
-    entry = entries.get("migrate")
-    restored = events.last(run, "restored")
-    if entry:
-        words = {"finished": "migrated", "started": "a migration was begun"}
-        what = words.get(entry["status"], "perhaps half migrated: the migration failed")
-        return f"{what}, {_clock(run, entry['time'])}"
-    return f"restored, {_clock(run, restored['time'])}" if restored else ""
+def _databases(run):
+    """What was last done to them: a rollback takes phases back, and not what they did here."""
+    told = [(line, _done(line)) for line in events.read(run, "phase", "restored")]
+    told = [(line, what) for line, what in told if what]
+    return f"{told[-1][1]}, {_clock(run, told[-1][0]['time'])}" if told else ""
+
+
+def _done(line):
+    """What a line of the journal says was done to the databases; nothing, if it is about others."""
+    if line["event"] == "restored":
+        return "restored"
+    if line["phase"] == "rollback" and line["status"] == "started":
+        return "restored, as was said" if line.get("database_restored") else ""
+    words = {"finished": "migrated", "started": "a migration was begun"}
+    unsure = "perhaps half migrated: the migration failed"
+    return words.get(line["status"], unsure) if line["phase"] == "migrate" else ""
 
 
 def _workers(run):

@@ -1,6 +1,5 @@
 """
 What documents and messages tell somebody to type is there: the command, its arguments, the file.
-Each was run by hand once; what is renamed since is found here.
 """
 
 import pathlib
@@ -84,9 +83,20 @@ def unlike(called):
     return []
 
 
+def in_one_line(path):
+    """The text of a file, its strings joined that go over several lines."""
+    return re.sub(r"\"\s*\n\s*f?\"", "", path.read_text(encoding="utf-8"))
+
+
+def advised(path):
+    """The runner functions that a file says can be typed."""
+    return set(re.findall(r"salt-run (mitx\.[a-z_]+)\b(?!\{)", in_one_line(path)))
+
+
 def test_something_is_looked_at():
     commands = [one for path in DOCUMENTS for one in typed(path.read_text("utf-8"))]
     assert len([one for one in commands if one.startswith("salt-run mitx.")]) > 60
+    assert len([one for path in CODE for one in advised(path)]) > 60
     assert problems("salt-run mitx.windows") == ["no mitx.windows"]
     assert problems("salt-run mitx.window untill=stop")
     assert problems("salt-run state.orchestrate orchestrate.mitx.nights")
@@ -102,10 +112,8 @@ def test_every_command_of_a_document_is_there(path):
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_that_a_message_advises_is_there(path):
-    text = path.read_text(encoding="utf-8")
-    joined = re.sub(r"\"\s*\n\s*f?\"", "", text)
-    runners = set(re.findall(r"salt-run (mitx\.[a-z_]+)\b(?!\{)", joined))
-    assert not {one for one in runners if one not in RUNNERS}
+    assert not {one for one in advised(path) if one not in RUNNERS}
+    joined = in_one_line(path)
     orchestrations = set(
         re.findall(r"state\.orchestrate (orchestrate\.mitx\.[a-z_.]+[a-z_])", joined)
     )

@@ -83,6 +83,7 @@ def test_a_second_master_ends_the_window_that_the_first_was_killed_in(world):
     processes.stop(world.folder, "visitor")
     assert status == 0, output[-6000:]
     assert world.serving() <= world.fleet("koa")
+    assert world.summary()["asked"] > 20
     assert world.summary()["violations"] == 0
     closes = [
         line for line in world.journal() if line.get("operation") == "change_resource_record_sets"

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.support.held import held
+
 
 @pytest.fixture
 def night(mitx, monkeypatch):
@@ -27,21 +29,10 @@ def upto(*names):
     return [phase(name) for name in names]
 
 
-HELD = {
-    "by": "ann",
-    "pid": 7,
-    "host": "master",
-    "since": "2099-12-21T02:00:00Z",
-    "why": "upgrade r",
-    "phase": "verify",
-    "mine": False,
-}
-
-
 def test_waiting_for_a_human(night):
     command = "salt-run mitx.approve"
     waits = phase("verify", "waiting", command=command)
-    card = night(*upto("preflight", "close", "migrate"), waits, locked=HELD)
+    card = night(*upto("preflight", "close", "migrate"), waits, locked=held("verify"))
     assert card["state"].startswith("waiting since ")
     assert card["state"].endswith(": verify waits for a human")
     assert card["done"] == "preflight close migrate"
@@ -82,6 +73,17 @@ def test_taken_back(night):
     assert card["done"] == ""
 
 
+def test_a_rollback_alone_does_not_restore_the_databases(night):
+    back = phase("rollback", "started"), phase("rollback")
+    assert night(*upto("close", "migrate"), *back)["databases"].startswith("migrated, ")
+    # Nor does one of another night.
+    restored = "restored", {"sls": "orchestrate.edx.restore"}
+    card = night(restored, phase("rollback"), *upto("close", "migrate"), *back)
+    assert card["databases"].startswith("migrated, ")
+    said = phase("rollback", "started", database_restored=True)
+    assert night(said, phase("rollback"))["databases"].startswith("restored, as was said, ")
+
+
 def test_open_again_the_page_is_down(night):
     assert night(*upto("close", "migrate", "open"))["page"] == ""
 
@@ -96,5 +98,5 @@ def test_workers_are_where_they_were_last_put_and_what_was_lost_is_told(night):
 
 
 def test_what_was_another_day_has_its_date_in_the_windows_zone(night):
-    card = night(locked={**HELD, "since": "2020-01-02T01:30:00Z"})
+    card = night(locked=held("verify", since="2020-01-02T01:30:00Z"))
     assert card["state"].startswith("running since 2020-01-01 20:30:00: ")

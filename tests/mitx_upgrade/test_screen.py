@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from tests.support.held import held
+
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -30,17 +32,6 @@ def screen(mitx, monkeypatch):
     return draw
 
 
-HELD = {
-    "by": "ann",
-    "pid": 7,
-    "host": "master",
-    "since": "2099-12-21T02:00:00Z",
-    "why": "upgrade r",
-    "phase": "announce",
-    "mine": False,
-}
-
-
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_night_under_way_fits_the_terminal_and_says_what_matters(screen, width):
     lines = screen(
@@ -48,7 +39,7 @@ def test_a_night_under_way_fits_the_terminal_and_says_what_matters(screen, width
         ("preflight", "finished", 12.4),
         ("announce", "started"),
         width=width,
-        locked=HELD,
+        locked=held("announce"),
         told="  waiting for Queues, 12 s: 105 jobs [live]",
     )
     text = "\n".join(lines)

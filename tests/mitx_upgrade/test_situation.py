@@ -6,6 +6,8 @@ import datetime
 
 import pytest
 
+from tests.support.held import held
+
 PREPARE = "salt-run state.orchestrate orchestrate.mitx.prepare"
 WINDOW = "salt-run state.orchestrate orchestrate.mitx.window"
 ALL = [
@@ -35,15 +37,6 @@ def night(mitx, monkeypatch):
     return load
 
 
-HELD = {
-    "by": "ann",
-    "pid": 7,
-    "host": "master",
-    "since": "2099-12-21T02:00:00Z",
-    "why": "upgrade r",
-    "phase": "stop",
-    "mine": False,
-}
 FAILED = ("error", "2 of 3 minions did not do it\nmore of it")
 
 
@@ -51,7 +44,13 @@ FAILED = ("error", "2 of 3 minions did not do it\nmore of it")
     ("lines", "locked", "state", "why", "command"),
     [
         ([], None, "not begun", "", PREPARE),
-        ([("preflight", "started")], HELD, "running", "upgrade r stop, by ann", "mitx.watch"),
+        (
+            [("preflight", "started")],
+            held("stop"),
+            "running",
+            "upgrade r stop, by ann",
+            "mitx.watch",
+        ),
         ([("preflight", "started")], None, "broke off", "preflight: the command was", PREPARE),
         ([("preflight", "failed", FAILED)], None, "failed", "preflight: 2 of 3 minions", PREPARE),
         (until("quiesce"), None, "postponed", "next phase: close", WINDOW),
@@ -59,7 +58,7 @@ FAILED = ("error", "2 of 3 minions did not do it\nmore of it")
         ([*until("detach"), ("verify", "started")], None, "broke off", "verify", WINDOW),
         (
             [*until("detach"), ("verify", "started"), ("verify", "waiting")],
-            HELD,
+            held("stop"),
             "waiting",
             "verify waits for a human",
             "mitx.approve",
@@ -71,7 +70,13 @@ FAILED = ("error", "2 of 3 minions did not do it\nmore of it")
             "verify: the command was killed",
             WINDOW,
         ),
-        ([*until("stop"), ("rollback", "started")], HELD, "running", "by ann", "mitx.watch"),
+        (
+            [*until("stop"), ("rollback", "started")],
+            held("stop"),
+            "running",
+            "by ann",
+            "mitx.watch",
+        ),
         (
             [*until("stop"), ("rollback", "started")],
             None,

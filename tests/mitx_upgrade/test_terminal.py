@@ -39,6 +39,11 @@ def test_a_sentence_is_wrapped_below_its_label_and_a_command_stays_on_its_line(s
     assert lines[-1] == f"next      {COMMAND}"
 
 
+def test_a_command_within_a_sentence_stays_on_its_line(screen):
+    text = f"close: AWS did not answer, nothing was changed. Look, and run it again: {COMMAND}"
+    assert screen({"failed": text}, 70) == [f"failed  {text}"]
+
+
 def test_where_nobody_looks_and_where_there_is_no_room_nothing_is_wrapped(screen):
     for columns in (None, 45):
         assert screen({"true_now": NAMES}, columns) == [f"true now  {NAMES}"]

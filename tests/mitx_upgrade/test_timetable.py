@@ -101,3 +101,5 @@ def test_what_never_ran_here_takes_as_long_as_where_it_was_rehearsed(mitx):
     found = qa.loader.run(timetable.plan, run)
     assert rows(found)["close"]["seconds"] == 7
     assert rows(found)["close"]["as_in"] == "mitx-qa"
+    run.settings["rehearsal"]["environment"] = "of-another-master"
+    assert rows(qa.loader.run(timetable.plan, run))["close"]["as_in"] is None
