@@ -192,6 +192,22 @@ def not_migrating(name):
     return __salt__["mitx_hosts.ensure"]("not_migrating", name)
 
 
+def schedule_held(name):
+    """
+    Ensure that the jobs of ``window.pause_schedule``, of the schedule of the master's own minion,
+    are held: for a day from now, or until ``schedule_given_back``.
+    """
+    return __salt__["mitx_hosts.ensure"]("schedule_held", name)
+
+
+def schedule_given_back(name):
+    """
+    Ensure that every job of the schedule of the master's own minion that ``schedule_held`` held
+    runs again.
+    """
+    return __salt__["mitx_hosts.ensure"]("schedule_given_back", name)
+
+
 def saved(name):
     """
     Ensure that what exists only on the hosts of the old fleet, students' tracking logs, is saved:

@@ -207,6 +207,7 @@ mitx:
         # force: true                     # on the command line: begin outside of the window
         reason: we perform routine upgrades   # on the page, and for 3down
         contact: mitx-support@mit.edu     # on the page, and for 3down
+        pause_schedule: []                # jobs of the master's Salt schedule that are held from `close` to `open`
     mitx-production:
       purposes: [residential-draft, residential-live]
       dns: {zone_id: Z0EXAMPLEPROD}
@@ -217,5 +218,6 @@ mitx:
         hours: 6
         reason: we perform routine upgrades
         contact: mitx-support@mit.edu
+        pause_schedule: [backup_edx_rp_data]
       # Production's AMIs are built from QA's: no rebase, no checkout; the run proves QA's release instead.
       release: {from: mitx-qa}

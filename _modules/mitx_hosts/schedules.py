@@ -1,16 +1,39 @@
 """
-What the master's own Salt schedule would do in the middle of the window
-========================================================================
+What Salt's schedules would do in the middle of the window, and holding what must not
+=====================================================================================
 
 MITx's master backs up its databases at 01:00, and a window of an evening reaches into that. The
-schedules of the hosts are disabled in the window with their services; this one goes on.
+schedules of the hosts are disabled with their services; that of the master's minion goes on, but
+for the jobs of ``window.pause_schedule``.
+
+A job from pillar cannot be disabled: Salt refuses. But a job of the same name in the minion's own
+configuration goes before it, and one with ``after`` waits until then. So a job is held by a copy of
+itself with ``after``, a day from now: nobody has to live to give it back. It is saved, so that a
+restart of the minion does not end it; and it bears a mark, by which it is known again.
 """
 
 import datetime
 import re
 
+from salt.exceptions import CommandExecutionError
+
+from mitx_fleet import fleets
 from mitx_hosts import jobs
-from mitx_run import window
+from mitx_run import wait, window
+from mitx_run.dunders import __opts__
+
+HELD, GIVEN_BACK = "held", "given back"
+
+# How long a job is held whatever becomes of the run, as Salt's `after` has it.
+_HELD_FOR = datetime.timedelta(hours=24)
+_AFTER = "%Y-%m-%dT%H:%M:%S"
+
+_CANNOT_BE_HELD = "it is the master's configuration's, and cannot be held from here"
+_IS_HELD = "held from close to open (window:pause_schedule)"
+_COULD_BE_HELD = "window:pause_schedule would hold it from close to open"
+
+# Below `metadata` of the copy: what these were before.
+_MARK, _CHANGED = "held_by_mitx", ("after", "run_on_start")
 
 _UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 
@@ -21,9 +44,9 @@ _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 
 def inside(run):
     """
-    Return, as sentences, which jobs of the master's schedule fall into the announced window, and
-    which of them cannot be determined. Empty without a window, or when the master's minion does not
-    answer.
+    Return, as sentences, which jobs of the master's schedules and of those of the hosts that serve
+    fall into the announced window, and which of them cannot be determined. Empty without a window;
+    of minions that do not answer nothing is said.
     """
     if not run.settings["window"].get("start_utc"):
         return []
@@ -33,13 +56,156 @@ def inside(run):
         datetime.datetime.fromisoformat(times[key]).astimezone().replace(tzinfo=None)
         for key in ("start", "end")
     )
+    listed = [("salt-master", __opts__.get("schedule") or {}, _CANNOT_BE_HELD)]
+    listed += [(minion, _known(found), None) for minion, found in _of_master(run).items()]
+    listed += [(who, found, "disabled with the services") for who, found in _of_fleet(run)]
+    paused = run.settings["window"]["pause_schedule"]
     found = []
-    for minion, listed in _listed(run).items():
-        for name, job in sorted(listed.items()):
-            when = falls(job, begin, end)
+    for who, schedule, what in listed:
+        for name, job in sorted(schedule.items()):
+            when = None if name.startswith("__") else falls(job, begin, end)
             if when:
-                found.append(f"{minion}: its schedule {name} ({job.get('function')}) {when}")
+                told = what or (_IS_HELD if name in paused else _COULD_BE_HELD)
+                found.append(f"{who}: its schedule {name} ({job.get('function')}) {when}; {told}")
     return found
+
+
+def by_hand(run):
+    """
+    Return what to type to give the jobs back without this package.
+    """
+    events = [
+        f"salt -G roles:master event.fire '{{func: delete, name: {name}}}' manage_schedule"
+        for name in run.settings["window"]["pause_schedule"]
+    ]
+    return "\n".join(events)
+
+
+def plan(run, wanted):
+    """
+    Return what is to be done until the jobs of ``window.pause_schedule`` are :py:data:`HELD` or
+    :py:data:`GIVEN_BACK`: ``{changes: {"minion: job": {old, new}}, calls, at work: [sentence]}``.
+    Only reads.
+    """
+    names = run.settings["window"]["pause_schedule"]
+    if not names:
+        return {"changes": {}, "calls": [], "at work": []}
+    found = _of_master(run)
+    path = f"mitx:environments:{run.settings['environment']}:window:pause_schedule"
+    if not found:
+        raise CommandExecutionError(
+            f"{path}: the master's own minion (grain roles: master) does not answer, so what its"
+            " schedule does is not known. Look: salt -G roles:master test.ping"
+        )
+    planned = _held(found, names, path) if wanted == HELD else _given_back(found)
+    at_work = [
+        f"{minion}: its schedule {job['schedule']} (job {job.get('jid')})"
+        for minion, one in found.items()
+        for job in one["running"]
+        if job.get("schedule") in names
+    ]
+    return {**planned, "at work": at_work}
+
+
+def apply(run, planned, wanted):
+    """
+    Make the calls of a :py:func:`plan`, and prove what is ``wanted``. Of what is held nothing may
+    be at work: what it has begun already would go on.
+    """
+    for call in planned["calls"]:
+        call.make(run)
+
+    def look():
+        now = plan(run, wanted)
+        planned["at work"] = now["at work"]
+        return not now["changes"], f"not yet: {', '.join(now['changes'])}"
+
+    if planned["calls"]:
+        limit = run.settings["timeouts"]["minions"]
+        wait.until(run, look, limit, 1, f"Jobs of the master's schedule {wanted}")
+    if wanted == HELD and planned["at work"]:
+        raise CommandExecutionError(
+            "Begun before it was held, and still at work: "
+            + "; ".join(planned["at work"])
+            + ". When it has ended (salt -G roles:master saltutil.running), run the same command"
+            " again. Until then visitors are where they were."
+        )
+
+
+def _held(found, names, path):
+    unknown = sorted(set(names) - {name for one in found.values() for name in _known(one)})
+    if unknown:
+        raise CommandExecutionError(
+            f"{path}: {', '.join(unknown)}: no job of the schedule of {', '.join(found)}. There"
+            f" are: {', '.join(sorted({name for one in found.values() for name in _known(one)}))}"
+        )
+    until = (datetime.datetime.now() + _HELD_FOR).strftime(_AFTER)
+    changes, calls = {}, []
+    for minion, schedule in found.items():
+        there = [name for name in names if name in _known(schedule)]
+        copies = {name: _copy(schedule, name, until) for name in there if _runs(schedule, name)}
+        if copies:
+            event = {"func": "reload", "schedule": copies}
+            calls.append(_event(minion, event, f"hold {', '.join(copies)}"))
+        for name in copies:
+            changes[f"{minion}: {name}"] = {"old": "runs", "new": f"held until {until}"}
+    return {"changes": changes, "calls": calls}
+
+
+def _given_back(found):
+    changes, calls = {}, []
+    for minion, schedule in found.items():
+        marked = [name for name, job in schedule["opts"].items() if _marked(job)]
+        for name in marked:
+            label = f"give back {name}"
+            event = (
+                {"func": "delete", "name": name}
+                if name in schedule["pillar"]
+                else {"func": "reload", "schedule": {name: _original(schedule["opts"][name])}}
+            )
+            calls.append(_event(minion, event, label))
+            changes[f"{minion}: {name}"] = {"old": "held", "new": "runs"}
+    return {"changes": changes, "calls": calls}
+
+
+def _known(schedule):
+    """What is in the minion's configuration goes before what is in its pillar."""
+    return {**schedule["pillar"], **schedule["opts"]}
+
+
+def _runs(schedule, name):
+    """Whether nobody holds it, or not any more."""
+    job = schedule["opts"].get(name)
+    return not _marked(job) or job["after"] <= datetime.datetime.now().strftime(_AFTER)
+
+
+def _marked(job):
+    return _MARK in ((job or {}).get("metadata") or {})
+
+
+def _copy(schedule, name, until):
+    job = schedule["pillar"].get(name) or _original(schedule["opts"][name])
+    mark = {_MARK: {key: job.get(key) for key in _CHANGED}}
+    metadata = {**(job.get("metadata") or {}), **mark}
+    # What is run at the start does not ask for `after`; on 3008 that is every interval.
+    return {**job, "after": until, "run_on_start": False, "metadata": metadata}
+
+
+def _original(job):
+    if not _marked(job):
+        return job
+    metadata = dict(job["metadata"])
+    whole = {**job, **metadata.pop(_MARK), "metadata": metadata}
+    return {key: value for key, value in whole.items() if value not in (None, {})}
+
+
+def _event(minion, event, label):
+    """
+    What ``schedule.reload`` and ``schedule.delete`` send to the minion's scheduler. Themselves they
+    read a file, and call a job that pillar has too not deleted.
+    """
+    functions, arguments = ["event.fire", "schedule.save"], [[event, "manage_schedule"], []]
+    return jobs.planned([minion], functions, arguments, label)
 
 
 def falls(job, begin, end):
@@ -89,11 +255,63 @@ def _at(text, begin, end):
     return None
 
 
-def _listed(run):
-    found = jobs.of_master(run, "schedule.list", ["show_all=True", "return_yaml=False"])
-    jobs_of = {}
-    for minion, listed in found.items():
-        if isinstance(listed, dict):
-            shown = {name: job for name, job in listed.items() if not name.startswith("__")}
-            jobs_of[minion] = shown
-    return jobs_of
+def _of_master(run):
+    """
+    ``{minion: {opts: {name: job}, pillar: {name: job}, running: [job at work]}}`` of the master's
+    own minions.
+    """
+    asked = {
+        "schedule.list": ["show_all=True", "return_yaml=False", "where=opts"],
+        "pillar.get": ["schedule"],
+        "saltutil.running": [],
+    }
+    found = jobs.of_master(run, list(asked), list(asked.values()))
+    wrong = [minion for minion, told in found.items() if not _understood(told)]
+    if wrong:
+        raise CommandExecutionError(
+            f"What {', '.join(wrong)} said of its schedule is not understood. Look: salt -L"
+            f" {','.join(wrong)} schedule.list"
+        )
+    return {
+        minion: {
+            "opts": _jobs_of(told["schedule.list"]),
+            "pillar": _jobs_of(told["pillar.get"]),
+            "running": told["saltutil.running"],
+        }
+        for minion, told in found.items()
+    }
+
+
+def _understood(told):
+    shapes = {"schedule.list": dict, "saltutil.running": list}
+    return isinstance(told, dict) and all(
+        isinstance(told.get(name), shape) for name, shape in shapes.items()
+    )
+
+
+def _of_fleet(run):
+    """
+    ``(hosts, {name: job})`` of what serves; hosts that have the same jobs are told together.
+    """
+    running = [one["name"] for one in fleets.current(run) if one["state"] == "running"]
+    names = [name for name in running if name]
+    arguments = ["show_all=True", "return_yaml=False"]
+    told = jobs.answers(run, names, "schedule.list", arguments) if names else {}
+    alike = {}
+    for minion, listed in sorted(told.items()):
+        alike.setdefault(str(_jobs_of(listed)), []).append(minion)
+    return [(_who(minions), _jobs_of(told[minions[0]])) for minions in alike.values()]
+
+
+def _who(minions):
+    return minions[0] + (f" and {len(minions) - 1} more" if minions[1:] else "")
+
+
+def _jobs_of(listed):
+    """Beside its jobs a schedule has switches, and ``__mine_interval`` is Salt's own."""
+    found = listed if isinstance(listed, dict) else {}
+    return {
+        name: job
+        for name, job in found.items()
+        if isinstance(job, dict) and not name.startswith("__")
+    }

@@ -19,7 +19,7 @@ What must be true of the services of a fleet, its queues and its databases
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import fleets, swap
-from mitx_hosts import backups, migrations, queues, saving, services
+from mitx_hosts import backups, migrations, queues, saving, schedules, services
 from mitx_run import change, phases
 
 _HALT = (
@@ -145,6 +145,18 @@ def not_migrating(run, ret):
 
 
 @change.state
+def schedule_held(run, ret):
+    _hold(run, ret, schedules.HELD)
+
+
+@change.state
+def schedule_given_back(run, ret):
+    back = schedules.by_hand(run)
+    with change.advice(f"It comes back by itself a day after `close`; by hand:\n{back}"):
+        _hold(run, ret, schedules.GIVEN_BACK)
+
+
+@change.state
 def saved(run, ret):
     planned = saving.plan(run)
     if planned["waived"]:
@@ -206,6 +218,19 @@ def _bring(run, ret, hosts, wanted, parts):
         return
     services.apply(run, planned, wanted, parts)
     ret["changes"] = changes
+
+
+def _hold(run, ret, wanted):
+    """Plan; in a dry run tell, else apply."""
+    planned = schedules.plan(run, wanted)
+    if run.test and planned["changes"]:
+        comment = f"Would be {wanted}: {', '.join(planned['changes'])}"
+        change.tell(ret, planned["changes"], comment, planned["calls"])
+        return
+    schedules.apply(run, planned, wanted)
+    ret["changes"] = planned["changes"]
+    named = ", ".join(run.settings["window"]["pause_schedule"])
+    ret["comment"] = f"Of the master's schedule {wanted}: {named or 'nothing'}"
 
 
 def _some(found):

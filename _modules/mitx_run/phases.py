@@ -226,9 +226,8 @@ def _progress(run, phase, status, fields):
     more = {
         "started": f" (usually {usual} s)" if usual is not None else "",
         "finished": f" after {fields.get('seconds')} s" if fields.get("seconds") else "",
-        "failed": ": " + str(fields.get("error") or "").splitlines()[0]
-        if fields.get("error")
-        else "",
+        # All of it is told at the end.
+        "failed": f": {progress.short(fields['error'])}" if fields.get("error") else "",
         "waiting": f" for: {fields.get('command')}",
     }
     return f"{place}{phase} {status}{more.get(status, '')}"

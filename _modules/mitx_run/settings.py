@@ -42,6 +42,7 @@ KEYS = {
         "force": (bool, False),
         "reason": (str, "we perform routine upgrades"),
         "contact": (str, "mitx-support@mit.edu"),
+        "pause_schedule": (list, []),
     },
     "aws": {
         "region": (str, "us-east-1"),

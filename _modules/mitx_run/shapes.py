@@ -84,6 +84,7 @@ def check(settings, path, problems):
         _items(settings["checks"][key], f"{path}:checks:{key}", problems)
     _services(settings["services"], f"{path}:services", problems)
     _items(settings["services"]["oneshot"], f"{path}:services:oneshot", problems)
+    _items(settings["window"]["pause_schedule"], f"{path}:window:pause_schedule", problems)
     _items(settings["smoke"]["states"], f"{path}:smoke:states", problems)
     _migrations(settings["migrate"], f"{path}:migrate", problems)
     if settings["announce"]["smtp"]:

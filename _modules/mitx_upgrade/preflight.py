@@ -309,6 +309,12 @@ def _page(run):
     ]
 
 
+def _schedule(run):
+    """What `close` would hold must be there to be held."""
+    schedules.plan(run, schedules.HELD)
+    return []
+
+
 def _mail(run):
     return mail.problems(run.settings["announce"])
 
@@ -330,5 +336,6 @@ _SUBJECTS = {
     "DNS records": _records,
     "what visitors are told": _visitors,
     "maintenance page": _page,
+    "schedule of the master": _schedule,
     "mail": _mail,
 }

@@ -19,16 +19,9 @@ def main():
         "--tls-port", type=int, help="serve https with the sandbox's certificate too"
     )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--seed", type=int, help="makes ids repeat from run to run")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = Server(
-        arguments.dir,
-        from_config(arguments.dir),
-        arguments.host,
-        arguments.port,
-        seed=arguments.seed,
-    )
+    server = Server(arguments.dir, from_config(arguments.dir), arguments.host, arguments.port)
     if arguments.tls_port:
         server.serve_tls(arguments.tls_port)
     print(f"fake AWS at {server.url}", flush=True)

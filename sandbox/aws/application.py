@@ -11,7 +11,6 @@ import moto.settings
 from moto.core.base_backend import BackendDict
 from moto.core.exceptions import ServiceException
 from moto.core.model_instances import reset_model_data
-from moto.moto_api._internal import mock_random
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Request, Response
 
@@ -44,12 +43,11 @@ class Application:
 
     folder: the sandbox's folder (Path). settings: Settings. health: where health comes from instead
     of the hosts: a callable (instance id, target, timeout) or a dict of instance id (``*``: all
-    others) to whether it is healthy. seed: a number that makes moto's ids repeat from run to run.
+    others) to whether it is healthy.
     """
 
-    def __init__(self, folder, settings, health=None, seed=None):
+    def __init__(self, folder, settings, health=None):
         self.settings = settings
-        self.seed = seed
         self.log = CallLog(folder / "aws")
         self.faults = Faults()
         source = health if callable(health) else HostProbe(folder)
@@ -73,8 +71,6 @@ class Application:
         reset_model_data()
         for service in self.services.values():
             service.reset()
-        if self.seed is not None:
-            mock_random.seed(self.seed)
 
     def __call__(self, environ, start_response):
         """Answer one request."""

@@ -130,16 +130,15 @@ class FakeAWS(AWS):
     A fake AWS inside this process, for tests: ``with FakeAWS(tmp_path) as aws: …``, or ``start()``
     and ``stop()``.
 
-    folder: the sandbox's folder; the log is ``aws/calls.jsonl`` in it. health, seed: as for
+    folder: the sandbox's folder; the log is ``aws/calls.jsonl`` in it. health: as for
     ``sandbox.aws.application.Application``. times: fields of Settings, quick ones by default.
     """
 
-    def __init__(self, folder, health=None, seed=None, host="127.0.0.1", port=0, **times):
+    def __init__(self, folder, health=None, host="127.0.0.1", port=0, **times):
         super().__init__(None)
         self._options = {
             "folder": pathlib.Path(folder),
             "health": health,
-            "seed": seed,
             "host": host,
             "port": port,
         }

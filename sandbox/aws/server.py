@@ -18,9 +18,9 @@ class Handler(MotoRequestHandler):
 class Server:
     """Serves an Application; port 0 takes a free one."""
 
-    def __init__(self, folder, settings, host="127.0.0.1", port=0, health=None, seed=None):
+    def __init__(self, folder, settings, host="127.0.0.1", port=0, health=None):
         self.folder = folder
-        self.application = Application(folder, settings, health, seed)
+        self.application = Application(folder, settings, health)
         self.http = make_server(
             host, port, self.application, threaded=True, request_handler=Handler
         )

@@ -4,6 +4,7 @@ Pillar of the sandbox, in the shape of MITx's own: ``environments`` (all purpose
 """
 
 import pathlib
+import shlex
 
 import yaml
 
@@ -28,10 +29,21 @@ def write(config):
     _write(folder / "mitx.sls", mitx.pillar(config))
     worker = {"schedule": restart_schedule(config), "edx": {"playbooks": ["edx-east/edxapp.yml"]}}
     _write(folder / "edx_worker.sls", worker)
-    _write(
-        folder / "top.sls",
-        {"base": {"*master-operations*": [named, "mitx"], "edx-worker-*": ["edx_worker"]}},
-    )
+    _write(folder / "schedule.sls", {"schedule": backup_schedule(config)})
+    master = [named, "mitx", "schedule"]
+    top = {"*master-operations*": master, "edx-worker-*": ["edx_worker"]}
+    _write(folder / "top.sls", {"base": top})
+
+
+def backups(config):
+    """The file to which each run of the master's scheduled backup adds its second since 1970."""
+    return pathlib.Path(config["directory"]) / "logs" / "scheduled-backups"
+
+
+def backup_schedule(config):
+    """MITx's master backs up its databases at 01:00; here a night is short."""
+    command = f"date +%s >> {shlex.quote(str(backups(config)))}"
+    return {"backup_edx_rp_data": {"function": "cmd.run", "args": [command], "seconds": 5}}
 
 
 def restart_schedule(config):

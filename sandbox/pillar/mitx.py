@@ -39,7 +39,11 @@ def defaults(config):
     """What both environments share."""
     world = _world(config)
     return {
-        "window": {**config["window"], "reason": "we upgrade to Koa"},
+        "window": {
+            **config["window"],
+            "reason": "we upgrade to Koa",
+            "pause_schedule": ["backup_edx_rp_data"],
+        },
         "aws": {"region": config["region"], "account": config["account"]},
         "dns": {
             "zone_id": world.get("zone_id", "-"),

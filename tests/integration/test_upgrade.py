@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from sandbox import pillar
+from tests.support.public_world import until
 from tests.support.upgrade_world import OURS, World
 
 pytestmark = pytest.mark.timeout(900)
@@ -108,6 +110,22 @@ def test_the_new_fleet_serves_and_the_old_one_is_out_and_kept(world, fleets):
         assert ids <= set(fleets["new"]), name
     assert {one["state"] for one in fleets["old"].values()} == {"running"}
     assert all("elb.amazonaws.com" in target for target in world.records().values())
+
+
+def test_no_scheduled_backup_began_between_close_and_open_and_they_go_on_after(world, upgraded):
+    """Every 5 seconds one is due: pillar ``window:pause_schedule`` holds them."""
+
+    def began():
+        return [int(line) for line in pillar.backups(world.config).read_text().split()]
+
+    def second(phase, status):
+        return datetime.datetime.fromisoformat(world.phase(phase, status)).timestamp()
+
+    close, opened = second("close", "finished"), second("open", "started")
+    assert [one for one in began() if close < one < opened] == []
+    assert any(one < close for one in began())
+    over = second("open", "finished")
+    until(lambda: began()[-1] > over, "the scheduled backups go on")
 
 
 def test_nothing_of_open_edx_lives_on_the_old_fleet(world, fleets):

@@ -22,6 +22,12 @@ current fleet can be stopped:
     - require:
       - mitx_fleet: fleets are the recorded ones
 
+# pillar window:pause_schedule, backups say
+schedule of the master:
+  mitx_hosts.schedule_held:
+    - require:
+      - mitx_hosts: current fleet can be stopped
+
 {% if quiet %}
 # Where visitors are on it, after a rollback that broke off say, they get the page before it is stopped.
 new fleet is quiet:
@@ -29,13 +35,13 @@ new fleet is quiet:
     - fleet: new
     - serving: False
     - require:
-      - mitx_hosts: current fleet can be stopped
+      - mitx_hosts: schedule of the master
 {% endif %}
 
 page:
   mitx_site.page_published:
     - require:
-      - {{ 'mitx_hosts: new fleet is quiet' if quiet else 'mitx_hosts: current fleet can be stopped' }}
+      - {{ 'mitx_hosts: new fleet is quiet' if quiet else 'mitx_hosts: schedule of the master' }}
 
 visitors to the page:
   mitx_site.dns_pointed:

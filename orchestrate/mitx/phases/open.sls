@@ -14,8 +14,13 @@ site stays up:
     - require:
       - mitx_site: visitors to the site
 
+schedule of the master:
+  mitx_hosts.schedule_given_back:
+    - require:
+      - mitx_site: site stays up
+
 nobody has started the old fleet meanwhile:
   mitx_hosts.still_stopped:
     - fleet: old
     - require:
-      - mitx_site: site stays up
+      - mitx_hosts: schedule of the master

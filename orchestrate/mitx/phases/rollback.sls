@@ -37,12 +37,19 @@ old fleet is stopped:
 {% endif %}
 
 {% if said['restore'] and not said['stop_only'] %}
+# pillar window:pause_schedule: a backup that begins now would be of half a database.
+backups wait:
+  mitx_hosts.schedule_held:
+    - failhard: True
+    - require:
+      - mitx_hosts: old fleet is stopped
+
 # pillar rollback:restore, MITx's orchestrate.edx.restore
 databases:
   mitx_hosts.databases_restored:
     - failhard: True
     - require:
-      - mitx_hosts: old fleet is stopped
+      - mitx_hosts: backups wait
 {% endif %}
 
 {% if not said['stop_only'] %}
@@ -82,4 +89,10 @@ visitors to the site:
       {% if not serves %}
       - mitx_site: site through its load balancers
       {% endif %}
+
+schedule of the master:
+  mitx_hosts.schedule_given_back:
+    - failhard: True
+    - require:
+      - mitx_site: visitors to the site
 {% endif %}
