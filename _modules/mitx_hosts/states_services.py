@@ -33,15 +33,13 @@ def stopped(run, ret, fleet="old", parts=None, serving=None):
         holds = "A load balancer holds" if serving is False else "No load balancer holds"
         ret["comment"] = f"{holds} an instance of the {fleet} fleet: it is left as it is, here"
         return
-    with change.advice(_HALT):
-        alive, halted = fleets.alive(run, fleet)
-        if alive:
+    alive, halted = fleets.alive(run, fleet)
+    if alive:
+        with change.advice(_HALT):
             _bring(run, ret, alive, "stopped", parts)
-        ret["comment"] = ret["comment"] or f"The {fleet} fleet is stopped{_only(parts)}"
-        if halted:
-            ret["comment"] += (
-                f". Stopped or gone in EC2, so nothing runs there: {', '.join(halted)}"
-            )
+    ret["comment"] = ret["comment"] or f"The {fleet} fleet is stopped{_only(parts)}"
+    if halted:
+        ret["comment"] += f". Stopped or gone in EC2, so nothing runs there: {', '.join(halted)}"
 
 
 @change.state

@@ -223,11 +223,12 @@ def blocked_by(run):
 def _progress(run, phase, status, fields):
     place = f"phase {names().index(phase) + 1} of {len(names())}: " if phase in names() else ""
     usual = expected(run).get(phase) if status == "started" and not run.test else None
+    seconds = f" after {fields['seconds']} s" if fields.get("seconds") else ""
     more = {
         "started": f" (usually {usual} s)" if usual is not None else "",
-        "finished": f" after {fields.get('seconds')} s" if fields.get("seconds") else "",
-        # All of it is told at the end.
-        "failed": f": {progress.short(fields['error'])}" if fields.get("error") else "",
+        "finished": seconds,
+        # Why is told once, at the end.
+        "failed": seconds,
         "waiting": f" for: {fields.get('command')}",
     }
     return f"{place}{phase} {status}{more.get(status, '')}"

@@ -82,7 +82,7 @@ class Waiting:
         if now >= self._next:
             self._next = now + _PERIOD
             waited = round(now - self._began)
-            say(self._run, f"  waiting for {self._what}, {waited} s: {short(seen)}")
+            say(self._run, f"  waiting for {self._what}, {waited} s: {_short(seen)}")
 
 
 @contextlib.contextmanager
@@ -142,9 +142,6 @@ def _latest(run):
     return pathlib.Path(folders.folder(run)) / "now"
 
 
-def short(seen):
-    """
-    Return a text on one line of at most 160 characters.
-    """
+def _short(seen):
     text = " ".join(str(seen).split())
     return text if len(text) <= 160 else f"{text[:157]}..."

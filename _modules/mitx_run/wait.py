@@ -44,7 +44,8 @@ def _until(check, timeout, interval, what, tell):
         tell(seen)
         left = deadline - time.monotonic()
         if left <= 0:
+            limit = f"{timeout:.0f}" if timeout >= 10 else f"{timeout:g}"
             raise CommandExecutionError(
-                f"timed out after {timeout} s waiting for {what}; last state: {seen}"
+                f"timed out after {limit} s waiting for {what}; last state: {seen}"
             )
         time.sleep(min(float(interval), left))

@@ -31,6 +31,9 @@ _MOST_ADDRESSES = 4
 
 _SHOWN_TEXT = 80
 
+# Of pages with the same fault so many are named.
+_PAGES_TOLD = 3
+
 
 def public(run, expect="maintenance", hostnames=None, not_before=0):
     """
@@ -385,8 +388,24 @@ def _fetch_all(settings, requests, found, verify=True):
             problem or _words(settings, page)
         )
         if problem:
-            wrong.append(f"{request['group']}, {url} at {request['address']}: {problem}")
-    return wrong
+            wrong.append((f"{url} at {request['address']} ({request['group']})", problem))
+    return _alike(wrong, _PAGES_TOLD)
+
+
+def _alike(wrong, most=None):
+    """
+    Sentences of ``(place, what is wrong there)``: what is the same in many places is told once, of
+    ``most`` places at most.
+    """
+    places = {}
+    for place, what in wrong:
+        places.setdefault(what, []).append(place)
+    return [
+        ", ".join(some[:most])
+        + (f" and {len(some) - most} more" if most and some[most:] else "")
+        + f": {what}"
+        for what, some in places.items()
+    ]
 
 
 def _problem(settings, request, page):
@@ -463,7 +482,7 @@ def _said(settings, said):
 
 def _not_showing(settings, found, expect, prefix=""):
     """
-    A sentence for each name that does not show ``expect`` to everybody.
+    Sentences of the names that do not show ``expect`` to everybody.
     """
     wrong = []
     for name, (said, pages) in found.items():
@@ -481,8 +500,8 @@ def _not_showing(settings, found, expect, prefix=""):
         if not pages:
             parts.append("nobody gives an address")
         if parts:
-            wrong.append(f"{prefix}{name}: {', '.join(parts)}")
-    return wrong
+            wrong.append((f"{prefix}{name}", ", ".join(parts)))
+    return _alike(wrong)
 
 
 def _described(settings, said, pages):

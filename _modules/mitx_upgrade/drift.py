@@ -8,12 +8,17 @@ from ``quiesce`` until ``start``, and so on. Looks at the world at most once per
 and again after a phase has run.
 """
 
+import contextlib
+
 from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import elb, images, instances
 from mitx_hosts import services
 from mitx_run import phases, record
 from mitx_site import dns
+
+# Of a look that is to be told now, the tries.
+_ATTEMPTS = 2
 
 
 def check(run, phase):
@@ -50,16 +55,31 @@ def summary(run):
     """
     invalidate(run)
     lines = []
-    for what, look in (
-        ("DNS", _told_dns),
-        ("Load balancers", _told_members),
-        ("Fleets", _told_fleets),
-    ):
-        try:
-            lines += look(run)
-        except CommandExecutionError as err:
-            lines.append(f"{what}: not known, {err}")
+    with _impatient(run):
+        for what, look in (
+            ("DNS", _told_dns),
+            ("Load balancers", _told_members),
+            ("Fleets", _told_fleets),
+        ):
+            try:
+                lines += look(run)
+            except CommandExecutionError as err:
+                lines.append(f"{what}: not known, {err}")
     return lines
+
+
+@contextlib.contextmanager
+def _impatient(run):
+    """
+    Whoever is told that something failed must not wait for it, once for each look, while AWS
+    throttles every call.
+    """
+    patient = run.aws
+    run.aws = {**patient, "attempts": min(_ATTEMPTS, patient["attempts"])}
+    try:
+        yield
+    finally:
+        run.aws = patient
 
 
 def failure(run, name, failures):
@@ -194,9 +214,11 @@ def _told_dns(run):
     targets = {}
     for name, shown in _records(run).items():
         targets.setdefault(shown["shows"] or shown["value"] or "nowhere", []).append(name)
-    words = {"maintenance": "see the maintenance page", "site": "are sent to the load balancers"}
+    words = {"maintenance": "the maintenance page", "site": "the load balancers"}
+    whole = len(targets) == 1
     return [
-        f"Visitors of {', '.join(names)} {words.get(side, f'are sent to {side}')}"
+        f"DNS: {f'all {len(names)} names' if whole else ', '.join(names)}"
+        f" lead{'s' if len(names) == 1 else ''} to {words.get(side, side)}"
         for side, names in targets.items()
     ]
 

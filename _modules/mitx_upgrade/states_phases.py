@@ -126,10 +126,17 @@ def _steps(data):
 def _shown(answer):
     """What each state of the phase has changed, a line each; the journal has the rest."""
     return {
-        str(state.get("__id__")): (str(state.get("comment") or "").splitlines() or ["changed"])[0]
+        str(state.get("__id__")): _what_it_did(state)
         for state in _in_order(answer["data"])
         if state.get("changes")
     }
+
+
+def _what_it_did(state):
+    if state.get("result") is False:
+        # Why is told once, with what is true now.
+        return "changed something, and failed"
+    return (str(state.get("comment") or "").splitlines() or ["changed"])[0]
 
 
 def _in_order(data):

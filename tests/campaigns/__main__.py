@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 from sandbox import assembly, master, processes
@@ -29,6 +30,17 @@ PATIENCE = {
     "dns": {"public_timeout": 150, "timeout": 150},
     "drain": {"timeout": 150},
     "services": {"timeout": 150},
+}
+# What stays broken need not be waited for.
+IMPATIENT = {key: dict.fromkeys(value, 20) for key, value in PATIENCE.items()}
+NIGHT = ("close", "stop", "migrate", "start", "attach", "detach", "verify", "open")
+# What `sandbox break` knows, and the phases in which it comes. A new release that answers 500 once
+# it is open is no fault of the upgrade's; without name servers no visitor gets anywhere.
+BREAKS = {
+    **dict.fromkeys(("minion", "queue", "throttle", "deny"), NIGHT),
+    "migration": ("close", "stop"),
+    "program": ("close", "stop", "migrate"),
+    "500": NIGHT[:-2],
 }
 # Three failures in a row that neither kill nor fault explains: it does not go on by itself.
 MOST_FAILURES = 3
@@ -170,6 +182,35 @@ class Campaign:
                 **ANSWERS[answer],
             )
 
+    def broken(self, fault, phase, since):
+        """
+        Run the window, and let ``fault`` come when ``phase`` begins; afterwards it is mended.
+        Returns the exit status.
+        """
+        over = threading.Event()
+
+        def strike():
+            while not over.wait(0.1):
+                begun = [one for one in self.world.journal() if one["event"] == "phase"]
+                if any(one["phase"] == phase and one["time"] > since for one in begun):
+                    self.spoiled += 1
+                    say(self.world.sandbox("break", fault)[1].splitlines()[0])
+                    return
+
+        striker = threading.Thread(target=strike)
+        striker.start()
+        text = json.dumps({"mitx": IMPATIENT})
+        command = ["state.orchestrate", "orchestrate.mitx.window", f"pillar={text}"]
+        status, output, _ = self._once(command)
+        over.set()
+        striker.join()
+        say(output if status else "it went through")
+        self.failures += _untold(output) if status else []
+        mended, told = self.world.sandbox("mend")
+        if mended:
+            raise SystemExit(told)
+        return status
+
     def kills(self):
         """What was killed, and where."""
         paths = sorted(self.out.glob("kills-*.jsonl"), key=lambda path: path.stat().st_mtime)
@@ -257,6 +298,7 @@ def _moved(campaign, since=""):
         *invariants.once(world, since),
         *invariants.unharmed(world, since),
         *invariants.dns(world, 2, since),
+        *invariants.backups(world, since),
         *(invariants.record(world, campaign.torn()) if not since else ()),
     ]
 
@@ -281,6 +323,7 @@ def _taken_back(campaign):
         *invariants.serves(world, "juniper", quiet="koa"),
         *invariants.once(world, since),
         *invariants.dns(world, 2, since),
+        *invariants.backups(world, since),
     ]
 
 
@@ -397,12 +440,34 @@ def _resources(world):
     return {"processes": len(os.listdir("/proc")), "bytes of runs": size}
 
 
+def hosts(campaign):
+    """
+    Window and rollback, once for each fault of a host, a server or AWS (``sandbox break``), which
+    comes in the middle of a phase, by the seed.
+    """
+    campaign.options.stage = list(BREAKS)
+    campaign.seed(campaign.options.seed)
+    campaign.up("prepared")
+    campaign.watch(rollback=True)
+    for number, (fault, phases) in enumerate(BREAKS.items()):
+        since = now()
+        phase = random.Random(f"{campaign.options.seed}.{number}").choice(phases)
+        status = campaign.broken(fault, phase, since)
+        campaign.through("state.orchestrate", "orchestrate.mitx.window")
+        wrong = _moved(campaign, since) or _taken_back(campaign)
+        say(f"{fault} in {phase}, exit {status}, then: {wrong or 'nothing wrong'}")
+        if wrong:
+            return wrong
+    return []
+
+
 CAMPAIGNS = {
     "prepare": prepare,
     "window": window,
     "rollback": rollback,
     "soak": soak,
     "aws": aws,
+    "hosts": hosts,
     "permissions": permissions,
 }
 

@@ -5,7 +5,11 @@ is wrong.
 """
 
 import collections
+import datetime
 import json
+import time
+
+from sandbox import pillar
 
 OPENEDX = {"lms", "cms", "lms_worker", "cms_worker", "gitreload"}
 # Salt Cloud: by the sandbox's driver, or by Salt's own of EC2.
@@ -102,6 +106,33 @@ def on_the_page(world):
         for name, target in world.records().items()
         if target.endswith("cloudfront.net")
     ]
+
+
+def backups(world, since=""):
+    """
+    No backup of the master's schedule began between the end of `close` and the beginning of `open`
+    or of a rollback's last step, and they go on.
+    """
+
+    def began():
+        return [int(line) for line in pillar.backups(world.config).read_text().split()]
+
+    closed, wrong = None, []
+    for line in world.journal():
+        if line["event"] != "phase" or line["time"] < since:
+            continue
+        second = datetime.datetime.fromisoformat(line["time"]).timestamp()
+        if (line["phase"], line["status"]) == ("close", "finished"):
+            closed = second
+        elif closed and line["phase"] in ("open", "rollback") and line["status"] == "started":
+            wrong += [f"a backup at {one}" for one in began() if closed + 1 < one < second]
+            closed = None
+    now, deadline = time.time(), time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if began()[-1] > now:
+            return wrong
+        time.sleep(0.5)
+    return [*wrong, "the master's schedule is held for good"]
 
 
 def dns(world, changes, since=""):

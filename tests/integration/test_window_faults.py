@@ -125,7 +125,7 @@ def test_a_rollback_that_fails_or_is_killed_leaves_the_page_up_and_is_gone_on_wi
     status, output = world.salt_run("state.orchestrate", "orchestrate.mitx.rollback", said)
     assert status != 0
     assert "rollback failed" in output
-    assert "see the maintenance page" in output
+    assert "lead to the maintenance page" in output
     assert "Next, when that is put right: salt-run mitx.rollback" in output
     assert len(on_the_page(world)) == 6
     assert "salt-run mitx.rollback" in world.salt_run("mitx.status")[1]
@@ -184,7 +184,7 @@ def test_a_migration_that_fails_leaves_the_page_up_and_nothing_after_it_happens(
     faults.put(world.folder, "migrate")
     assert status != 0
     assert "migrate failed" in output
-    assert "see the maintenance page" in output
+    assert "lead to the maintenance page" in output
     assert (
         "Next, when that is put right: salt-run state.orchestrate orchestrate.mitx.window" in output
     )

@@ -193,6 +193,16 @@ def test_a_fleet_is_stopped_before_or_after_visitors_are_on_the_page(world, stat
     assert len(world.asked("mitx_hosts.services.apply")) == 1
 
 
+def test_a_host_that_does_not_answer_may_be_stopped_in_ec2_which_helps_with_nothing_else(
+    world, states
+):
+    planned(world)
+    world.says("mitx_hosts.services.plan", CommandExecutionError(f"{WEB}: no answer"))
+    assert "aws ec2 stop-instances" in states().stopped("s")["comment"]
+    world.says("mitx_fleet.instances.find", CommandExecutionError("Throttling"))
+    assert states().stopped("s")["comment"] == "Throttling"
+
+
 def test_what_ec2_has_stopped_counts_as_stopped_and_is_named(world, states):
     world.ec2 = {"i-1": "running", "i-2": "stopped"}
     planned(world)

@@ -191,6 +191,14 @@ def test_a_phase_that_failed_in_whatever_way_stops_everything_after_it(master, s
     assert told == [("preflight", "started"), ("preflight", "failed")]
 
 
+def test_what_failed_after_it_had_changed_something_is_told_once(master):
+    bad = "bad:\n  test.configurable_test_state:\n    - result: False\n    - changes: True\n"
+    phases(master, bad + "    - comment: nobody answers\n")
+    output = master.orchestrate("top1")[1]
+    assert output.count("nobody answers") == 1
+    assert "changed something, and failed" in output
+
+
 def test_what_failed_is_told_where_salt_shows_nothing_since_its_master_is_gone(master):
     """No master runs here: the log is all that an operator gets then, and it has no traceback."""
     phases(master, "bad:\n  mitx_fleet.swapped: []\n")
