@@ -303,7 +303,7 @@ def _pid_file(run):
 
 
 def _lock_file(path):
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+    return folders.open_file(path, os.O_RDWR)
 
 
 def _reap(pid):

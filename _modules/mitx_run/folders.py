@@ -12,12 +12,16 @@ import os
 import pathlib
 import re
 import shlex
+import stat
 
 from salt.exceptions import CommandExecutionError
 
 from mitx_run.dunders import __opts__, __pillar__
 
 _RUN_DIR = "/var/lib/mitx"
+
+# For the master's user and its group, whatever the umask.
+_FILE, _FOLDER = 0o640, 0o750
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
@@ -132,10 +136,57 @@ def make(path):
     Create a folder of the record, with those above it.
     """
     path = pathlib.Path(path)
+    missing = [one for one in (path, *path.parents) if not one.exists()]
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o750)
+        for one in reversed(missing):
+            one.mkdir(exist_ok=True)
+            one.chmod(_FOLDER)
     except OSError as err:
         raise CommandExecutionError(
             f"The record of the run cannot be kept: {path}: {err.strerror}. "
             f"Create it for the user {getpass.getuser()}, or set pillar mitx:run_dir"
+        ) from err
+
+
+def open_file(path, flags):
+    """
+    Open a file of the record, made if it is not there, and return its descriptor. A symlink in its
+    place is refused.
+    """
+    descriptor = os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, _FILE)
+    found = os.fstat(descriptor)
+    if stat.S_IMODE(found.st_mode) != _FILE and found.st_uid == os.geteuid():
+        os.fchmod(descriptor, _FILE)
+    return descriptor
+
+
+def replace(path, text):
+    """
+    Replace a file of the record whole: a kill, or a disk that is full, leaves what was there.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with written(path):
+        try:
+            scratch.unlink(missing_ok=True)
+            with open(open_file(scratch, os.O_WRONLY | os.O_EXCL), "w", encoding="utf-8") as out:
+                out.write(text)
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(scratch, path)
+        except OSError:
+            scratch.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def written(path):
+    """
+    Tell whoever cannot write a file of the record what to do, in place of a traceback.
+    """
+    try:
+        yield
+    except OSError as err:
+        raise CommandExecutionError(
+            f"The record of the run cannot be written: {problem(path, err)}. What was about to be"
+            " done was not begun. Put that right, then run the same command again"
         ) from err

@@ -32,6 +32,9 @@ _SECRET_NAME = re.compile(
 _URL_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 _LONGEST_TEXT = 8000
+
+# What `redact` leaves of a value.
+_CUT = re.compile(r"\A\*\*\*\Z|://\*\*\*@|… <\d+ characters>\Z|\A<\d+ bytes, sha256 ")
 # What is true of a change whose line could not be written.
 _UNWRITTEN = {
     "before": "What was about to be done was not begun. ",
@@ -165,6 +168,17 @@ def redact(value, whole=False):
     return text
 
 
+def is_cut(value):
+    """
+    Return whether :py:func:`redact` has left out a part of ``value``, or of what is in it.
+    """
+    if isinstance(value, dict):
+        return any(map(is_cut, value.values()))
+    if isinstance(value, list):
+        return any(map(is_cut, value))
+    return isinstance(value, str) and bool(_CUT.search(value))
+
+
 def without_passwords(text):
     """
     Return a text, of whatever length, with user names and passwords cut from the URLs in it.
@@ -195,7 +209,7 @@ def _append(where, line):
 
 
 def _write(path, data):
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+    descriptor = folders.open_file(path, os.O_RDWR | os.O_APPEND)
     try:
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":

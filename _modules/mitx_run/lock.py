@@ -39,7 +39,7 @@ def acquire(run, why="", phase=""):
     # The descriptor is left open on purpose: its lock lives as long as the process. Python makes it
     # close-on-exec, so no daemon or git that is started meanwhile inherits the lock.
     with folders.allowed(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = folders.open_file(path, os.O_RDWR)
     try:
         _lock(descriptor)
     except OSError as err:
@@ -104,8 +104,9 @@ def _path(run):
 
 def _write_holder(descriptor, holder_record):
     data = json.dumps({k: v for k, v in holder_record.items() if k != "mine"}).encode()
-    os.pwrite(descriptor, data, 0)
-    os.ftruncate(descriptor, len(data))
+    with folders.written("lock"):
+        os.pwrite(descriptor, data, 0)
+        os.ftruncate(descriptor, len(data))
 
 
 def _read_holder(path):

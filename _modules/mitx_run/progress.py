@@ -36,8 +36,8 @@ def say(run, text):
         print(told, file=sys.stderr, flush=True)
     # Nobody's work depends on it: a disk that is full ends nothing here.
     with contextlib.suppress(OSError):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-        with open(os.open(_latest(run), flags, 0o640), "w", encoding="utf-8") as out:
+        descriptor = folders.open_file(_latest(run), os.O_WRONLY | os.O_TRUNC)
+        with open(descriptor, "w", encoding="utf-8") as out:
             out.write(f"{told}\n")
 
 

@@ -17,13 +17,14 @@ Everything lies below ``mitx:run_dir`` (default ``/var/lib/mitx``)::
     <run_dir>/<environment>/<run>/output/    captured outputs
 
 Times are UTC, ISO 8601. A kill at any byte leaves a readable record: ``run.json`` is replaced
-whole. The lock is the business of ``lock``, the journal that of ``journal``.
+whole, and were it damaged by something else, the journal has the same facts. The lock is the
+business of ``lock``, the journal that of ``journal``.
 """
 
 import datetime
 import hashlib
 import json
-import os
+import logging
 import pathlib
 import re
 import socket
@@ -31,6 +32,11 @@ import socket
 from salt.exceptions import CommandExecutionError
 
 from mitx_run import events, folders, journal
+
+_LOG = logging.getLogger(__name__)
+
+# Which damaged files were told of already.
+_TOLD = set()
 
 
 class Elsewhere:
@@ -68,9 +74,11 @@ def begin(run, run_id, why=""):
     """
     journal.refuse_under_test(run, "begin a run")
     found = read(run, run_id)
+    path = pathlib.Path(folders.folder(run, run_id))
+    if found and found.pop("damaged", None):
+        _replace(path / "run.json", found)
     if found:
         return found
-    path = pathlib.Path(folders.folder(run, run_id))
     folders.make(path / "output")
     record = {
         "id": run_id,
@@ -88,18 +96,50 @@ def begin(run, run_id, why=""):
 def read(run, run_id=None):
     """
     Return the content of ``run.json`` of ``run_id`` (see :py:func:`begin`), or ``None`` if it never
-    began.
+    began. What cannot be understood of it, or is gone, is taken from the journal beside it; then
+    ``damaged`` says why.
     """
     path = pathlib.Path(folders.folder(run, run_id)) / "run.json"
     try:
         with folders.allowed(path):
-            return json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict) and isinstance(found.get("facts"), dict):
+            return found
+        return _from_journal(run, path, "it holds something else")
     except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as err:
+        return _from_journal(run, path, "it is gone")
+    except ValueError as err:
+        return _from_journal(run, path, str(err))
+    except OSError as err:
         raise CommandExecutionError(
             f"The record of the run, {path}, cannot be read: {err}"
         ) from err
+
+
+def _from_journal(run, path, why):
+    lines = events.read(run, run_id=path.parent.name)
+    facts = {line["name"]: line["value"] for line in lines if line["event"] == "pin"}
+    if not facts and not path.exists():
+        return None
+    cut = [name for name, value in facts.items() if journal.is_cut(value)]
+    if cut:
+        raise CommandExecutionError(
+            f"The record of the run, {path}, cannot be read ({why}), and its journal does not hold"
+            f" {', '.join(cut)} whole. Put back a copy of {path}, then run the same command again"
+        )
+    if path not in _TOLD:
+        _TOLD.add(path)
+        _LOG.warning("%s: %s. What it recorded is taken from the journal beside it", path, why)
+    return {
+        "id": path.parent.name,
+        "environment": run.environment,
+        "began": lines[0]["time"] if lines else "",
+        "by": "",
+        "host": "",
+        "why": "",
+        "facts": facts,
+        "damaged": why,
+    }
 
 
 def runs(run):
@@ -124,6 +164,7 @@ def pin(run, name, value, again=False):
     record = read(run)
     if record is None or "facts" not in record:
         raise CommandExecutionError(f"There is no run in which {name} could be recorded")
+    record.pop("damaged", None)
     value = json.loads(json.dumps(value))
     if name in record["facts"]:
         if record["facts"][name] == value:
@@ -157,7 +198,7 @@ def capture(run, name, text):
     if not path.is_relative_to(base.resolve()):
         raise CommandExecutionError(f"{name} would lie outside of the run's folder")
     folders.make(path.parent)
-    path.write_text(journal.without_passwords(text), encoding="utf-8")
+    folders.replace(path, journal.without_passwords(text))
     return str(path)
 
 
@@ -177,12 +218,7 @@ def approvals(run, gate="verify"):
 
 
 def _replace(path, record):
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as out:
-        json.dump(record, out, indent=1)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(temporary, path)
+    folders.replace(path, json.dumps(record, indent=1))
 
 
 def _now():

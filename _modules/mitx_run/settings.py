@@ -11,7 +11,6 @@ settings of that environment (pillar ``environments:<environment>``, or the YAML
 import copy
 import hashlib
 import json
-import os
 import re
 
 import salt.utils.dictupdate
@@ -556,9 +555,7 @@ def save(run, text):
     journal.refuse_under_test(run, "keep MITx's settings")
     path = folders.environment_path() / _SAVED
     folders.make(path.parent)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
+    folders.replace(path, text)
 
 
 def saved():

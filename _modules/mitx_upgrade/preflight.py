@@ -8,6 +8,7 @@ import importlib.util
 import os
 import pathlib
 import re
+import shutil
 
 import salt.loader
 from salt.exceptions import CommandExecutionError
@@ -28,6 +29,10 @@ EXISTING = (
 
 # What this package itself calls of what a master may lack.
 FUNCTIONS = ("cloud.destroy", "sdb.get")
+
+# MiB. A night's record with the output of its migrations is a few; a mirror of edx-platform with
+# its history takes 300 to 400, and what is fetched for a release is packed beside it.
+_ROOM = {"record": 100, "clone": 1000, "fetch": 200}
 
 _COMMENT = re.compile(r"{#.*?#}", re.DOTALL)
 
@@ -95,14 +100,29 @@ def _window(run):
 
 
 def _record(run):
-    path = os.path.dirname(folders.folder(run))
+    path = _existing_part(os.path.dirname(folders.folder(run)))
+    if not os.access(path, os.W_OK):
+        return [f"{path} cannot be written by this user; set pillar mitx:run_dir"]
+    return _room(path, _ROOM["record"])
+
+
+def _mirror(run):
+    release = run.settings["release"]
+    if release["from"]:
+        return []
+    there = os.path.isdir(release["mirror"])
+    return _room(_existing_part(release["mirror"]), _ROOM["fetch" if there else "clone"])
+
+
+def _existing_part(path):
     while not os.path.exists(path):
         path = os.path.dirname(path)
-    return (
-        []
-        if os.access(path, os.W_OK)
-        else [f"{path} cannot be written by this user; set pillar mitx:run_dir"]
-    )
+    return path
+
+
+def _room(path, needed):
+    free = shutil.disk_usage(path).free // 2**20
+    return [f"{path}: {free} MiB are free, of {needed} that it takes"] if free < needed else []
 
 
 def _existing(run):
@@ -323,6 +343,7 @@ _SUBJECTS = {
     "settings": _settings_source,
     "window": _window,
     "run record": _record,
+    "mirror of the repository": _mirror,
     "existing orchestrations": _existing,
     "modules": _modules,
     "AWS account": _account,

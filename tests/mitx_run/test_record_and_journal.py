@@ -231,6 +231,84 @@ def test_a_disk_that_is_full_stops_before_the_change(run, monkeypatch):
     monkeypatch.undo()
 
 
+def test_a_disk_that_is_full_leaves_the_record_as_it_was(run, monkeypatch):
+    run["mitx_run.record.pin"]("release_sha", "a" * 40)
+    folder = pathlib.Path(run["mitx_run.folders.folder"]())
+    before = sorted(folder.iterdir()), (folder / "run.json").read_text()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CommandExecutionError, match="No space left on device. What was about to"):
+        run["mitx_run.record.pin"]("release_number", 1)
+    monkeypatch.undo()
+    assert (sorted(folder.iterdir()), (folder / "run.json").read_text()) == before
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_the_record_is_for_the_masters_user_and_its_group_whatever_the_umask(run, umask):
+    before = os.umask(umask)
+    try:
+        run["mitx_run.record.begin"]("another")
+        run["mitx_run.record.pin"]("release_number", 1)
+        run["mitx_run.record.capture"]("migrate/lms.log", "what a migration has said")
+    finally:
+        os.umask(before)
+    mine = pathlib.Path(run["mitx_run.folders.folder"]())
+    folders = [mine.parent / "another", mine.parent / "another" / "output", mine / "output/migrate"]
+    files = [mine / "run.json", mine / "journal.jsonl", mine / "output/migrate/lms.log"]
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o750}
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o640}
+
+
+def test_a_symlink_in_the_place_of_a_file_is_refused(run, tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    journal = pathlib.Path(run["mitx_run.folders.folder"]()) / "journal.jsonl"
+    journal.unlink(missing_ok=True)
+    journal.symlink_to(tmp_path / "precious")
+    with pytest.raises(CommandExecutionError, match="cannot be written"):
+        run["mitx_run.events.write"]("wait", waits_for="x", what="x", seconds=0)
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+DAMAGED = [b"", b"{", b'{"id": "testrun", "fac', b"[]", b'{"facts": []}', b"\xff\xfe\x00", None]
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_what_is_damaged_or_gone_of_the_record_is_in_the_journal(run, damaged, caplog):
+    run["mitx_run.record.pin"]("release_number", 1)
+    run["mitx_run.record.pin"]("new_fleet", [{"id": "i-1", "name": "edx-1"}])
+    path = pathlib.Path(run["mitx_run.folders.folder"]()) / "run.json"
+    path.unlink() if damaged is None else path.write_bytes(damaged)
+    facts = {"release_number": 1, "new_fleet": [{"id": "i-1", "name": "edx-1"}]}
+    # Who only looks mends nothing.
+    assert run["mitx_run.record.read"]()["facts"] == facts
+    assert (path.read_bytes() if path.exists() else None) == damaged
+    assert "taken from the journal" in caplog.text
+    # A command that goes on does.
+    assert run["mitx_run.record.begin"]("testrun")["facts"] == facts
+    assert json.loads(path.read_text())["facts"] == facts
+    assert "damaged" not in json.loads(path.read_text())
+    assert run["mitx_run.record.pin"]("release_number", 1) == 1
+
+
+def test_a_damaged_record_of_an_old_run_bars_nothing(run):
+    run["mitx_run.record.begin"]("20200101T000000Z-ironwood-1a2b3c")
+    folder = pathlib.Path(run["mitx_run.folders.folder"]()).parent
+    (folder / "20200101T000000Z-ironwood-1a2b3c" / "run.json").write_text("{")
+    known = [one["id"] for one in run["mitx_run.record.runs"]()]
+    assert known == ["20200101T000000Z-ironwood-1a2b3c", "testrun"]
+
+
+def test_what_the_journal_holds_in_part_alone_is_not_taken_for_the_whole(run):
+    run["mitx_run.record.pin"]("plan", {"text": "x" * 9000, "release_number": 1})
+    path = pathlib.Path(run["mitx_run.folders.folder"]()) / "run.json"
+    path.write_text("{")
+    with pytest.raises(CommandExecutionError, match="does not hold plan whole. Put back a copy"):
+        run["mitx_run.record.read"]()
+
+
 @pytest.mark.parametrize(
     "function", ["mitx_run.record.read", "mitx_run.events.read", "mitx_run.lock.acquire"]
 )

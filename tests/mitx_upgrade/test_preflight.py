@@ -82,6 +82,18 @@ def test_what_the_existing_orchestrations_use_and_the_master_lacks_is_named(prob
         assert there not in told
 
 
+def test_a_disk_that_would_be_full_in_the_night_is_told_with_its_folder(
+    problems, monkeypatch, tmp_path
+):
+    kind = type(shutil.disk_usage(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: kind(10**12, 10**12, 50 * 2**20))
+    found = problems()
+    assert "50 MiB are free, of 100 that it takes" in found["run record"][0]
+    assert "50 MiB are free, of 1000 that it takes" in found["mirror of the repository"][0]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: kind(10**12, 0, 10**12))
+    assert not {"run record", "mirror of the repository"} & set(problems())
+
+
 def test_a_silent_aws_hides_nothing_of_the_rest(problems):
     found = problems(
         window={"start": "2019-12-20 21:00"},
