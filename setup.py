@@ -30,6 +30,8 @@ TESTS = [
     "pytest-xdist",
     "aiosmtpd",
     "axe-playwright-python",
+    # A real gitfs; what MITx's master uses for it.
+    "gitpython",
     # tests/integration/test_real_database.py: what Open edX runs on, as far as migrations go.
     "django>=4.2,<5",
     "pymysql",

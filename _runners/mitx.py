@@ -190,6 +190,29 @@ def plan(environment=None, phase=None):
     return "\n\n".join(filter(None, parts))
 
 
+@_spoken
+def preflight(environment=None):
+    """
+    Tell of everything that a run needs whether it is there, a line each, and what stands in the
+    way. Changes nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.preflight
+    """
+    found = _functions(environment, test=True)["mitx_upgrade.get_checklist"]()
+    subjects = found["subjects"].items()
+    wrong = [subject for subject, one in subjects if one["result"] is False]
+    failure = _failure(f"In the way: {', '.join(wrong)}") if wrong else {}
+    if __opts__.get("output") not in _TERMINAL:
+        return {**found, **failure}
+    told = {subject: one["told"] or "good" for subject, one in subjects}
+    shown = _screen({**told, "notes": found["notes"]})
+    return {**failure, "checklist": shown} if wrong else shown
+
+
 def _notes(states):
     """What ``preflight`` tells beside that nothing stands in the way: the lines below it."""
     lines = [

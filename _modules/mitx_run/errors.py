@@ -32,6 +32,10 @@ class NotPlannable(CommandExecutionError):
     """A dry run cannot know it: an earlier phase would have recorded it first."""
 
 
+class NotKnown(CommandExecutionError):
+    """It could not be found out, which is told, and bars nothing."""
+
+
 class GitFailed(CommandExecutionError):
     """git ended with a code that was not expected; ``answer`` is what ``git.execute`` returns."""
 

@@ -10,6 +10,7 @@ from mitx_upgrade import (
     card,
     go_ahead,
     permissions,
+    preflight,
     report,
     screen,
     states_phases,
@@ -55,6 +56,28 @@ def get_status():
     run = context.current()
     told = report.status(run, report.current_run(run))
     return {**told, "card": card.rows(run, told)}
+
+
+def get_checklist():
+    """
+    Return all that a run needs: ``{subjects: {subject: {result, told: [str]}}, notes: [what else an
+    operator should know]}``; ``result`` is True, False where ``told`` stands in the way, or None
+    where it cannot be found out.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run mitx.preflight
+    """
+    run = context.current()
+    report.current_run(run)
+    subjects = preflight.checklist(run)
+    told = {line for one in subjects.values() for line in one["told"]}
+    return {
+        "subjects": subjects,
+        "notes": [line for line in preflight.notes(run) if line not in told],
+    }
 
 
 def get_policy():

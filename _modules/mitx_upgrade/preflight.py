@@ -15,7 +15,7 @@ from salt.exceptions import CommandExecutionError
 
 from mitx_fleet import elb, fleets, images
 from mitx_hosts import fence, hosts, queues, schedules, services
-from mitx_run import folders, settings, window
+from mitx_run import errors, folders, settings, window
 from mitx_run.dunders import __opts__, __salt__
 from mitx_site import checks, distribution, dns, mail
 from mitx_upgrade import permissions
@@ -47,20 +47,31 @@ _RUNNERS = re.compile(
 )
 
 
+def checklist(run):
+    """
+    Return all that a run needs: ``{subject: {result, told}}``, ``result`` as Salt has it: True,
+    False where ``told`` (sentences) stands in the way, None where it cannot be found out, which
+    bars nothing. Changes nothing. All subjects are looked at, whatever the ones before have found.
+    """
+    return {subject: _looked_at(run, look) for subject, look in _SUBJECTS.items()}
+
+
 def problems(run):
     """
-    Return what stands in the way of a run: ``{subject: [sentences]}``, empty when nothing does.
-    Changes nothing. All subjects are looked at, whatever the ones before have found.
+    Return of :py:func:`checklist` what stands in the way: ``{subject: [sentences]}``.
     """
-    found = {}
-    for subject, look in _SUBJECTS.items():
-        try:
-            sentences = look(run)
-        except CommandExecutionError as err:
-            sentences = [str(err)]
-        if sentences:
-            found[subject] = sentences
-    return found
+    found = checklist(run).items()
+    return {subject: one["told"] for subject, one in found if one["result"] is False}
+
+
+def _looked_at(run, look):
+    try:
+        told = look(run)
+    except errors.NotKnown as err:
+        return {"result": None, "told": [str(err)]}
+    except CommandExecutionError as err:
+        told = [str(err)]
+    return {"result": not told, "told": told}
 
 
 def notes(run):
@@ -68,23 +79,22 @@ def notes(run):
     Return, as sentences, what an operator should know before a run and what does not stand in its
     way: whose AWS account this is, and which of two installed copies of this package runs.
     """
+    return [line for look in _NOTES for line in _looked_at(run, look)["told"]]
+
+
+def _whose_account(run):
     identity = permissions.identity(run)
-    return [
-        f"AWS account {identity['account']} as {identity['arn']}, at {identity['endpoint']}",
-        *_twice_installed(),
-        *filter(None, [permissions.unknown(run), _no_reactor(run)]),
-        *schedules.inside(run),
-    ]
+    return [f"AWS account {identity['account']} as {identity['arn']}, at {identity['endpoint']}"]
 
 
 def _no_reactor(run):
     if not fence.configured(run) or fence.by_reactor():
-        return ""
-    return (
+        return []
+    return [
         "new workers are fenced by a process that this command starts: were that killed in the"
         " middle of deploy, or the master rebooted, new workers would work live jobs. Let the"
         " master's reactor do it: pillar_examples/reactor.conf"
-    )
+    ]
 
 
 def _window(run):
@@ -156,7 +166,7 @@ def _source_of(sls):
     return _COMMENT.sub("", next((text for text in texts if text), ""))
 
 
-def _twice_installed():
+def _twice_installed(_run):
     """
     Copies that were synced into extmods shadow those of pip: an old one would run, and nobody would
     know.
@@ -236,7 +246,14 @@ def _account(run):
 
 
 def _permissions(run):
+    unknown = permissions.unknown(run)
+    if unknown:
+        raise errors.NotKnown(unknown)
     return [f"not allowed: {one}" for one in permissions.denied(run)]
+
+
+def _permissions_unknown(run):
+    return list(filter(None, [permissions.unknown(run)]))
 
 
 def _sdb(run):
@@ -360,3 +377,6 @@ _SUBJECTS = {
     "schedule of the master": _schedule,
     "mail": _mail,
 }
+
+# IAM that could not be asked is told here too: `preflight` shows of its subjects what is wrong.
+_NOTES = (_whose_account, _twice_installed, _permissions_unknown, _no_reactor, schedules.inside)

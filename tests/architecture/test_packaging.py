@@ -81,10 +81,7 @@ def tree(tmp_path_factory, source):
         extension_modules=str(folder / "extmods"),
         file_client="local",
     )
-    salt_run = pathlib.Path(sys.executable).with_name("salt-run")
-    subprocess.run(
-        [salt_run, "-c", folder, "saltutil.sync_all"], cwd=folder, check=True, capture_output=True
-    )
+    salt_run(folder, "saltutil.sync_all")
     return probe(path, folder, folder)
 
 
@@ -107,6 +104,51 @@ def wheel(tmp_path_factory, source):
     ]
     subprocess.run(command, check=True, capture_output=True)
     return probe(config(folder), target, folder)
+
+
+def git(folder, *words):
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    command = ["git", "-C", str(folder), *identity, *words]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def gitfs(tmp_path_factory, source):
+    """
+    The folder of a master with the example's gitfs, and what its runners gave; the remotes lie on
+    this disk.
+    """
+    folder = tmp_path_factory.mktemp("gitfs")
+    salt_ops = tmp_path_factory.mktemp("salt-ops")
+    (salt_ops / "salt/orchestrate/edx").mkdir(parents=True)
+    (salt_ops / "salt/orchestrate/edx/deploy.sls").write_text("deploy:\n  test.nop: []\n")
+    for name, branch in ((salt_ops, "master"), (source, "main")):
+        git(name, "init", "--quiet", f"--initial-branch={branch}")
+        git(name, "add", "--all")
+        git(name, "commit", "--quiet", "--message=all of it")
+    text = (ROOT / "pillar_examples/master.conf").read_text()
+    text = text.replace("https://github.com/mitodl/salt-ops", f"file://{salt_ops}")
+    text = text.replace("https://github.com/mitodl/saltext-mitx", f"file://{source}")
+    assert "https://" not in text
+    example = salt.utils.yaml.safe_load(text)
+    path = config(folder, extension_modules=str(folder / "extmods"), **example)
+    for command in ("fileserver.update", "saltutil.sync_all"):
+        salt_run(folder, command)
+    return folder, probe(path, folder, folder)
+
+
+def salt_run(folder, *words):
+    command = [pathlib.Path(sys.executable).with_name("salt-run"), "-c", folder, *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_the_examples_gitfs_gives_the_same_functions_and_orchestrations(tree, gitfs):
+    folder, found = gitfs
+    for kind in ("modules", "states", "runners", "asked"):
+        assert found[kind] == tree[kind]
+    files = json.loads(salt_run(folder, "fileserver.file_list", "--out=json"))
+    assert {"orchestrate/mitx/window.sls", "orchestrate/edx/deploy.sls"} <= set(files)
 
 
 def test_a_wheel_and_a_synced_tree_give_the_same_functions(tree, wheel):

@@ -247,7 +247,15 @@ def test_status_tells_the_truth_and_the_next_command(world, upgraded):
 LOOKS = ["status", "watch seconds=1", "report", "maintenance status"]
 DRY = ["upgrade", "announce until=+1h", "redeploy", "rollback restore=True"]
 # The others take their time and are each looked at in their room: `-m long`.
-MORE_LOOKS = ["plan", "backstage", "patches", "release_backups", "iam_policy", "page_preview"]
+MORE_LOOKS = [
+    "plan",
+    "preflight",
+    "backstage",
+    "patches",
+    "release_backups",
+    "iam_policy",
+    "page_preview",
+]
 MORE_DRY = ["maintenance on", "swap_elb", "rebase", "restore_release", "create_release"]
 MORE_DRY += ["copy_release", "configure", "retire force=True"]
 # The site was opened: restoring would lose what students have done since.

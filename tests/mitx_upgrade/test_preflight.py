@@ -131,3 +131,13 @@ def test_an_old_synced_copy_that_shadows_the_installed_one_is_told(
     assert str(synced) in told
     assert "mitx_site/dns.py" in told
     assert "mitx_fleet/elb.py" not in told
+
+
+def test_what_cannot_be_found_out_is_neither_good_nor_in_the_way(problems, mitx):
+    nowhere = {"endpoint_url": "http://127.0.0.1:9", "attempts": 1}
+    found = mitx(aws=nowhere).modules["mitx_upgrade.preflight.checklist"]()
+    assert found["permissions"]["result"] is None
+    assert "could not be asked" in found["permissions"]["told"][0]
+    assert found["AWS account"]["result"] is False
+    assert found["mail"] == {"result": True, "told": []}
+    assert "permissions" not in problems()
