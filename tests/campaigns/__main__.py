@@ -16,6 +16,7 @@ import threading
 import time
 
 from sandbox import assembly, master, processes
+from sandbox.hosts import proc
 from tests.campaigns import invariants
 from tests.support.upgrade_world import World
 
@@ -42,6 +43,8 @@ BREAKS = {
     "program": ("close", "stop", "migrate"),
     "500": NIGHT[:-2],
 }
+# Fewer rounds of a soak say nothing of leaks.
+LEAK_ROUNDS = 4
 # Three failures in a row that neither kill nor fault explains: it does not go on by itself.
 MOST_FAILURES = 3
 FAULT = "a fault of AWS"
@@ -331,16 +334,18 @@ def soak(campaign):
     """Upgrade and rollback, again and again, killed now and then, under visitors."""
     campaign.up("prepared")
     campaign.watch(rollback=True)
+    left = []
     for number in range(campaign.options.rounds):
         since = now()
         campaign.seed(f"{campaign.options.seed}.{number}")
         campaign.through("state.orchestrate", "orchestrate.mitx.window")
         wrong = _moved(campaign, since) or _taken_back(campaign)
-        left = _resources(campaign.world)
-        say(f"round {number + 1} of {campaign.options.rounds}: {wrong or 'nothing wrong'}; {left}")
+        left.append(_resources(campaign.world))
+        told = f"{wrong or 'nothing wrong'}; {left[-1]}"
+        say(f"round {number + 1} of {campaign.options.rounds}: {told}")
         if wrong:
             return wrong
-    return []
+    return _grown(left)
 
 
 def aws(campaign):
@@ -435,9 +440,46 @@ def _untold(output):
 
 
 def _resources(world):
-    """What could leak, to be looked at round by round: processes, size of the run folders."""
-    size = sum(path.stat().st_size for path in (world.folder / "run").rglob("*"))
-    return {"processes": len(os.listdir("/proc")), "bytes of runs": size}
+    """What could leak, round by round: of master and minions, and of the run folders."""
+    daemons = [name for name in processes.names(world.folder) if name.startswith("salt-")]
+    sessions = {processes.read(world.folder, name)["pid"] for name in daemons}
+    mine = [pid for pid in proc.pids() if (proc.stat(pid) or {}).get("session") in sessions]
+    return {
+        "processes": len(mine),
+        "descriptors": sum(_descriptors(pid) for pid in mine),
+        "MiB": sum(_resident(pid) for pid in mine) // 2**20,
+        "bytes of runs": sum(path.stat().st_size for path in (world.folder / "run").rglob("*")),
+    }
+
+
+def _descriptors(pid):
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
+
+
+def _resident(pid):
+    try:
+        return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
+    except OSError:
+        return 0
+
+
+def _grown(left):
+    """
+    What grows by more than a quarter from the second round to the last leaks. (In the first Salt
+    loads what it needs.) The run folders grow, by what is done.
+    """
+    if len(left) < LEAK_ROUNDS:
+        return []
+    return [
+        f"{what} grew from {left[1][what]} to {left[-1][what]} in {len(left)} rounds"
+        for what in ("processes", "descriptors", "MiB")
+        if left[-1][what] > left[1][what] * 1.25
+    ]
 
 
 def hosts(campaign):
