@@ -211,8 +211,9 @@ def schedule_given_back(name):
 def saved(name):
     """
     Ensure that what exists only on the hosts of the old fleet, students' tracking logs, is saved:
-    ``retire.before`` is run on exactly these hosts, and what it made is looked for in S3
-    (``retire.proof``). ``retire.nothing_to_save`` waives it, which is recorded.
+    ``retire.before`` is run on exactly these hosts, whose services are stopped for it should any
+    run again, and what it made is looked for in S3 (``retire.proof``). ``retire.nothing_to_save``
+    waives it, which is recorded.
     """
     return __salt__["mitx_hosts.ensure"]("saved", name)
 

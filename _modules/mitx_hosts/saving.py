@@ -48,12 +48,14 @@ def plan(run):
         for one in fleets.recorded(run, "old")
         if one["name"] in halted and one["id"] in there and one.get("serves", True)
     ]
-    unsaved = [one["name"] for one in asleep if one["id"] not in retire.saved(run)]
+    unsaved = [one for one in asleep if one["id"] not in retire.saved(run)]
     if unsaved:
+        names, ids = (" ".join(one[key] for one in unsaved) for key in ("name", "id"))
         raise CommandExecutionError(
-            f"Stopped in EC2, so that nobody can ask for their logs: {', '.join(unsaved)}. Nothing"
-            " was destroyed. Start them (aws ec2 start-instances), stop their programs"
-            " (supervisorctl stop all), then run again: salt-run mitx.retire"
+            f"Stopped in EC2, so that nobody can ask for their logs: {names}. Nothing was"
+            f" destroyed. Start them:\naws ec2 start-instances --instance-ids {ids}\nTheir programs"
+            " start with them, a worker's on the live queues. So as soon as their minions answer,"
+            " let this stop them, save what they hold and destroy them: salt-run mitx.retire"
         )
     hosts = [one for one in running if one["id"] not in retire.saved(run)]
     return {

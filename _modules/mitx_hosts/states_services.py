@@ -157,16 +157,17 @@ def schedule_given_back(run, ret):
 @change.state
 def saved(run, ret):
     planned = saving.plan(run)
+    hosts = [one["name"] for one in planned["hosts"]]
+    # What was started there since would write on after it was saved.
+    stopping = services.plan(run, hosts, "stopped") if hosts else {"wrong": {}, "calls": []}
     if planned["waived"]:
         ret["comment"] = "There is nothing to save, as pillar says (retire:nothing_to_save)"
     elif run.test:
-        change.would(
-            ret,
-            planned["where"],
-            f"Would be saved by {planned['before']}, and looked for in S3",
-        )
+        how = f"Would be saved by {planned['before']}, and looked for in S3: {', '.join(hosts)}"
+        change.tell(ret, planned["where"], how if hosts else "Nothing to do", stopping["calls"])
     if run.test:
         return
+    services.apply(run, stopping, "stopped")
     names = saving.apply(run, planned)
     ret["changes"] = planned["where"]
     ret["comment"] = ret["comment"] or (

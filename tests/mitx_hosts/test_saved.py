@@ -54,8 +54,20 @@ def retirement(mitx, aws, tmp_path, monkeypatch):
                     )
             return dict.fromkeys(minions, {})
 
+        # What runs on the hosts again, and is to be stopped before anything is saved.
+        master.running = {}
+
+        def plan(minions, wanted, parts=None):
+            assert (sorted(minions), wanted) == (sorted(master.old), "stopped")
+            return {"wrong": dict(master.running), "calls": []}
+
+        def stop(planned, wanted, parts=None):
+            master.jobs += [(sorted(planned["wrong"]), "stopped", [])] if planned["wrong"] else []
+
         master.modules.monkeypatch = monkeypatch
         master.modules["mitx_hosts.jobs.execute"] = execute
+        master.modules["mitx_hosts.services.plan"] = plan
+        master.modules["mitx_hosts.services.apply"] = stop
         master.save = lambda: master.states["mitx_hosts.saved"]("tracking logs")
         master.retire = lambda: master.states["mitx_fleet.retired"]("retire")
         master.standing = lambda: (
@@ -127,6 +139,28 @@ def test_what_was_saved_before_a_rollback_is_not_what_was_written_after_it(retir
     assert ret["result"] is False
     assert "only empty or older ones" in ret["comment"]
     assert len(master.jobs) == 2
+
+
+def test_what_runs_there_again_is_stopped_before_it_is_saved_and_not_written_on(retirement):
+    master = retirement(**SAVED)
+    name = sorted(master.old)[0]
+    master.running = {name: ["lms is RUNNING"]}
+    assert master.save()["result"] is True
+    assert [job[:2] for job in master.jobs] == [
+        ([name], "stopped"),
+        (sorted(master.old), "state.sls"),
+    ]
+
+
+def test_one_that_ec2_has_stopped_is_named_with_what_starts_it(retirement):
+    master = retirement(**SAVED)
+    name = sorted(master.old)[0]
+    master.world.ec2.stop_instances(InstanceIds=[master.old[name]])
+    ret = master.save()
+    assert ret["result"] is False
+    assert f"aws ec2 start-instances --instance-ids {master.old[name]}\n" in ret["comment"]
+    assert ret["comment"].endswith("salt-run mitx.retire")
+    assert master.jobs == []
 
 
 def test_a_waiver_is_recorded(retirement):
