@@ -1,7 +1,8 @@
 """
 The pictures in docs/pictures/, of a real night in the sandbox: ``make pictures``.
 
-What salt-run prints on a terminal of 100 columns becomes an SVG, what a browser shows a PNG.
+What salt-run prints on a dark terminal of 100 columns, or a light one of 80, becomes an SVG, what a
+browser shows a PNG.
 Nothing in them is made by hand: only this machine's name and folders are replaced by a master's.
 """
 
@@ -24,6 +25,7 @@ import threading
 import time
 
 import rich.console
+import rich.terminal_theme
 import rich.text
 from playwright.sync_api import sync_playwright
 
@@ -34,7 +36,9 @@ from sandbox import assembly, master  # noqa: E402 found by the line above
 from tests.support.browser import CHROMIUM  # noqa: E402
 
 FOLDER = ROOT / "docs/pictures"
-COLUMNS, ROWS = 100, 60
+ROWS = 60
+DARK = (100, rich.terminal_theme.SVG_EXPORT_THEME)
+LIGHT = (80, rich.terminal_theme.DEFAULT_TERMINAL_THEME)
 SECONDS = 300
 GATE = 'pillar={"mitx": {"gate": {"required": true, "timeout": 600}}}'
 WINDOW = ["salt-run", "state.orchestrate", "orchestrate.mitx.window", GATE]
@@ -45,11 +49,11 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-ln-z]|\r")
 
 
 class Terminal:
-    """A command on a terminal of its own."""
+    """A command on a terminal of its own, so many columns wide."""
 
-    def __init__(self, config, words):
+    def __init__(self, config, words, columns=DARK[0]):
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
         environment = {
             **master.environment(config),
             "TERM": "xterm-256color",
@@ -57,7 +61,7 @@ class Terminal:
         }
         self._process = subprocess.Popen(
             master.command(config, words),
-            env={**environment, "COLUMNS": str(COLUMNS)},
+            env={**environment, "COLUMNS": str(columns)},
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -95,16 +99,20 @@ class Album:
         self._config = config
         FOLDER.mkdir(exist_ok=True)
 
-    def terminal(self, name, words, text=None):
-        """Keep what a command has said, run now unless there is a ``text``, as a picture."""
-        text = Terminal(self._config, words).text() if text is None else text
+    def terminal(self, name, words, text=None, kind=DARK):
+        """
+        Keep what a command has said, run now unless there is a ``text``, as a picture of a kind of
+        terminal.
+        """
+        columns, theme = kind
+        text = Terminal(self._config, words, columns).text() if text is None else text
         text = self._elsewhere(_CONTROL.sub("", text)).strip("\n")
-        console = rich.console.Console(record=True, width=COLUMNS, file=io.StringIO())
+        console = rich.console.Console(record=True, width=columns, file=io.StringIO())
         for line in rich.text.Text.from_ansi(text).split():
             # As a terminal does it: at its edge, in the middle of a word.
-            for piece in line.divide(range(COLUMNS, len(line), COLUMNS)):
+            for piece in line.divide(range(columns, len(line), columns)):
                 console.print(piece, no_wrap=True)
-        svg = console.export_svg(title=shlex.join(words), unique_id=name)
+        svg = console.export_svg(title=shlex.join(words), theme=theme, unique_id=name)
         (FOLDER / f"{name}.svg").write_text(svg, encoding="utf-8")
         print(f"{name}.svg: {shlex.join(words)}", flush=True)
 
@@ -142,6 +150,7 @@ def night(directory):
     """The pictures of one night, from nothing to its report."""
     config = assembly.up(directory)
     album = Album(config)
+    album.terminal("preflight", ["salt-run", "mitx.preflight"])
     album.terminal("plan", ["salt-run", "mitx.plan"])
     album.terminal("prepare", ["salt-run", "mitx.prepare"])
     window = Terminal(config, WINDOW)
@@ -150,6 +159,9 @@ def night(directory):
     album.terminal("backstage", ["salt-run", "mitx.backstage"])
     watch = ["salt-run", "mitx.watch", "seconds=6"]
     album.terminal("watch", watch[:2], drawn(Terminal(config, watch).text()))
+    album.terminal("status-light", ["salt-run", "mitx.status"], kind=LIGHT)
+    narrow = drawn(Terminal(config, watch, LIGHT[0]).text())
+    album.terminal("watch-light", watch[:2], narrow, LIGHT)
     album.terminal("maintenance", ["salt-run", "mitx.maintenance", "status"])
     album.terminal("refused", ["salt-run", "mitx.maintenance", "off"])
     album.terminal("approve", ["salt-run", "mitx.approve", "note=logged in, submitted a problem"])
