@@ -265,8 +265,13 @@ def _of_master(run):
         "pillar.get": ["schedule"],
         "saltutil.running": [],
     }
-    found = jobs.of_master(run, list(asked), list(asked.values()))
-    wrong = [minion for minion, told in found.items() if not _understood(told)]
+    # Twice: Salt's list of jobs cannot be read at the moment in which it is written, and a busy
+    # minion is slow.
+    for _ in range(2):
+        found = jobs.of_master(run, list(asked), list(asked.values()))
+        wrong = [minion for minion, told in found.items() if not _understood(told)]
+        if found and not wrong:
+            break
     if wrong:
         raise CommandExecutionError(
             f"What {', '.join(wrong)} said of its schedule is not understood. Look: salt -L"

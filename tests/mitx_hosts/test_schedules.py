@@ -216,6 +216,19 @@ def test_an_answer_that_is_none_holds_nothing(night, monkeypatch, told, reason):
     assert master.minion.calls == []
 
 
+def test_a_list_of_jobs_that_is_being_written_is_asked_for_again(night, monkeypatch):
+    master = night(pillar={"backup": dict(BACKUP)})
+    answers = [{}, None, {MASTER: {"schedule.list": {}, "saltutil.running": "Traceback"}}, None]
+
+    def once_more(run, fun, arg=()):
+        answer = answers.pop(0) if answers else None
+        return master.minion.of_master(run, fun, arg) if answer is None else answer
+
+    monkeypatch.setattr("mitx_hosts.jobs.of_master", once_more)
+    assert master.hold()["result"] is True
+    assert answers == []
+
+
 def test_what_cannot_be_given_back_says_when_it_comes_back_and_how_by_hand(night, monkeypatch):
     master = night(pillar={"backup": dict(BACKUP)})
     monkeypatch.setattr("mitx_hosts.jobs.of_master", lambda run, fun, arg=(): {})
