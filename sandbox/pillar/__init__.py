@@ -43,7 +43,7 @@ def backups(config):
 def backup_schedule(config):
     """MITx's master backs up its databases at 01:00; here a night is short."""
     command = f"date +%s >> {shlex.quote(str(backups(config)))}"
-    return {"backup_edx_rp_data": {"function": "cmd.run", "args": [command], "seconds": 5}}
+    return {"backup_edx_rp_data": {"function": "cmd.run", "args": [command], "seconds": 15}}
 
 
 def restart_schedule(config):

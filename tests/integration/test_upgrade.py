@@ -113,7 +113,7 @@ def test_the_new_fleet_serves_and_the_old_one_is_out_and_kept(world, fleets):
 
 
 def test_no_scheduled_backup_began_between_close_and_open_and_they_go_on_after(world, upgraded):
-    """Every 5 seconds one is due: pillar ``window:pause_schedule`` holds them."""
+    """Every 15 seconds one is due: pillar ``window:pause_schedule`` holds them."""
 
     def began():
         return [int(line) for line in pillar.backups(world.config).read_text().split()]
