@@ -821,7 +821,10 @@ def _phases(name, environment, test, **said):
     done = [str(state.get("comment")) for state in states]
     now = _functions(environment)["mitx_upgrade.get_status"]()
     return _screen(
-        {"done": done, **{key: now[key] for key in ("state", "why", "true_now", "next")}}
+        {
+            "done": done,
+            **{key: now[key] for key in ("state", "why", "visitors", "true_now", "next")},
+        }
     )
 
 

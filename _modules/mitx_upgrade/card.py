@@ -26,6 +26,7 @@ def rows(run, told):
         "state": _state(run, told),
         "window": told["window"],
         "page": _page(run, entries),
+        "visitors": told["visitors"],
         "locked_by": _holder(run),
         "done": " ".join(_with(entries, "finished")),
         **{word: _lines(run, entries, status) for status, word in _BECAME.items()},

@@ -11,6 +11,7 @@ import re
 from salt.exceptions import CommandExecutionError
 
 from mitx_run import events, folders, lock, phases, progress, record
+from mitx_site import checks
 from mitx_upgrade import approval, drift, go_ahead, report_page, situation
 
 
@@ -82,11 +83,11 @@ def status(run, begun=None):
     Return where ``begun`` (as ``record.read`` returns it; None: not begun) and the environment
     stand, in the order in which one reads it::
 
-        {environment, purposes, run, state, since, why, window, locked_by, phases: [a line each],
-         true_now: [sentences], look: [str], next: command or "nothing"}
+        {environment, purposes, run, state, since, why, window, visitors, locked_by,
+         phases: [a line each], true_now: [sentences], look: [str], next: command or "nothing"}
 
-    ``look``, what a human is asked to look at and the command that tells how, is empty unless one
-    is waited for.
+    ``visitors``, what they get, is asked as one of them, whatever DNS should say. ``look``, what a
+    human is asked to look at and the command that tells how, is empty unless one is waited for.
     """
     entries = phases.statuses(run) if begun else {}
     found = situation.current(run, begun)
@@ -103,12 +104,20 @@ def status(run, begun=None):
         "since": found["since"],
         "why": found["why"],
         "window": situation.time_left(run),
+        "visitors": _visitors(run),
         "locked_by": _holder(held),
         "phases": [f"{phase:<10} {_outcome(entries.get(phase))}" for phase in phases.names()],
         "true_now": drift.summary(run),
         "look": [approval.LOOK, _BACKSTAGE] if found["state"] == "waiting" else [],
         "next": found["next"],
     }
+
+
+def _visitors(run):
+    try:
+        return checks.in_words(run)
+    except CommandExecutionError as err:
+        return f"cannot be looked at: {err}"
 
 
 def _holder(held):

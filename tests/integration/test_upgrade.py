@@ -240,6 +240,7 @@ def test_status_tells_the_truth_and_the_next_command(world, upgraded):
     status, output = world.salt_run("mitx.status")
     assert status == 0
     assert "lead to the load balancers" in output
+    assert re.search(r"^visitors\s+see the site \(6 names\)$", output, re.MULTILINE)
     assert re.search(r"^next\s+salt-run mitx.retire", output, re.MULTILINE)
     assert re.search(r"^state\s+done", output, re.MULTILINE)
 

@@ -1,6 +1,7 @@
 """The handover card: what somebody who was just woken reads of a run in each state."""
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 from tests.support.held import held
 
@@ -14,7 +15,8 @@ def night(mitx, monkeypatch):
         for kind, fields in lines:
             modules["mitx_run.events.write"](kind, **fields)
         monkeypatch.setattr("mitx_run.lock.locked_by", lambda run: locked)
-        monkeypatch.setattr("mitx_upgrade.drift.summary", lambda run: ["Visitors see the site"])
+        monkeypatch.setattr("mitx_upgrade.drift.summary", lambda run: ["DNS: all 6 names"])
+        monkeypatch.setattr("mitx_site.checks.in_words", lambda run: "see the site (6 names)")
         monkeypatch.setattr("mitx_run.record.identify", lambda run: "testrun")
         return modules["mitx_upgrade.get_status"]()["card"]
 
@@ -27,6 +29,22 @@ def phase(name, status="finished", **fields):
 
 def upto(*names):
     return [phase(name) for name in names]
+
+
+def test_what_visitors_get_is_asked_as_one_of_them_and_not_taken_from_a_record(night):
+    assert night()["visitors"] == "see the site (6 names)"
+    card = night(phase("close"))
+    assert list(card)[:6] == ["environment", "run", "state", "window", "page", "visitors"]
+
+
+def test_who_cannot_look_says_so(mitx, monkeypatch):
+    def nobody(run):
+        raise CommandExecutionError("no resolver answers")
+
+    monkeypatch.setattr("mitx_site.checks.in_words", nobody)
+    monkeypatch.setattr("mitx_upgrade.drift.summary", lambda run: [])
+    status = mitx().modules["mitx_upgrade.get_status"]()
+    assert status["visitors"] == "cannot be looked at: no resolver answers"
 
 
 def test_waiting_for_a_human(night):
