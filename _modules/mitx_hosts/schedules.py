@@ -13,7 +13,9 @@ restart of the minion does not end it; and it bears a mark, by which it is known
 """
 
 import datetime
+import json
 import re
+import shlex
 
 from salt.exceptions import CommandExecutionError
 
@@ -74,11 +76,9 @@ def by_hand(run):
     """
     Return what to type to give the jobs back without this package.
     """
-    events = [
-        f"salt -G roles:master event.fire '{{func: delete, name: {name}}}' manage_schedule"
-        for name in run.settings["window"]["pause_schedule"]
-    ]
-    return "\n".join(events)
+    names = run.settings["window"]["pause_schedule"]
+    events = [shlex.quote(json.dumps({"func": "delete", "name": name})) for name in names]
+    return "\n".join(f"salt -G roles:master event.fire {one} manage_schedule" for one in events)
 
 
 def plan(run, wanted):

@@ -234,8 +234,8 @@ def test_what_cannot_be_given_back_says_when_it_comes_back_and_how_by_hand(night
     monkeypatch.setattr("mitx_hosts.jobs.of_master", lambda run, fun, arg=(): {})
     comment = master.give_back()["comment"]
     assert "by itself a day after" in comment
-    by_hand = "salt -G roles:master event.fire '{func: delete, name: backup}' manage_schedule"
-    assert by_hand in comment
+    event = '{"func": "delete", "name": "backup"}'
+    assert f"salt -G roles:master event.fire '{event}' manage_schedule" in comment
 
 
 def test_without_names_nobody_is_asked(night, monkeypatch):
