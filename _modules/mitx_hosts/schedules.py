@@ -9,7 +9,8 @@ for the jobs of ``window.pause_schedule``.
 A job from pillar cannot be disabled: Salt refuses. But a job of the same name in the minion's own
 configuration goes before it, and one with ``after`` waits until then. So a job is held by a copy of
 itself with ``after``, a day from now: nobody has to live to give it back. It is saved, so that a
-restart of the minion does not end it; and it bears a mark, by which it is known again.
+restart of the minion does not end it; and it bears a mark, by which it is known again, and who
+holds it: one master may upgrade two environments at a time.
 """
 
 import datetime
@@ -34,7 +35,7 @@ _CANNOT_BE_HELD = "it is the master's configuration's, and cannot be held from h
 _IS_HELD = "held from close to open (window:pause_schedule)"
 _COULD_BE_HELD = "window:pause_schedule would hold it from close to open"
 
-# Below `metadata` of the copy: what these were before.
+# Below `metadata` of the copy: the environments that hold it, and what these were before.
 _MARK, _CHANGED = "held_by_mitx", ("after", "run_on_start")
 
 _UNITS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
@@ -97,7 +98,11 @@ def plan(run, wanted):
             f"{path}: the master's own minion (grain roles: master) does not answer, so what its"
             " schedule does is not known. Look: salt -G roles:master test.ping"
         )
-    planned = _held(found, names, path) if wanted == HELD else _given_back(found)
+    if wanted == HELD:
+        _require_known(found, names, path)
+        planned = _held(found, names, run.environment)
+    else:
+        planned = _given_back(found, run.environment)
     at_work = [
         f"{minion}: its schedule {job['schedule']} (job {job.get('jid')})"
         for minion, one in found.items()
@@ -132,40 +137,51 @@ def apply(run, planned, wanted):
         )
 
 
-def _held(found, names, path):
-    unknown = sorted(set(names) - {name for one in found.values() for name in _known(one)})
+def _require_known(found, names, path):
+    known = {name for schedule in found.values() for name in _known(schedule)}
+    unknown = sorted(set(names) - known)
     if unknown:
         raise CommandExecutionError(
             f"{path}: {', '.join(unknown)}: no job of the schedule of {', '.join(found)}. There"
-            f" are: {', '.join(sorted({name for one in found.values() for name in _known(one)}))}"
+            f" are: {', '.join(sorted(known))}"
         )
+
+
+def _held(found, names, environment):
     until = (datetime.datetime.now() + _HELD_FOR).strftime(_AFTER)
     changes, calls = {}, []
     for minion, schedule in found.items():
-        there = [name for name in names if name in _known(schedule)]
-        copies = {name: _copy(schedule, name, until) for name in there if _runs(schedule, name)}
+        copies = {}
+        for name in sorted(set(names) & set(_known(schedule))):
+            holders = _holders(schedule["opts"].get(name))
+            if environment not in holders:
+                copies[name] = _copy(_original(schedule, name), until, [*holders, environment])
+                changes[f"{minion}: {name}"] = {"old": "runs", "new": f"held until {until}"}
         if copies:
             event = {"func": "reload", "schedule": copies}
             calls.append(_event(minion, event, f"hold {', '.join(copies)}"))
-        for name in copies:
-            changes[f"{minion}: {name}"] = {"old": "runs", "new": f"held until {until}"}
     return {"changes": changes, "calls": calls}
 
 
-def _given_back(found):
+def _given_back(found, environment):
     changes, calls = {}, []
     for minion, schedule in found.items():
-        marked = [name for name, job in schedule["opts"].items() if _marked(job)]
-        for name in marked:
-            label = f"give back {name}"
-            event = (
-                {"func": "delete", "name": name}
-                if name in schedule["pillar"]
-                else {"func": "reload", "schedule": {name: _original(schedule["opts"][name])}}
-            )
-            calls.append(_event(minion, event, label))
+        mine = [name for name, job in schedule["opts"].items() if environment in _mark(job)["by"]]
+        for name in mine:
+            calls.append(_event(minion, _without(schedule, name, environment), f"give back {name}"))
             changes[f"{minion}: {name}"] = {"old": "held", "new": "runs"}
     return {"changes": changes, "calls": calls}
+
+
+def _without(schedule, name, environment):
+    """What gives a job back, unless another environment holds it still."""
+    job, original = schedule["opts"][name], _original(schedule, name)
+    others = [one for one in _holders(job) if one != environment]
+    if others:
+        return {"func": "reload", "schedule": {name: _copy(original, job["after"], others)}}
+    if name in schedule["pillar"]:
+        return {"func": "delete", "name": name}
+    return {"func": "reload", "schedule": {name: original}}
 
 
 def _known(schedule):
@@ -173,29 +189,31 @@ def _known(schedule):
     return {**schedule["pillar"], **schedule["opts"]}
 
 
-def _runs(schedule, name):
-    """Whether nobody holds it, or not any more."""
-    job = schedule["opts"].get(name)
-    return not _marked(job) or job["after"] <= datetime.datetime.now().strftime(_AFTER)
+def _mark(job):
+    return ((job or {}).get("metadata") or {}).get(_MARK) or {"by": []}
 
 
-def _marked(job):
-    return _MARK in ((job or {}).get("metadata") or {})
+def _holders(job):
+    """The environments that hold a job; none once its time is over."""
+    by = _mark(job)["by"]
+    return by if by and job["after"] > datetime.datetime.now().strftime(_AFTER) else []
 
 
-def _copy(schedule, name, until):
-    job = schedule["pillar"].get(name) or _original(schedule["opts"][name])
-    mark = {_MARK: {key: job.get(key) for key in _CHANGED}}
+def _copy(job, until, by):
+    mark = {_MARK: {"by": by, **{key: job.get(key) for key in _CHANGED}}}
     metadata = {**(job.get("metadata") or {}), **mark}
     # What is run at the start does not ask for `after`; on 3008 that is every interval.
     return {**job, "after": until, "run_on_start": False, "metadata": metadata}
 
 
-def _original(job):
-    if not _marked(job):
-        return job
-    metadata = dict(job["metadata"])
-    whole = {**job, **metadata.pop(_MARK), "metadata": metadata}
+def _original(schedule, name):
+    """The job as it is when nobody holds it."""
+    job = schedule["opts"].get(name) or {}
+    if name in schedule["pillar"] and (not job or _mark(job)["by"]):
+        return schedule["pillar"][name]
+    metadata = dict(job.get("metadata") or {})
+    before = metadata.pop(_MARK, {})
+    whole = {**job, **{key: before[key] for key in _CHANGED if before}, "metadata": metadata}
     return {key: value for key, value in whole.items() if value not in (None, {})}
 
 

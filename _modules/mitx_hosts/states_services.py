@@ -150,7 +150,9 @@ def schedule_held(run, ret):
 @change.state
 def schedule_given_back(run, ret):
     back = schedules.by_hand(run)
-    with change.advice(f"It comes back by itself a day after `close`; by hand:\n{back}"):
+    with change.advice(
+        f"It comes back by itself a day after `close`; one of pillar by hand:\n{back}"
+    ):
         _hold(run, ret, schedules.GIVEN_BACK)
 
 

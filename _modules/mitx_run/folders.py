@@ -136,8 +136,8 @@ def make(path):
     Create a folder of the record, with those above it.
     """
     path = pathlib.Path(path)
-    missing = [one for one in (path, *path.parents) if not one.exists()]
     try:
+        missing = [one for one in (path, *path.parents) if not one.exists()]
         for one in reversed(missing):
             one.mkdir(exist_ok=True)
             one.chmod(_FOLDER)
@@ -187,6 +187,6 @@ def written(path):
         yield
     except OSError as err:
         raise CommandExecutionError(
-            f"The record of the run cannot be written: {problem(path, err)}. What was about to be"
-            " done was not begun. Put that right, then run the same command again"
+            f"The record of the run cannot be written: {problem(path, err)}. It is as it was; put"
+            " that right, then run the same command again"
         ) from err

@@ -32,13 +32,12 @@ def acquire(run, why="", phase=""):
     folders.make(path.parent)
     mine = locked_by(run)
     if mine and mine["mine"]:
-        _write_holder(
-            mine["fd"], {**mine, "why": why or mine["why"], "phase": phase or mine.get("phase", "")}
-        )
+        doing = {"why": why or mine["why"], "phase": phase or mine.get("phase", "")}
+        _write_holder(path, mine["fd"], {**mine, **doing})
         return locked_by(run)
     # The descriptor is left open on purpose: its lock lives as long as the process. Python makes it
     # close-on-exec, so no daemon or git that is started meanwhile inherits the lock.
-    with folders.allowed(path):
+    with folders.written(path):
         descriptor = folders.open_file(path, os.O_RDWR)
     try:
         _lock(descriptor)
@@ -48,6 +47,7 @@ def acquire(run, why="", phase=""):
             raise
         raise CommandExecutionError(_refusal(run, locked_by(run))) from err
     _write_holder(
+        path,
         descriptor,
         {
             "pid": os.getpid(),
@@ -102,9 +102,9 @@ def _path(run):
     return folders.environment_path(run.environment) / "lock"
 
 
-def _write_holder(descriptor, holder_record):
+def _write_holder(path, descriptor, holder_record):
     data = json.dumps({k: v for k, v in holder_record.items() if k != "mine"}).encode()
-    with folders.written("lock"):
+    with folders.written(path):
         os.pwrite(descriptor, data, 0)
         os.ftruncate(descriptor, len(data))
 

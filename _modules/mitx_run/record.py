@@ -134,7 +134,7 @@ def _from_journal(run, path, why):
         "id": path.parent.name,
         "environment": run.environment,
         "began": lines[0]["time"] if lines else "",
-        "by": "",
+        "by": "somebody",
         "host": "",
         "why": "",
         "facts": facts,
@@ -175,8 +175,9 @@ def pin(run, name, value, again=False):
                 f"it is now found to be {value!r}. Nothing was changed."
             )
     record["facts"][name] = value
-    _replace(pathlib.Path(folders.folder(run)) / "run.json", record)
+    # First there: the journal has whatever run.json has, wherever a kill comes.
     events.write(run, "pin", name=name, value=value)
+    _replace(pathlib.Path(folders.folder(run)) / "run.json", record)
     return value
 
 

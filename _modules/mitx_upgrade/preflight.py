@@ -125,6 +125,7 @@ def _mirror(run):
 
 
 def _existing_part(path):
+    path = os.path.abspath(path)
     while not os.path.exists(path):
         path = os.path.dirname(path)
     return path

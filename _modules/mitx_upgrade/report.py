@@ -96,7 +96,7 @@ def status(run, begun=None):
         "environment": run.settings["environment"],
         "purposes": run.settings["purposes"],
         "run": (
-            f"{begun['id']}, begun by {begun['by']} at {_second(begun['began'])}"
+            f"{begun['id']}, begun by {begun['by']} at {_second(begun['began']) or 'some time'}"
             if begun
             else "not begun"
         ),

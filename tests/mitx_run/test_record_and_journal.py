@@ -234,16 +234,57 @@ def test_a_disk_that_is_full_stops_before_the_change(run, monkeypatch):
 def test_a_disk_that_is_full_leaves_the_record_as_it_was(run, monkeypatch):
     run["mitx_run.record.pin"]("release_sha", "a" * 40)
     folder = pathlib.Path(run["mitx_run.folders.folder"]())
-    before = sorted(folder.iterdir()), (folder / "run.json").read_text()
+    before, real = (sorted(folder.iterdir()), (folder / "run.json").read_text()), os.fsync
 
     def full(descriptor):
-        raise OSError(28, "No space left on device")
+        if "run.json" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(28, "No space left on device")
+        real(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CommandExecutionError, match="No space left on device. What was about to"):
+    with pytest.raises(CommandExecutionError, match="run.json: No space left on device. It is as"):
         run["mitx_run.record.pin"]("release_number", 1)
     monkeypatch.undo()
     assert (sorted(folder.iterdir()), (folder / "run.json").read_text()) == before
+    # Not recorded yet: there is room again, and another value is no contradiction.
+    assert run["mitx_run.record.pin"]("release_number", 2) == 2
+
+
+@pytest.mark.parametrize("kept", ["_replace", "write"])
+def test_a_kill_at_any_moment_of_recording_leaves_no_fact_out_of_the_journal(
+    run, monkeypatch, kept
+):
+    """``run.json`` may be damaged later: then the journal is all there is."""
+
+    def killed(*_, **__):
+        raise SystemExit
+
+    where = {"_replace": "mitx_run.record._replace", "write": "mitx_run.events.write"}[kept]
+    monkeypatch.setattr(where, killed)
+    with pytest.raises(SystemExit):
+        run["mitx_run.record.pin"]("release_number", 1)
+    monkeypatch.undo()
+    run["mitx_run.record.pin"]("release_number", 1)
+    (pathlib.Path(run["mitx_run.folders.folder"]()) / "run.json").write_text("{")
+    assert run["mitx_run.record.read"]()["facts"] == {"release_number": 1}
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told(run, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.exists", refused)
+    with pytest.raises(CommandExecutionError, match="cannot be kept: .*Permission denied"):
+        run["mitx_run.folders.make"]("/srv/nobody/runs")
+
+
+def test_a_symlink_in_the_place_of_the_lock_is_refused(run, tmp_path):
+    lock = pathlib.Path(run["mitx_run.folders.folder"]()).parent / "lock"
+    lock.unlink(missing_ok=True)
+    lock.symlink_to(tmp_path / "precious")
+    with pytest.raises(CommandExecutionError, match="lock: Too many levels of symbolic links"):
+        run["mitx_run.lock.acquire"](why="upgrade")
+    assert not (tmp_path / "precious").exists()
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
